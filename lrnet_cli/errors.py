@@ -1,0 +1,33 @@
+"""Failures that can be foreseen. Each message says what was wrong, where, and what to do."""
+
+
+class LRNetError(Exception):
+    """Something outside the program was not as it must be. The command line ends with exit code 1."""
+
+
+class UsageError(LRNetError):
+    """Settings that cannot be used as given. The command line ends with exit code 2."""
+
+
+class DataError(LRNetError):
+    """A data set or one of its files cannot be used."""
+
+
+class DownloadError(DataError):
+    """A file of a data set could not be fetched, checked or stored."""
+
+
+class ImageError(LRNetError):
+    """A picture file cannot be read. The message holds the reason only: callers put the path before it."""
+
+
+class WeightsError(LRNetError):
+    """A weight file cannot be used."""
+
+
+class DeviceError(LRNetError):
+    """A device was asked for that is not there."""
+
+
+class TrainingError(LRNetError):
+    """A training run cannot start or go on."""
