@@ -1,0 +1,1 @@
+"""Networks. Nothing here touches files or the console."""

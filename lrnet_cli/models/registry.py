@@ -1,0 +1,21 @@
+"""Networks by name, as ``--arch`` and weight files call them."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.models.lrnet import LRNet
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"lrnet": LRNet}
+
+
+def build(arch: str, *, in_channels: int, image_size: int, num_classes: int, dropout: float = 0.0) -> nn.Module:
+    """Return the network ``arch`` with fresh weights.
+
+    It takes floats (N, ``in_channels``, ``image_size``, ``image_size``) in [0, 1] and returns logits (N,
+    ``num_classes``). Raises ``UsageError`` for an unknown name or sizes that the network cannot take.
+    """
+    if arch not in ARCHITECTURES:
+        raise UsageError(f"There is no architecture {arch!r}; choose one of: {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[arch](in_channels, image_size, num_classes, dropout=dropout)
