@@ -1,0 +1,205 @@
+"""Data sets as tensors: from a name or a path to uint8 pictures, labels and class names."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lrnet_cli import paths
+from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
+from lrnet_cli.data.download import OnMessage, OnProgress, check_files, download, silent
+from lrnet_cli.data.images import Invert, Polarity, Preprocessing, common_polarity, prepare
+from lrnet_cli.data.readers import RawDataset, RawSplit, as_image, read_idx_folder, read_raw
+from lrnet_cli.errors import DataError, ImageError, UsageError
+
+TEST_FRACTION = 0.2  # of a data set that comes without a test split
+_TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same pictures
+_FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
+_POLARITY_SAMPLE = 2000  # pictures
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures, uint8 (N, channels, side, side), and their class indices, int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """Return the pictures at ``indices``, int64 (M,)."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> "Split":
+        """Return the same pictures on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory. ``val`` is None unless the source brings its own validation pictures.
+
+    ``content_sha256`` hashes class names, pictures and labels of all splits as they are here.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    train: Split
+    val: Split | None
+    test: Split
+    content_sha256: str
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    mirror: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    invert: Invert = "no",
+    polarity: Polarity | None = None,
+    on_progress: OnProgress = silent,
+    on_message: OnMessage = silent,
+) -> Dataset:
+    """Return the data set called ``name``, downloading it if need be, or the one at the path ``name``.
+
+    Pictures keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
+    say otherwise. The polarity is found from the training pictures unless it is given, as it is with a trained network.
+    A source without a test split gives up a stratified fifth of its pictures, the same fifth every time.
+
+    Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
+    """
+    known = canonical_name(name)
+    if known in CATALOG:
+        entry, cache = CATALOG[known], paths.data_dir(data_dir)
+        if set(check_files(entry, cache).values()) != {"ok"}:
+            on_message(f"{entry.title} is not in {cache} yet; downloading it.")
+            download(entry, cache, mirror=mirror, on_progress=on_progress, on_message=on_message)
+        raw = read_idx_folder(cache / known, entry.classes)
+    elif known == EMBEDDED:
+        raw = _read_embedded()
+    elif Path(name).expanduser().exists():
+        raw = read_raw(Path(name).expanduser())
+    else:
+        raise UsageError(
+            f"There is no data set {name!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
+        )
+    if image_size is None or channels is None:
+        own_size, own_channels = _own_shape(raw.train)
+        image_size, channels = image_size or own_size, channels or own_channels
+    try:
+        preprocessing = Preprocessing(image_size, channels, polarity or "mixed")
+    except ValueError as error:
+        raise UsageError(f"Preprocessing: {error}.") from error
+    train, val, test = (
+        _to_tensors(part, preprocessing, invert) if part is not None else None
+        for part in (raw.train, raw.val, raw.test)
+    )
+    assert train is not None
+    if test is None:
+        kept, cut = stratified_cut(train.labels, TEST_FRACTION, _TEST_SEED)
+        if not len(cut):
+            raise DataError(
+                f"{name}: too few pictures to set a fifth aside for testing; each class needs three or more."
+            )
+        train, test = train.take(kept), train.take(cut)
+    if polarity is None:
+        sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
+        found = common_polarity(np.asarray(picture).transpose(1, 2, 0) for picture in sample)
+        preprocessing = replace(preprocessing, polarity=found)
+    own_name = known if known in KNOWN_NAMES else Path(name).expanduser().resolve().stem
+    return Dataset(own_name, raw.classes, preprocessing, train, val, test, _content_hash(raw.classes, train, val, test))
+
+
+def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return (kept, cut): sorted indices with ``fraction`` of each class in ``cut``, drawn with ``seed``.
+
+    A class keeps at least one picture.
+    """
+    generator = np.random.default_rng(seed)
+    values = labels.cpu().numpy()
+    cut = np.zeros(len(values), dtype=bool)
+    for label in np.unique(values):
+        members = generator.permutation(np.flatnonzero(values == label))
+        cut[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    return torch.from_numpy(np.flatnonzero(~cut)), torch.from_numpy(np.flatnonzero(cut))
+
+
+def limited(split: Split, limit: int | None, seed: int) -> Split:
+    """Return ``limit`` pictures of ``split``, drawn with ``seed``, in their old order; all of them without a limit."""
+    if limit is None or limit >= len(split):
+        return split
+    chosen = np.random.default_rng(seed).permutation(len(split))[:limit]
+    return split.take(torch.from_numpy(np.sort(chosen)))
+
+
+def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """Return ``dataset`` with its labels as indices into ``classes``, matched by name.
+
+    Raises ``DataError`` naming the classes of ``dataset`` that are not in ``classes``.
+    """
+    unknown = [name for name in dataset.classes if name not in classes]
+    if unknown:
+        raise DataError(
+            f"{dataset.name}: has {len(unknown)} classes that the weights do not know: {', '.join(unknown[:5])}"
+            f"{', …' if len(unknown) > 5 else ''}. The weights know: {', '.join(classes)}."
+        )
+    index = torch.tensor([list(classes).index(name) for name in dataset.classes])
+    train, val, test = (
+        Split(split.images, index[split.labels]) if split is not None else None
+        for split in (dataset.train, dataset.val, dataset.test)
+    )
+    assert train is not None
+    assert test is not None
+    return replace(dataset, classes=tuple(classes), train=train, val=val, test=test)
+
+
+def _read_embedded() -> RawDataset:
+    from sklearn.datasets import load_digits  # takes a second
+
+    digits = load_digits()
+    # 17 grey levels, 0 to 16, counted from 32×32 scans.
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    return RawDataset(tuple("0123456789"), RawSplit(images, digits.target.astype(np.int64)), None, None)
+
+
+def _own_shape(split: RawSplit) -> tuple[int, int]:
+    if isinstance(split.pictures, list):
+        return _FOLDER_IMAGE_SIZE, 1
+    return max(split.pictures.shape[1:3]), split.pictures.shape[3]
+
+
+def _to_tensors(raw: RawSplit, preprocessing: Preprocessing, invert: Invert) -> Split:
+    side, channels = preprocessing.image_size, preprocessing.channels
+    images: NDArray[np.uint8]
+    if not isinstance(raw.pictures, list) and raw.pictures.shape[1:] == (side, side, channels) and invert == "no":
+        images = raw.pictures.transpose(0, 3, 1, 2).copy()
+    else:
+        images = np.empty((len(raw.labels), channels, side, side), np.uint8)
+        for index, picture in enumerate(raw.pictures):
+            try:
+                source = picture if isinstance(picture, Path) else as_image(picture)
+                images[index], _ = prepare(source, preprocessing, invert)
+            except ImageError as error:
+                raise DataError(f"{picture}: {error}; mend or remove it.") from error
+    return Split(torch.from_numpy(images), torch.from_numpy(raw.labels))
+
+
+def _content_hash(classes: tuple[str, ...], *splits: Split | None) -> str:
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    for split in splits:
+        if split is not None:
+            digest.update(json.dumps(list(split.images.shape)).encode())
+            digest.update(split.images.numpy().data)
+            digest.update(split.labels.numpy().data)
+    return digest.hexdigest()

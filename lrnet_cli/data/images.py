@@ -1,0 +1,166 @@
+"""The one way from a picture to a network's input, for ``predict``, class folders and evaluation alike."""
+
+import math
+import stat
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lrnet_cli.errors import ImageError
+
+Polarity = Literal["light-on-dark", "dark-on-light", "mixed"]
+Invert = Literal["auto", "yes", "no"]
+_Number = TypeVar("_Number", np.uint8, np.float64)
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_MAX_PIXELS = 64_000_000
+_AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
+
+# Pillow only warns of pictures between one and two times its own limit; the check below wants to speak for both.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network expects of a picture; it travels in the weight file.
+
+    ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training pictures
+    stand on their background.
+    """
+
+    image_size: int
+    channels: int
+    polarity: Polarity
+
+    def __post_init__(self) -> None:
+        if type(self.image_size) is not int or self.image_size < 1:
+            raise ValueError(f"image_size must be a positive whole number, got {self.image_size!r}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
+        if self.polarity not in get_args(Polarity):
+            raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
+
+
+def prepare(
+    source: Path | Image.Image, preprocessing: Preprocessing, invert: Invert = "auto"
+) -> tuple[NDArray[np.uint8], bool]:
+    """Return the network's input for a picture, uint8 (channels, side, side), and whether it was inverted.
+
+    The picture is turned as its EXIF data say, laid on a background where it is transparent, made grey or RGB, padded
+    to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its polarity is
+    the opposite of ``preprocessing.polarity``.
+
+    Raises ``ImageError`` (without the path) for what is no readable picture, or one of over 64 million pixels.
+    """
+    image = _flatten(_open(source) if isinstance(source, Path) else source)
+    image = image.convert("L" if preprocessing.channels == 1 else "RGB")
+    pixels = np.asarray(image).reshape(image.height, image.width, preprocessing.channels)
+    if invert == "auto":
+        found = polarity_of(pixels)
+        inverted = preprocessing.polarity != "mixed" and found not in (preprocessing.polarity, "mixed")
+    else:
+        inverted = invert == "yes"
+    side = preprocessing.image_size
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    if size != (side, side):
+        background = tuple(int(value) for value in np.median(_border(pixels), axis=0))
+        canvas = Image.new(image.mode, (side, side), background)
+        canvas.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
+        image = canvas
+    result = np.array(image).reshape(side, side, -1).transpose(2, 0, 1)
+    return np.ascontiguousarray(255 - result if inverted else result), inverted
+
+
+def polarity_of(pixels: NDArray[np.uint8]) -> Polarity:
+    """Return the polarity of one picture, uint8 (height, width, channels).
+
+    The median of the outermost ring of pixels is the background; it is dark if it lies below the middle of the
+    picture's range. A picture of one grey value is ``mixed``.
+    """
+    grey = pixels.mean(axis=2)
+    lowest, highest = float(grey.min()), float(grey.max())
+    background = float(np.median(_border(grey)))
+    if lowest == highest:
+        return "mixed"
+    return "light-on-dark" if background < (lowest + highest) / 2 else "dark-on-light"
+
+
+def common_polarity(pictures: Iterable[NDArray[np.uint8]]) -> Polarity:
+    """Return the polarity of nine tenths of ``pictures``, each uint8 (height, width, channels), or ``mixed``."""
+    found = [polarity_of(pixels) for pixels in pictures]
+    for polarity in ("light-on-dark", "dark-on-light"):
+        if found and found.count(polarity) >= _AGREEING_SHARE * len(found):
+            return polarity
+    return "mixed"
+
+
+def is_regular_file(path: Path) -> bool:
+    """Return whether ``path`` leads to a file with contents, not to a pipe, socket or device that could hang."""
+    return stat.S_ISREG(path.stat().st_mode)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        if not is_regular_file(path):
+            raise ImageError("is a folder, pipe or device, not a picture file")
+        if path.stat().st_size == 0:
+            raise ImageError("is empty")
+        with Image.open(path) as image:
+            if math.prod(image.size) > _MAX_PIXELS:
+                raise _too_large(f"{image.width}×{image.height}")
+            # Turns in place only once the picture is loaded, which is also what finds a truncated file.
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise ImageError("is not a picture in a format that Pillow reads") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_large("more") from error
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from error
+    except (ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, MemoryError, OverflowError) as error:
+        # Pillow's decoders raise any of these for damaged files.
+        raise ImageError(f"is damaged: {error}") from error
+
+
+def _too_large(size: str) -> ImageError:
+    return ImageError(f"is too large ({size} pixels; the limit is {_MAX_PIXELS // 1_000_000} million pixels)")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Return the picture as 8-bit ``L`` or ``RGB``, transparency laid on black or white, whichever shows it."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(image)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"), dtype=np.float64)
+        grey = np.asarray(image.convert("RGB").convert("L"), dtype=np.float64)
+        visible = alpha.sum()
+        is_dark = visible == 0 or (grey * alpha).sum() / visible < 128
+        canvas = Image.new("RGBA", image.size, "white" if is_dark else "black")
+        return Image.alpha_composite(canvas, image).convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Return a picture of 16-bit, 32-bit or float grey values as 8-bit grey."""
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode == "F":
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+            raise ImageError("has float values outside 0 to 1 and 0 to 255")
+        return Image.fromarray(np.rint(values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
+    # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I with 16-bit values.
+    return Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8))
+
+
+def _border(pixels: NDArray[_Number]) -> NDArray[_Number]:
+    """Return the outermost ring of (height, width, …) as (pixels, …)."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])

@@ -1,0 +1,62 @@
+"""Which folders belong to this user, how files get into them, and which run was the last."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path, user_state_path
+
+_RECORD = "runs.txt"
+
+
+def data_dir(chosen: Path | None = None) -> Path:
+    """Return the folder of data sets: ``chosen``, else ``LRNET_DATA_DIR``, else this user's cache."""
+    if chosen is not None:
+        return chosen
+    from_environment = os.environ.get("LRNET_DATA_DIR")
+    return Path(from_environment) if from_environment else user_cache_path("lrnet", appauthor=False)
+
+
+def state_dir() -> Path:
+    """Return the folder that remembers finished runs: ``LRNET_STATE_DIR``, else this user's state folder."""
+    from_environment = os.environ.get("LRNET_STATE_DIR")
+    return Path(from_environment) if from_environment else user_state_path("lrnet", appauthor=False)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends, and vanishes when it fails.
+
+    Whoever reads ``path`` sees the old file or the whole new one, after a power cut as well.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` in one step (UTF-8)."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def record_run(run_dir: Path) -> None:
+    """Remember ``run_dir`` as this user's newest run."""
+    state_dir().mkdir(parents=True, exist_ok=True)
+    with (state_dir() / _RECORD).open("a", encoding="utf-8", errors="surrogateescape") as record:
+        record.write(f"{run_dir.resolve()}\n")
+
+
+def newest_run() -> Path | None:
+    """Return the newest recorded run folder that still holds weights, or None."""
+    try:
+        lines = (state_dir() / _RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return None
+    return next((Path(line) for line in reversed(lines) if (Path(line) / "model.safetensors").is_file()), None)
