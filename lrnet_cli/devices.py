@@ -1,0 +1,59 @@
+"""Which device computes."""
+
+import platform
+
+import torch
+from torch import nn
+
+from lrnet_cli.errors import DeviceError, UsageError
+
+
+def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
+    """Return the device for ``--device name`` and ``--gpus gpus``.
+
+    ``auto`` takes CUDA, then MPS, then the CPU. A device that is asked for and is not there raises ``DeviceError``;
+    there is no fallback. A name that PyTorch does not know, or a contradiction of the two, raises ``UsageError``.
+    """
+    if gpus is not None:
+        if gpus < 1:
+            raise UsageError(f"--gpus takes a number from 1 up, got {gpus}; for the CPU say --device cpu.")
+        if name not in ("auto", "cuda"):
+            raise UsageError(f"--gpus {gpus} and --device {name} contradict each other; give one of them.")
+        name = "cuda"
+        if gpus > 1:
+            raise UsageError(f"--gpus {gpus}: this version trains on one GPU; say --gpus 1.")
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name!r} is not a device; choose auto, cpu, cuda, cuda:1, … or mps.") from error
+    if device.type == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= found:
+            raise DeviceError(
+                f"Device {name} is not there: PyTorch {torch.__version__} sees {found} CUDA GPU(s) on this machine. "
+                "Use --device auto, or install the NVIDIA driver and a CUDA build of PyTorch."
+            )
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("Device mps is not there: PyTorch sees no Apple GPU here. Use --device auto.")
+    elif device.type != "cpu":
+        raise UsageError(f"--device {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device's name for people, such as ``cuda (NVIDIA A100)`` or ``cpu (2 threads, AVX2)``."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "mps":
+        return f"mps ({platform.processor() or 'Apple GPU'})"
+    return f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return ``model`` moved to ``device``, convolutions laid out channels-last, which is faster."""
+    return model.to(device).to(memory_format=torch.channels_last)
