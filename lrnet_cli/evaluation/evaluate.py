@@ -1,0 +1,103 @@
+"""Evaluation of weights on a split of a data set."""
+
+import csv
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli import paths
+from lrnet_cli.data.catalog import KNOWN_NAMES
+from lrnet_cli.data.datasets import Split, limited, load_dataset, with_classes_of
+from lrnet_cli.data.download import OnMessage, OnProgress, silent
+from lrnet_cli.data.images import Invert
+from lrnet_cli.devices import place
+from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.evaluation.metrics import Metrics, compute_metrics
+from lrnet_cli.inference import predict_logits, probabilities
+from lrnet_cli.weights import Head, load_weights
+
+_LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, the probabilities (N, classes) and labels (N,) behind them on the CPU, and the speed."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    metrics: Metrics
+    probabilities: Tensor
+    labels: Tensor
+    images_per_second: float
+
+
+def evaluate(model: nn.Module, split: Split, dataset: str, classes: tuple[str, ...], head: Head) -> Evaluation:
+    """Evaluate ``model``, which must be in evaluation mode, on ``split``, on the device where both are."""
+    start = time.perf_counter()
+    logits = predict_logits(model, split.images)
+    seconds = time.perf_counter() - start
+    labels = split.labels.cpu()
+    metrics = compute_metrics(logits, labels, classes, head)
+    return Evaluation(dataset, classes, metrics, probabilities(logits, head), labels, len(split) / seconds)
+
+
+def evaluate_weights(
+    weights: Path,
+    dataset: str | None,
+    split: Literal["train", "val", "test"],
+    *,
+    device: torch.device,
+    limit: int | None = None,
+    invert: Invert = "no",
+    data_dir: Path | None = None,
+    mirror: str | None = None,
+    on_progress: OnProgress = silent,
+    on_message: OnMessage = silent,
+) -> Evaluation:
+    """Evaluate a weight file on a split of ``dataset``, a name or path, or of the known one it was trained on.
+
+    The pictures are preprocessed as the weights say; classes are matched by name. Raises ``WeightsError``,
+    ``DataError`` or ``UsageError`` for what cannot be used.
+    """
+    model, card = load_weights(weights)
+    name = dataset or str(card.dataset.get("name"))
+    if dataset is None and name not in KNOWN_NAMES:
+        raise UsageError(
+            f"{weights}: was trained on {name}, which is no known data set; say where it is with --dataset."
+        )
+    loaded = load_dataset(
+        name,
+        data_dir=data_dir,
+        mirror=mirror,
+        image_size=card.preprocessing.image_size,
+        channels=card.preprocessing.channels,
+        polarity=card.preprocessing.polarity,
+        invert=invert,
+        on_progress=on_progress,
+        on_message=on_message,
+    )
+    matched = with_classes_of(loaded, card.classes)
+    chosen = {"train": matched.train, "val": matched.val, "test": matched.test}[split]
+    if chosen is None:
+        raise DataError(f"{name}: has no validation split of its own; choose --split test or train.")
+    part = limited(chosen, limit, _LIMIT_SEED).to(device)
+    return evaluate(place(model, device), part, matched.name, card.classes, card.head)
+
+
+def write_predictions(path: Path, evaluation: Evaluation) -> None:
+    """Write a CSV row a picture: its position in the split, true and predicted class, and the latter's probability."""
+    values, indices = evaluation.probabilities.max(1)
+    try:
+        with paths.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:
+            table = csv.writer(target, lineterminator="\n")
+            table.writerow(["index", "true", "predicted", "probability", "correct"])
+            rows = zip(evaluation.labels.tolist(), indices.tolist(), values.tolist(), strict=True)
+            for position, (true, predicted, probability) in enumerate(rows):
+                names = evaluation.classes[true], evaluation.classes[predicted]
+                table.writerow([position, *names, probability, true == predicted])
+    except OSError as error:
+        raise UsageError(f"{path}: the predictions cannot be written ({error.strerror or error}).") from error

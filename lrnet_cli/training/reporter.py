@@ -1,0 +1,36 @@
+"""What a training tells of itself while it goes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One row of ``metrics.csv``. Losses are means a picture in nats, accuracies shares in [0, 1].
+
+    ``seconds`` is the time of the epoch with its validation; ``train_images_per_second`` counts the steps alone.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+    train_images_per_second: float
+
+
+class Reporter:
+    """Hears of a run as it goes; every method does nothing unless overridden."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line happened."""
+
+    def download(self, name: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` bytes of a file have arrived."""
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of an epoch are taken."""
+
+    def epoch(self, row: EpochRow, is_best: bool) -> None:
+        """Take note that an epoch is over."""

@@ -1,0 +1,143 @@
+"""The run folder: what a training leaves behind."""
+
+import csv
+import io
+import json
+import platform
+import time
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lrnet_cli import __version__, paths
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.evaluation.metrics import Metrics
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.reporter import EpochRow
+from lrnet_cli.weights import WEIGHTS_NAME, WeightsCard
+
+
+def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
+    """Create the run folder of ``config`` and return it; raises ``TrainingError`` if it exists with contents."""
+    run_dir = config.out or Path("runs") / f"{dataset_name}-{config.arch}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidate, count = run_dir, 1
+    # Two runs may start in the same second; a name that the user chose is never altered.
+    while config.out is None and candidate.exists():
+        count += 1
+        candidate = run_dir.with_name(f"{run_dir.name}-{count}")
+    try:
+        candidate.mkdir(parents=True, exist_ok=True)
+        if any(candidate.iterdir()):
+            raise TrainingError(f"{candidate}: the folder is not empty; choose another with --out.")
+    except OSError as error:
+        raise TrainingError(
+            f"{candidate}: cannot be the run folder ({error.strerror}); choose another with --out."
+        ) from error
+    return candidate
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results may depend on."""
+    packages = {name: version(name) for name in ("torch", "numpy", "pillow", "safetensors")}
+    return {"lrnet_cli": __version__, "python": platform.python_version()} | packages
+
+
+def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:
+    """Write ``config.json``: the settings, with ``resolved`` over them and the versions beside them."""
+    content = {"schema": "lrnet.config/1"} | asdict(config) | resolved | {"versions": versions()}
+    paths.write_text(run_dir / "config.json", json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:
+    """Write ``metrics.csv`` and ``curves.png``."""
+    from lrnet_cli.report.plots import plot_curves  # takes a second
+
+    text = io.StringIO()
+    table = csv.DictWriter(text, [column.name for column in fields(EpochRow)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    paths.write_text(run_dir / "metrics.csv", text.getvalue())
+    with paths.replacing(run_dir / "curves.png") as temporary:
+        plot_curves(
+            temporary,
+            epochs=[row.epoch for row in rows],
+            losses={"training": [row.train_loss for row in rows], "validation": [row.val_loss for row in rows]},
+            accuracies={
+                "training": [row.train_accuracy for row in rows],
+                "validation": [row.val_accuracy for row in rows],
+            },
+        )
+
+
+def write_result(run_dir: Path, result: dict[str, Any]) -> None:
+    """Write ``result.json``, the document that ``lrnet train --json`` prints."""
+    paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metrics | None) -> None:
+    """Write ``README.md``, the model card; without ``test`` it says that the test set was not read."""
+    data, protocol = card.dataset, card.protocol
+    validation = (
+        f"{card.metrics['val_accuracy']:.4f} on {data['val']} validation images (epoch {card.metrics['best_epoch']})"
+    )
+    if test is None:
+        tested = ["The run was interrupted; the test set was not read."]
+    else:
+        low, high = test.accuracy_ci95
+        tested = [
+            f"Accuracy **{test.accuracy:.4f}** on {test.n} test images (95 % interval {low:.4f} to {high:.4f}), "
+            f"loss {test.loss:.4f}, expected calibration error {test.ece:.4f}.",
+            "",
+            "| class | precision | recall | F1 | images |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {_cell(row.name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
+                for row in test.per_class
+            ),
+        ]
+    lines = [
+        f"# {card.arch} on {data['name']}",
+        "",
+        f"A classifier of {card.preprocessing.image_size}×{card.preprocessing.image_size} pictures with "
+        f"{card.preprocessing.channels} channel(s) into {len(card.classes)} classes, trained by lrnet-cli "
+        f"{card.versions['lrnet_cli']}.",
+        "",
+        "## Results",
+        "",
+        *tested,
+        "",
+        f"Validation: {validation}.",
+        "",
+        "![Loss and accuracy by epoch](curves.png)",
+        "",
+        "## Protocol",
+        "",
+        f"Trained on {data['train']} images; the validation images are {protocol['validation']}. The epoch with the "
+        "best validation accuracy was kept, and the test images were read once, after that choice.",
+        "",
+        f"- Data: {data['name']}, content SHA-256 `{data['content_sha256']}`",
+        f"- Recipe: {json.dumps(protocol['recipe'])}",
+        f"- Head: {card.head}",
+        f"- Seed: {card.seed}",
+        f"- Device: {device}",
+        f"- Versions: {', '.join(f'{name} {number}' for name, number in card.versions.items())}",
+        "",
+        "## Use",
+        "",
+        "```console",
+        f"lrnet predict picture.png --weights {WEIGHTS_NAME}",
+        "```",
+        "",
+        f"Pictures are expected {card.preprocessing.polarity}; `lrnet predict` inverts the others by itself.",
+        "",
+        "## Limits",
+        "",
+        "The network names one of its classes for any picture, whatever it shows. It was measured on pictures like "
+        "those it was trained on and on no others.",
+    ]
+    paths.write_text(run_dir / "README.md", "\n".join(lines) + "\n")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
