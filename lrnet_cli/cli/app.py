@@ -1,0 +1,64 @@
+"""The ``lrnet`` command: registers the commands and turns failures into sentences and exit codes."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lrnet_cli import __version__
+from lrnet_cli.cli import download, eval, info, output, predict, train
+from lrnet_cli.errors import LRNetError, UsageError
+
+FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LRNetError as error:
+            if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
+                raise
+            output.error(str(error))
+            raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from error
+        except KeyboardInterrupt:
+            output.message("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="lrnet",
+    help="LR-Net for small, noisy, low-resolution images: train, evaluate and predict.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lrnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("download")(download.download_command)
+app.command("train")(train.train_command)
+app.command("eval")(eval.eval_command)
+app.command("predict")(predict.predict_command)
+app.command("info")(info.info_command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app()

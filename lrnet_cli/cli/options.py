@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of downloaded data sets.", envvar="LRNET_DATA_DIR", show_default="per user")
+]
+Mirror = Annotated[
+    str | None,
+    typer.Option(help="URL or folder to download from, in place of the built-in mirrors.", envvar="LRNET_MIRROR"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
+Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.")]
+Weights = Annotated[
+    str | None, typer.Option(help="A weight file or a run folder.", show_default="the newest run of this user")
+]
+Invert = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option(help="Swap light and dark: auto decides for each picture by the polarity of the training pictures."),
+]

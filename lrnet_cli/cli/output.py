@@ -1,0 +1,82 @@
+"""Where output goes: data to stdout, everything else to stderr; bars only on a terminal."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document to stdout, indented."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
+    """Print a table to stdout; long cells are folded, never cut."""
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def message(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(text: str) -> None:
+    """Print an error to stderr."""
+    Console(stderr=True, soft_wrap=True).print(
+        Text("Error: ", style="bold red").append(Text(text, style="not bold default"))
+    )
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """Return a progress display on stderr that shows nothing unless stderr is a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+class DownloadBars:
+    """Shows a bar for each file that arrives."""
+
+    def __init__(self) -> None:
+        self.display = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def update(self, name: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` bytes of the file ``name`` are here."""
+        if name not in self._tasks:
+            self._tasks[name] = self.display.add_task(name)
+        self.display.update(self._tasks[name], completed=done, total=total)

@@ -1,0 +1,66 @@
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lrnet_cli.cli.app import app
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.loop import train
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+# What would change the output, or let a test reach this user's own folders or the network.
+CLEARED = ("CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "LRNET_DEBUG", "LRNET_MIRROR", "PY_COLORS")
+
+
+@pytest.fixture(autouse=True)
+def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test its own folders, an own working folder, and no network."""
+    home = tmp_path_factory.mktemp("home")
+    for name in CLEARED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LRNET_DATA_DIR", str(home / "data"))
+    monkeypatch.setenv("LRNET_STATE_DIR", str(home / "state"))
+    monkeypatch.setenv("LRNET_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture
+def lrnet() -> Callable[..., Any]:
+    """Run ``lrnet`` with a command line, or with words, in this process; gives exit_code, stdout and stderr."""
+
+    def run(*words: object, stdin: str | None = None) -> Any:
+        arguments = shlex.split(str(words[0])) if len(words) == 1 else [str(word) for word in words]
+        result = CliRunner().invoke(app, arguments, input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the run folder of a short training on the embedded data set."""
+    folder = tmp_path_factory.mktemp("trained")
+    before = os.environ.get("LRNET_STATE_DIR")
+    os.environ["LRNET_STATE_DIR"] = str(folder / "state")
+    train(TrainConfig(epochs=4, seed=1, out=folder / "run"))
+    if before is None:
+        del os.environ["LRNET_STATE_DIR"]
+    else:
+        os.environ["LRNET_STATE_DIR"] = before
+    return folder / "run"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Give the folder of real data sets, where there is one."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no real data sets beside this checkout (../shared/data)")
+    return SHARED_DATA
