@@ -26,7 +26,7 @@ _FIRST_PAUSE = 0.5  # seconds, doubled after every failed attempt
 _LONGEST_PAUSE = 30.0  # seconds; a server that asks for more is left for the next mirror
 _CONNECT_TIMEOUT = 10.0  # seconds
 _READ_TIMEOUT = 30.0  # seconds without a byte
-_CHUNK = 1 << 16  # bytes
+_CHUNK = 1 << 13  # bytes; what a broken connection loses at most
 _GZIP_MAGIC, _IDX_MAGIC = b"\x1f\x8b", b"\x00\x00"
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -194,25 +194,30 @@ def _from_url(url: str, file: CatalogFile, folder: Path, transfer: _Transfer, on
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             resumed = _receive(url, part, file, transfer)
-            with part.open("rb") as handle:
-                _place(handle, file, folder)
-            _discard(part)
-            return
         except _InterruptedError as error:
-            wait = error.pause if error.pause is not None else pause
-            if attempt == _ATTEMPTS or wait > _LONGEST_PAUSE:
+            wait = pause if error.pause is None else error.pause
+            if wait > _LONGEST_PAUSE:
+                raise _UnavailableError(f"{error}; the server asks to wait {wait:g} s") from error
+            if attempt == _ATTEMPTS:
                 raise _UnavailableError(f"{error} ({attempt} attempts)") from error
             on_message(f"{url}: {error}; trying again in {wait:g} s.")
             time.sleep(wait)
             pause *= 2
+            continue
         except requests.ConnectionError as error:
             transfer.unreachable.add(host)
             raise _UnavailableError(f"not reachable ({_innermost(error)})") from error
+        try:
+            with part.open("rb") as handle:
+                _place(handle, file, folder)
         except _UnavailableError:
             # What came is not the file. A resumed piece may be to blame, a whole transfer is the server's word.
             _discard(part)
             if not resumed:
                 raise
+            continue
+        _discard(part)
+        return
     raise _UnavailableError("the content stayed wrong after several attempts")
 
 
@@ -261,13 +266,16 @@ def _receive(url: str, part: Path, file: CatalogFile, transfer: _Transfer) -> bo
                 for chunk in response.iter_content(_CHUNK):
                     target.write(chunk)
                     if target.tell() > file.size + _CHUNK:
-                        raise _UnavailableError("the server sends more bytes than the file has")
+                        break
                     transfer.on_progress(file.name, target.tell(), total)
             except requests.Timeout as error:
                 raise _InterruptedError(f"no data for {_READ_TIMEOUT:g} s") from error
             except requests.RequestException as error:
                 reason = f"no data for {_READ_TIMEOUT:g} s" if "timed out" in str(error) else "the connection broke off"
                 raise _InterruptedError(f"{reason} after {target.tell()} bytes") from error
+    if part.stat().st_size > file.size + _CHUNK:
+        _discard(part)
+        raise _UnavailableError("the server sends more bytes than the file has")
     return goes_on
 
 
@@ -303,7 +311,9 @@ def _check(chunks: Iterator[bytes], file: CatalogFile, copy_to: BinaryIO | None 
         if copy_to:
             copy_to.write(chunk)
     if size != file.size:
-        raise _UnavailableError(f"has {'more than' if size > file.size else size} of {file.size} bytes")
+        raise _UnavailableError(
+            f"has more than {file.size} bytes" if size > file.size else f"has {size} of {file.size} bytes"
+        )
     right = sha256.hexdigest() == file.sha256 if file.sha256 else git_blob.hexdigest() == file.git_blob_sha1
     if not right:
         raise _UnavailableError("has the right size but not the content of the catalog (hash differs)")

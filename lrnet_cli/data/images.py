@@ -20,6 +20,7 @@ _Number = TypeVar("_Number", np.uint8, np.float64)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MAX_PIXELS = 64_000_000
+_MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
 
 # Pillow only warns of pictures between one and two times its own limit; the check below wants to speak for both.
@@ -39,8 +40,8 @@ class Preprocessing:
     polarity: Polarity
 
     def __post_init__(self) -> None:
-        if type(self.image_size) is not int or self.image_size < 1:
-            raise ValueError(f"image_size must be a positive whole number, got {self.image_size!r}")
+        if type(self.image_size) is not int or not 1 <= self.image_size <= _MAX_SIDE:
+            raise ValueError(f"image_size must be a whole number from 1 to {_MAX_SIDE}, got {self.image_size!r}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
         if self.polarity not in get_args(Polarity):

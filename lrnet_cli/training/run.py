@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lrnet_cli import __version__, paths
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.evaluation.metrics import Metrics
@@ -39,8 +41,9 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Return the versions that results may depend on."""
-    packages = {name: version(name) for name in ("torch", "numpy", "pillow", "safetensors")}
-    return {"lrnet_cli": __version__, "python": platform.python_version()} | packages
+    packages = {name: version(name) for name in ("numpy", "pillow", "safetensors")}
+    # torch.__version__ tells the build as well, as in 2.9.1+cu130.
+    return {"lrnet_cli": __version__, "python": platform.python_version(), "torch": torch.__version__} | packages
 
 
 def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:

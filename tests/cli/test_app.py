@@ -1,0 +1,113 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lrnet_cli import __version__
+
+CliRun = Callable[..., Any]
+
+
+def test_version_is_the_packages(lrnet: CliRun) -> None:
+    result = lrnet("--version")
+    assert (result.exit_code, result.stdout) == (0, f"lrnet {__version__}\n")
+
+
+def test_python_m_is_the_command() -> None:
+    command = [sys.executable, "-m", "lrnet_cli", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"lrnet {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["eval"], ["download"], ["info"]])
+def test_help_imports_no_torch(command: list[str]) -> None:
+    script = f"""
+import sys
+from lrnet_cli.cli.app import app
+try:
+    app({[*command, "--help"]!r})
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {{"torch", "numpy", "PIL", "sklearn", "scipy", "matplotlib", "requests"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_prediction_imports_neither_plots_nor_metrics(trained_run: Any, tmp_path: Any) -> None:
+    script = f"""
+import sys
+from lrnet_cli.cli.app import app
+from PIL import Image
+Image.new("L", (8, 8)).save({str(tmp_path / "a.png")!r})
+try:
+    app(["predict", {str(tmp_path / "a.png")!r}, "--weights", {str(trained_run)!r}])
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {{"torch._dynamo", "torchvision", "sklearn", "scipy", "matplotlib", "requests"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("line", "exit_code", "sentence"),
+    [
+        ("train --dataset nowhere", 2, "There is no data set 'nowhere'"),
+        ("train --epochs 0", 2, "--epochs takes a whole number from 1 up"),
+        ("train --device tpu", 2, "'tpu' is not a device"),
+        ("train --preset best", 2, "Invalid value for '--preset'"),
+        ("eval --weights nowhere", 1, "nowhere: there is no such weight file or run folder"),
+        ("eval --limit 0", 2, "--limit takes"),
+        ("predict nowhere.png", 1, "There are no weights yet"),
+        ("predict a.png --top-k 0", 2, "--top-k takes"),
+        ("download", 2, "Name the data sets to download"),
+        ("download cifar", 2, "There is no data set 'cifar' to download"),
+        ("download optdigits", 2, "needs no download"),
+        ("fly", 2, "No such command 'fly'"),
+    ],
+)
+def test_wrong_input_gets_a_sentence_and_an_exit_code(lrnet: CliRun, line: str, exit_code: int, sentence: str) -> None:
+    result = lrnet(line)
+    assert result.exit_code == exit_code
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_debug_mode_shows_the_traceback() -> None:
+    command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    debug = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(LRNET_DEBUG="1"))
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+
+
+def test_no_color_is_honoured_and_pipes_get_no_escapes(lrnet: CliRun) -> None:
+    command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
+    for environment in (_environment(NO_COLOR="1"), _environment()):
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert "\x1b" not in ran.stderr
+
+
+def test_info_tells_versions_device_paths_data_and_weights(lrnet: CliRun, trained_run: Any) -> None:
+    document = json.loads(lrnet("info --json").stdout)
+    assert document["schema"] == "lrnet.info/1"
+    assert document["datasets"] == {
+        "optdigits": "embedded",
+        "digits": "missing",
+        "fashion": "missing",
+        "oracle": "missing",
+    }
+    assert document["weights"] is None
+    text = lrnet("info").stdout
+    assert __version__ in text
+    assert document["data_dir"] in text
+
+
+def _environment(**changes: str) -> dict[str, str]:
+    import os
+
+    return dict(os.environ) | changes

@@ -1,0 +1,149 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrnet_cli.data.idx import read_idx
+from lrnet_cli.weights import load_weights
+
+CliRun = Callable[..., Any]
+
+
+def test_train_prints_its_result_as_json_and_a_line_an_epoch(lrnet: CliRun) -> None:
+    result = lrnet("train --epochs 2 --limit 300 --seed 3 --out r --json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    promised = {
+        "schema",
+        "run_dir",
+        "weights",
+        "arch",
+        "dataset",
+        "epochs",
+        "best_epoch",
+        "val_accuracy",
+        "test_accuracy",
+        "train_images_per_second",
+        "seconds",
+        "seed",
+    }
+    assert promised <= document.keys()
+    assert (document["schema"], document["dataset"], document["seed"]) == ("lrnet.train/1", "optdigits", 3)
+    assert document == json.loads(Path("r/result.json").read_text())
+    lines = result.stderr.splitlines()
+    assert sum(line.startswith("epoch ") for line in lines) == 2
+    assert lines[0].startswith("Device: ")
+    assert "\x1b" not in result.stderr
+
+
+def test_train_for_people_names_accuracy_weights_and_curves(lrnet: CliRun) -> None:
+    result = lrnet("train --preset quick --epochs 1 --limit 300 --seed 3 --out r")
+    assert result.exit_code == 0
+    assert "95 % interval" in result.stdout
+    assert str(Path("r/curves.png")) in result.stdout
+
+
+def test_eval_gives_the_figure_that_training_reported(lrnet: CliRun, trained_run: Path) -> None:
+    trained = json.loads((trained_run / "result.json").read_text())
+    result = lrnet("eval", "--weights", trained_run, "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["schema"] == "lrnet.eval/1"
+    assert document["accuracy"] == trained["test_accuracy"]
+    assert document["accuracy_ci95"] == trained["test_accuracy_ci95"]
+    assert document["n"] == sum(map(sum, document["confusion_matrix"])) == 359
+    assert set(document["per_class"][0]) == {"name", "precision", "recall", "f1", "support"}
+    promised = {"dataset", "split", "weights", "loss", "ece", "images_per_second", "device", "precision"}
+    assert promised <= document.keys()
+
+
+def test_eval_for_people_shows_interval_classes_and_confusion(lrnet: CliRun, trained_run: Path) -> None:
+    result = lrnet("eval", "--weights", trained_run, "--predictions", "p.csv", "--limit", "100")
+    assert result.exit_code == 0
+    for words in ("95 % interval", "calibration error", "precision", "true"):
+        assert words in result.stdout
+    with Path("p.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 100
+
+
+def test_the_sigmoid_head_evaluates(lrnet: CliRun) -> None:
+    assert lrnet("train --head sigmoid --epochs 1 --limit 200 --seed 0 --out r").exit_code == 0
+    assert lrnet("eval --weights r").exit_code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Signals, isolated_user: Path) -> None:
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--epochs", "500", "--limit", "300", "--out", "r", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not Path("r/curves.png").exists():
+        time.sleep(0.05)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    document = json.loads(stdout)
+    assert document["interrupted"] is True
+    assert document["test_accuracy"] is None
+    assert "Traceback" not in stderr
+    load_weights(Path("r/model.safetensors"))
+    assert {path.name for path in Path("r").iterdir()} >= {"README.md", "metrics.csv", "result.json", "curves.png"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_before_the_first_epoch_ended_is_130_too(isolated_user: Path) -> None:
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--image-size", "64", "--batch-size", "16", "--out", "r"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not Path("r/config.json").exists():
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_run_on_real_digits_learns(lrnet: CliRun, shared_data: Path) -> None:
+    arrays = {}
+    for split, prefix, count in (("train", "train", 900), ("test", "t10k", 300)):
+        arrays[f"{split}_images"] = read_idx(shared_data / "digits" / f"{prefix}-images-idx3-ubyte.gz", 3)[:count]
+        arrays[f"{split}_labels"] = read_idx(shared_data / "digits" / f"{prefix}-labels-idx1-ubyte.gz", 1)[:count]
+    np.savez("digits.npz", **arrays)
+    result = lrnet("train --dataset digits.npz --epochs 2 --batch-size 16 --seed 0 --out r --json")
+    document = json.loads(result.stdout)
+    assert document["test_accuracy"] > 0.85
+    assert document["parameters"] == 1_024_998
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(isolated_user: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are a Unix thing")
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--epochs", "1", "--limit", "200", "--out", "r"]
+    environment = dict(os.environ) | {"TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(leader)
+    assert process.wait() == 0
+    assert b"epoch 1/1" in shown
+    assert b"steps" in shown
+    assert b"\x1b[" in shown

@@ -1,0 +1,249 @@
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lrnet_cli.data.idx import read_idx
+from lrnet_cli.data.images import Preprocessing, common_polarity, polarity_of, prepare
+from lrnet_cli.errors import ImageError
+
+GREY = Preprocessing(28, 1, "light-on-dark")
+COLOUR = Preprocessing(28, 3, "mixed")
+
+
+def corner_mark() -> np.ndarray:
+    """A light square in the upper left of a dark picture: its place tells how a picture was turned."""
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[4:10, 4:10] = 200
+    return pixels
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def test_grey_picture_of_the_right_size_comes_back_as_it_is(tmp_path: Path) -> None:
+    pixels, inverted = prepare(saved(tmp_path / "a.png", Image.fromarray(corner_mark())), GREY)
+    assert pixels.shape == (1, 28, 28)
+    assert pixels.dtype == np.uint8
+    assert (pixels[0] == corner_mark()).all()
+    assert not inverted
+
+
+def sixteen_bit(tmp_path: Path) -> Path:
+    return saved(tmp_path / "a.png", Image.fromarray(corner_mark().astype(np.uint16) * 257))
+
+
+def integer_tiff(tmp_path: Path) -> Path:
+    return saved(tmp_path / "a.tiff", Image.fromarray(corner_mark().astype(np.int32) * 257))
+
+
+def float_tiff(tmp_path: Path) -> Path:
+    return saved(tmp_path / "a.tiff", Image.fromarray(corner_mark().astype(np.float32) / 255))
+
+
+def palette(tmp_path: Path) -> Path:
+    return saved(tmp_path / "a.gif", Image.fromarray(corner_mark()).convert("P"))
+
+
+def palette_with_transparency(tmp_path: Path) -> Path:
+    image = Image.fromarray((corner_mark() > 0).astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 200, 200, 200])
+    return saved(tmp_path / "a.png", image, transparency=0)
+
+
+def light_ink_on_transparency(tmp_path: Path) -> Path:
+    image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    image.paste((200, 200, 200, 255), (4, 4, 10, 10))
+    return saved(tmp_path / "a.png", image)
+
+
+def grey_with_alpha(tmp_path: Path) -> Path:
+    return saved(tmp_path / "a.png", Image.fromarray(corner_mark()).convert("LA"))
+
+
+def colour(tmp_path: Path) -> Path:
+    return saved(tmp_path / "a.bmp", Image.fromarray(corner_mark()).convert("RGB"))
+
+
+def cmyk_jpeg(tmp_path: Path) -> Path:
+    image = Image.fromarray(corner_mark()).convert("RGB").convert("CMYK")
+    return saved(tmp_path / "a.jpg", image, quality=100, subsampling=0)
+
+
+def turned_by_exif(tmp_path: Path) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    image = Image.fromarray(np.rot90(corner_mark()).copy())
+    return saved(tmp_path / "a.jpg", image, exif=exif, quality=100)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        sixteen_bit,
+        integer_tiff,
+        float_tiff,
+        palette,
+        palette_with_transparency,
+        light_ink_on_transparency,
+        grey_with_alpha,
+        colour,
+        cmyk_jpeg,
+        turned_by_exif,
+    ],
+)
+def test_every_mode_gives_the_same_look(tmp_path: Path, make: object) -> None:
+    pixels, inverted = prepare(make(tmp_path), GREY)
+    assert not inverted
+    assert np.abs(pixels[0].astype(int) - corner_mark()).max() <= 12  # JPEG loses a little
+
+
+def test_one_bit_picture_is_black_and_white(tmp_path: Path) -> None:
+    pixels, _ = prepare(saved(tmp_path / "a.png", Image.fromarray(corner_mark() > 0)), GREY)
+    assert sorted(np.unique(pixels)) == [0, 255]
+
+
+def test_dark_ink_on_transparency_is_seen_and_inverted(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (4, 4, 10, 10))
+    pixels, inverted = prepare(saved(tmp_path / "a.png", image), GREY)
+    assert inverted
+    assert (pixels[0] == np.where(corner_mark() > 0, 255, 0)).all()
+
+
+def test_a_wide_picture_is_padded_with_its_background_and_keeps_its_aspect() -> None:
+    wide = np.full((10, 40), 30, np.uint8)
+    wide[2:8, 16:24] = 220
+    pixels, _ = prepare(Image.fromarray(wide), Preprocessing(40, 1, "light-on-dark"))
+    assert (pixels[0, :15] == 30).all()
+    assert (pixels[0, 25:] == 30).all()
+    assert (pixels[0, 15:25] == wide).all()
+
+
+def test_an_extremely_thin_picture_is_one_line() -> None:
+    thin = np.zeros((1, 5000), np.uint8)
+    thin[0, 2000:3000] = 255
+    pixels, _ = prepare(Image.fromarray(thin), GREY, "no")
+    assert (pixels[0].max(1) > 0).sum() == 1
+
+
+def test_shrinking_is_antialiased() -> None:
+    stripes = np.tile(np.array([0, 255], np.uint8), (280, 140))
+    pixels, _ = prepare(Image.fromarray(stripes), GREY, "no")
+    assert abs(int(pixels.mean()) - 127) <= 1
+    assert pixels[0, 4:-4, 4:-4].std() < 3
+
+
+def test_grey_picture_fills_three_channels_and_colour_keeps_them() -> None:
+    pixels, _ = prepare(Image.fromarray(corner_mark()), COLOUR)
+    assert pixels.shape == (3, 28, 28)
+    red, _ = prepare(Image.new("RGB", (28, 28), (255, 0, 0)), COLOUR)
+    assert red.max(axis=(1, 2)).tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("trained", "invert", "expected"),
+    [
+        ("light-on-dark", "auto", True),
+        ("dark-on-light", "auto", False),
+        ("mixed", "auto", False),
+        ("dark-on-light", "yes", True),
+        ("light-on-dark", "no", False),
+    ],
+)
+def test_inversion_follows_the_trained_polarity(trained: str, invert: str, expected: bool) -> None:
+    dark_on_light = 255 - corner_mark()
+    pixels, inverted = prepare(Image.fromarray(dark_on_light), Preprocessing(28, 1, trained), invert)
+    assert inverted == expected
+    assert (pixels[0] == (corner_mark() if expected else dark_on_light)).all()
+
+
+def test_a_picture_of_one_grey_value_is_never_inverted_by_itself() -> None:
+    _, inverted = prepare(Image.new("L", (28, 28), 255), GREY)
+    assert not inverted
+
+
+def test_polarity_of_a_set_is_that_of_nine_tenths() -> None:
+    light, dark = corner_mark()[..., None], (255 - corner_mark())[..., None]
+    assert common_polarity([light] * 9 + [dark]) == "light-on-dark"
+    assert common_polarity([dark] * 9 + [light]) == "dark-on-light"
+    assert common_polarity([light, dark]) == "mixed"
+
+
+def test_polarity_is_right_on_real_digits_as_they_are_and_inverted(shared_data: Path) -> None:
+    digits = read_idx(shared_data / "digits" / "t10k-images-idx3-ubyte.gz", 3)[:1000, :, :, None]
+    assert {polarity_of(picture) for picture in digits} == {"light-on-dark"}
+    assert {polarity_of(255 - picture) for picture in digits} == {"dark-on-light"}
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def png_bytes(tmp_path: Path) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    return saved(tmp_path / "whole.png", Image.fromarray(noise)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda _: b"", "is empty"),
+        (lambda _: b"hello, I am text", "is not a picture"),
+        (lambda tmp_path: png_bytes(tmp_path)[:200], "truncated|damaged|broken"),
+        (lambda _: png_claiming(9000, 9000), "too large"),
+        (lambda _: png_claiming(12_000, 12_000), "too large"),
+        (lambda _: png_claiming(60_000, 60_000), "too large"),
+    ],
+)
+def test_file_that_is_no_good_picture_gives_one_reason(tmp_path: Path, content: object, reason: str) -> None:
+    path = tmp_path / "bad.png"
+    path.write_bytes(content(tmp_path))
+    with pytest.raises(ImageError, match=reason):
+        prepare(path, GREY)
+
+
+def test_every_truncation_of_every_format_is_an_image_error(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for suffix in ("png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"):
+        content = saved(tmp_path / f"whole.{suffix}", Image.fromarray(noise)).read_bytes()
+        for length in np.linspace(1, len(content) - 60, 25, dtype=int):
+            path = tmp_path / f"cut.{suffix}"
+            path.write_bytes(content[:length])
+            with pytest.raises(ImageError):
+                prepare(path, GREY)
+
+
+def test_missing_file_and_folder_are_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="No such file"):
+        prepare(tmp_path / "nowhere.png", GREY)
+    with pytest.raises(ImageError, match="is a folder, pipe or device"):
+        prepare(tmp_path, GREY)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
+def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="pipe"):
+        prepare(tmp_path / "pipe.png", GREY)
+
+
+def test_float_values_that_are_no_grey_levels_are_refused() -> None:
+    with pytest.raises(ImageError, match="float values"):
+        prepare(Image.fromarray(np.full((28, 28), np.nan, np.float32)), GREY)
+
+
+@pytest.mark.parametrize("changes", [{"image_size": 0}, {"channels": 2}, {"polarity": "grey"}, {"image_size": 2.5}])
+def test_preprocessing_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        Preprocessing(**({"image_size": 28, "channels": 1, "polarity": "mixed"} | changes))

@@ -1,0 +1,214 @@
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from lrnet_cli import paths
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.errors import DataError, DeviceError, TrainingError
+from lrnet_cli.evaluation.evaluate import evaluate
+from lrnet_cli.training import loop
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.loop import train
+from lrnet_cli.training.reporter import EpochRow, Reporter
+from lrnet_cli.weights import load_weights
+
+
+def short(tmp_path: Path, name: str = "run", **settings: Any) -> TrainConfig:
+    return TrainConfig(**{"epochs": 1, "limit": 200, "seed": 5, "out": tmp_path / name} | settings)
+
+
+def weights_of(result: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return load_file(result["weights"])
+
+
+def test_four_epochs_on_the_embedded_set_learn_it(trained_run: Path) -> None:
+    result = json.loads((trained_run / "result.json").read_text())
+    assert result["test_accuracy"] >= 0.93
+    assert result["test_accuracy_ci95"][0] < result["test_accuracy"] < result["test_accuracy_ci95"][1]
+
+
+def test_the_run_folder_is_complete(trained_run: Path) -> None:
+    expected = {"README.md", "config.json", "curves.png", "metrics.csv", "model.safetensors", "result.json"}
+    assert {path.name for path in trained_run.iterdir()} == expected
+    rows = list(csv.DictReader((trained_run / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    config = json.loads((trained_run / "config.json").read_text())
+    assert (config["seed"], config["batch_size"], config["versions"]["torch"]) == (1, 32, torch.__version__)
+    with Image.open(trained_run / "curves.png") as curves:
+        assert curves.width > 800
+    card = (trained_run / "README.md").read_text()
+    assert "on 359 test images (95 % interval" in card
+    assert "- Seed: 1" in card
+
+
+def test_the_weight_file_tells_where_it_comes_from(trained_run: Path) -> None:
+    _, card = load_weights(trained_run / "model.safetensors")
+    result = json.loads((trained_run / "result.json").read_text())
+    assert card.metrics["test_accuracy"] == result["test_accuracy"]
+    assert card.dataset["content_sha256"] == load_dataset("optdigits").content_sha256
+    assert card.seed == 1
+
+
+def test_the_stored_statistics_are_recomputed_and_evaluate_to_the_same_figure(trained_run: Path) -> None:
+    model, card = load_weights(trained_run / "model.safetensors")
+    result = json.loads((trained_run / "result.json").read_text())
+    test = load_dataset("optdigits").test
+    metrics = evaluate(model, test, "optdigits", card.classes, card.head).metrics
+    assert metrics.accuracy == result["test_accuracy"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path: Path) -> None:
+    first, second, third = (
+        weights_of(train(short(tmp_path, name, seed=seed))) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["out.weight"], third["out.weight"])
+
+
+def test_a_seed_is_drawn_and_recorded_if_none_is_given(tmp_path: Path) -> None:
+    result = train(short(tmp_path, seed=None))
+    assert result["seed"] == json.loads((tmp_path / "run" / "config.json").read_text())["seed"]
+    again = train(short(tmp_path, "again", seed=result["seed"]))
+    assert torch.equal(weights_of(result)["out.weight"], weights_of(again)["out.weight"])
+
+
+def test_validation_images_are_cut_from_training_images_and_never_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[bytes]] = {"train": set(), "val": set()}
+    as_input = loop.as_input
+
+    def spy(images: torch.Tensor) -> torch.Tensor:
+        seen["train"].update(image.numpy().tobytes() for image in images)
+        return as_input(images)
+
+    def evaluate_spy(model: Any, split: Any, *rest: Any) -> Any:
+        seen.setdefault("evaluated", set()).update(image.numpy().tobytes() for image in split.images)
+        return evaluate(model, split, *rest)
+
+    monkeypatch.setattr(loop, "as_input", spy)
+    monkeypatch.setattr(loop, "evaluate", evaluate_spy)
+    train(short(tmp_path, limit=None))
+    dataset = load_dataset("optdigits")
+    everything = {image.numpy().tobytes() for image in dataset.train.images}
+    test = {image.numpy().tobytes() for image in dataset.test.images}
+    assert seen["train"] < everything
+    assert seen["train"].isdisjoint(seen["evaluated"] - test)
+    assert test < seen["evaluated"]
+
+
+def test_the_best_validation_epoch_is_kept(tmp_path: Path) -> None:
+    class Rows(Reporter):
+        def __init__(self) -> None:
+            self.rows: list[EpochRow] = []
+            self.marked: list[int] = []
+
+        def epoch(self, row: EpochRow, is_best: bool) -> None:
+            self.rows.append(row)
+            if is_best:
+                self.marked.append(row.epoch)
+
+    reporter = Rows()
+    result = train(short(tmp_path, epochs=5, lr=0.02, limit=None), reporter)
+    best = max(reporter.rows, key=lambda row: (row.val_accuracy, -row.val_loss))
+    assert result["best_epoch"] == best.epoch == reporter.marked[-1]
+    _, card = load_weights(Path(result["weights"]))
+    assert card.metrics["val_accuracy"] == best.val_accuracy
+
+
+def test_patience_stops_early(tmp_path: Path) -> None:
+    result = train(short(tmp_path, epochs=50, lr=1e-12, patience=2, schedule="constant"))
+    assert result["epochs"] <= 6
+
+
+def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path: Path) -> None:
+    rows = tmp_path / "run" / "metrics.csv"
+
+    def two_epochs_are_over() -> bool:
+        return rows.exists() and len(rows.read_text().splitlines()) == 3
+
+    result = train(short(tmp_path, epochs=50), should_stop=two_epochs_are_over)
+    assert (result["interrupted"], result["epochs"], result["test_accuracy"]) == (True, 2, None)
+    assert "test set was not read" in (tmp_path / "run" / "README.md").read_text()
+    load_weights(tmp_path / "run" / "model.safetensors")
+    assert paths.newest_run() == (tmp_path / "run").resolve()
+
+
+def test_stopping_before_the_first_epoch_says_that_there_are_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no weights"):
+        train(short(tmp_path), should_stop=lambda: True)
+
+
+def test_a_run_folder_with_contents_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="is not empty; choose another with --out"):
+        train(short(tmp_path))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
+
+
+def test_runs_without_a_name_get_one_each(isolated_user: Path) -> None:
+    first, second = (train(TrainConfig(epochs=1, limit=60, seed=0))["run_dir"] for _ in range(2))
+    assert first != second
+    assert Path(first).parent == Path("runs")
+
+
+def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch 1; try a lower --lr"):
+        train(short(tmp_path, lr=1e30, schedule="constant"))
+
+
+def test_the_sigmoid_head_learns_and_gives_independent_probabilities(tmp_path: Path) -> None:
+    result = train(short(tmp_path, head="sigmoid", epochs=4, limit=None))
+    assert result["test_accuracy"] >= 0.9
+    model, card = load_weights(Path(result["weights"]))
+    assert card.head == "sigmoid"
+    metrics = evaluate(model, load_dataset("optdigits").test, "optdigits", card.classes, card.head)
+    assert (metrics.probabilities.sum(1) - 1).abs().max() > 1e-3
+
+
+def test_colour_class_folders_train(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = np.clip(np.array(colour) + random.normal(0, 20, (12, 12, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{number}.png")
+    config = short(tmp_path, dataset=str(tmp_path / "set"), channels=3, image_size=12, epochs=6, limit=None)
+    assert train(config)["test_accuracy"] == 1.0
+
+
+def test_an_own_validation_split_is_used(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    arrays = {}
+    for name, count in (("train", 40), ("val", 10), ("test", 10)):
+        arrays[f"{name}_labels"] = np.arange(count) % 2
+        noise = random.integers(0, 60, (count, 9, 9))
+        arrays[f"{name}_images"] = (noise + 150 * arrays[f"{name}_labels"][:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "set.npz", **arrays)
+    result = train(short(tmp_path, dataset=str(tmp_path / "set.npz"), limit=None))
+    _, card = load_weights(Path(result["weights"]))
+    assert (card.dataset["train"], card.dataset["val"]) == (40, 10)
+    assert "the data set's own" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_too_few_images_for_a_validation_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too few to set 0.1 of each class aside"):
+        train(short(tmp_path, limit=10))
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA GPU")
+    with pytest.raises(DeviceError):
+        train(short(tmp_path, gpus=1))
+    assert not (tmp_path / "run").exists()
