@@ -202,7 +202,7 @@ def test_an_own_validation_split_is_used(tmp_path: Path) -> None:
 
 
 def test_too_few_images_for_a_validation_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too few to set 0.1 of each class aside"):
+    with pytest.raises(DataError, match=r"too few to set 0\.1 of each class aside"):
         train(short(tmp_path, limit=10))
 
 
