@@ -105,7 +105,7 @@ def download(
                     on_message(f"{folder / file.name} {states[file.name]}; it is fetched again.")
                 reasons = _obtain(file, folder, _locations(entry, file, folder, mirror), transfer, on_message)
                 if reasons:
-                    failures.append(f"{file.name}.gz ({'; '.join(reasons)})")
+                    failures.append("\n    ".join([f"\n  {file.name}.gz", *reasons]))
     except OSError as error:
         where = error.filename or folder
         raise DownloadError(
@@ -114,7 +114,7 @@ def download(
         ) from error
     if failures:
         raise DownloadError(
-            f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be had: {'. '.join(failures)}. "
+            f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be had:{''.join(failures)}\n"
             f"Try again later, name another source with --mirror, or put the file into {folder} (gzip or not) and "
             "run the command again; what has arrived is kept."
         )

@@ -126,7 +126,7 @@ def test_a_lasting_fault_is_told_keeps_the_rest_and_a_second_try_succeeds(
     tiny: CatalogEntry, server: Any, tmp_path: Path, fault: object, reason: str
 ) -> None:
     server.faults[IMAGES_PATH] = [fault] * 4
-    with pytest.raises(DownloadError, match=f"1 of 4 files.*{TRAIN_IMAGES}.*{reason}.*--mirror"):
+    with pytest.raises(DownloadError, match=f"(?s)1 of 4 files.*{TRAIN_IMAGES}.*{reason}.*--mirror"):
         download(tiny, tmp_path, mirror=server.url)
     states = check_files(tiny, tmp_path)
     assert states.pop(TRAIN_IMAGES) == "missing"
@@ -146,7 +146,7 @@ def test_no_network_is_told_once_a_host(tiny: CatalogEntry, tmp_path: Path) -> N
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
-        with pytest.raises(DownloadError, match=r"4 of 4 files.*not reachable.*Connection refused"):
+        with pytest.raises(DownloadError, match=r"(?s)4 of 4 files.*not reachable.*Connection refused"):
             download(tiny, tmp_path, mirror=url)
 
 
