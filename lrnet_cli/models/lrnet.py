@@ -93,7 +93,11 @@ class LRNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
-        x = self.block3(self.block2(self.block1(images))).flatten(1)
+        return self.classify(self.block3(self.block2(self.block1(images))))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return logits (N, classes) of the third block's output (N, 24, S // 8, S // 8)."""
+        x = features.flatten(1)
         for hidden in (self.fc1, self.fc2, self.fc3, self.fc4):
             x = self.dropout(hidden(x).relu())
         logits: Tensor = self.out(x)

@@ -1,0 +1,196 @@
+"""LR-Net with its batch norms folded into the convolutions: the same function of the same parameters, in less time.
+
+A batch norm of a concatenation is a batch norm of each of its tensors, and each of those is an affine map ``s·z + t`` a
+channel once the statistics of z are known. A tensor's statistics are therefore computed once, however many norms read
+it, and no normalised tensor is ever written to memory:
+
+- A convolution of ``s·z + t`` is a convolution of z with the weights ``W·s``, plus one with the weights ``Σ W·t`` of a
+  picture of ones. The picture of ones matters: with zero padding, ``t`` is missing at the border. It rides along as a
+  last channel where the input is a concatenation anyway; elsewhere its convolution is added as a map.
+- ``n3``, read by ``bn_stage2_3``, needs no pass over memory: its mean is ``bn_3.bias``, its variance ``s² · var``.
+- ``project_1x1`` reads most tensors several times under different norms. It becomes a 1×1 convolution of the distinct
+  tensors with summed weights.
+
+In evaluation mode the running statistics take the place of the batch's, and the same folding applies.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.models.lrnet import LRNet, MKBlock
+
+
+def fold(network: nn.Module, wanted: bool = True) -> nn.Module:
+    """Return a faster view of ``network`` that shares its parameters, statistics and mode.
+
+    What is no LR-Net, or not ``wanted`` folded, comes back as it is.
+    """
+    return FoldedLRNet(network) if wanted and isinstance(network, LRNet) else network
+
+
+class FoldedLRNet(nn.Module):
+    """A view of ``network``: same parameters, same statistics, same outputs and gradients up to rounding.
+
+    ``forward`` takes floats (N, C, S, S) in [0, 1] and returns logits (N, classes). In training mode it updates the
+    running statistics as the network itself would, and needs a batch of two or more.
+    """
+
+    def __init__(self, network: LRNet) -> None:
+        super().__init__()
+        self.network = network
+        self.train(network.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
+        if self.training and len(images) < 2:
+            raise UsageError("Training needs a batch of two or more pictures, for batch normalisation.")
+        x = images
+        for block in (self.network.block1, self.network.block2, self.network.block3):
+            x = _folded_block(block, x)
+        logits: Tensor = self.network.classify(x)
+        return logits
+
+
+@dataclass
+class _Moments:
+    """Mean and biased variance, each (channels,), and the number of values behind each."""
+
+    mean: Tensor
+    var: Tensor
+    count: int
+
+
+class _MomentsOf(torch.autograd.Function):
+    """Mean and biased variance of each channel; backward in one pass over the input instead of four."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+        var, mean = torch.var_mean(z, dim=(0, 2, 3), correction=0)
+        ctx.save_for_backward(z, mean)
+        return mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        mean_gradient, var_gradient = gradients
+        z, mean = ctx.saved_tensors
+        count = z.numel() // z.shape[1]
+        scale = (2 / count) * var_gradient
+        shift = mean_gradient / count - scale * mean
+        return torch.addcmul(shift[:, None, None], z, scale[:, None, None])
+
+
+def _moments(z: Tensor, training: bool) -> _Moments | None:
+    """Return the moments of the batch in training mode; in evaluation mode the norms use their running statistics."""
+    if not training:
+        return None
+    mean, var = _MomentsOf.apply(z)
+    return _Moments(mean, var, z.numel() // z.shape[1])
+
+
+def _affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> tuple[Tensor, Tensor]:
+    """Return s and t, each (channels,), of ``norm`` as ``s·z + t``, for a concatenation with the moments ``parts``.
+
+    In training mode the running statistics are brought up to date.
+    """
+    known = [part for part in parts if part is not None]
+    if known:
+        mean, var = torch.cat([part.mean for part in known]), torch.cat([part.var for part in known])
+        _update_running_statistics(norm, mean.detach(), var.detach(), known[0].count)
+    else:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, var = norm.running_mean, norm.running_var
+    s = norm.weight * (var + norm.eps).rsqrt()
+    return s, norm.bias - mean * s
+
+
+@torch.no_grad()
+def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: int) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    # PyTorch: no momentum means the plain average over all batches, and the stored variance is the unbiased one.
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean += share * (mean - norm.running_mean)
+    norm.running_var += share * (var * (count / (count - 1)) - norm.running_var)
+
+
+def _folded_block(block: MKBlock, x: Tensor) -> Tensor:
+    """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W)."""
+    training, c = block.training, x.shape[1]
+    ones = x.new_ones(len(x), 1, *x.shape[2:])
+    s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
+    wide = torch.cat([x, s3, s5, s7, ones], 1)
+    of_x, of_s3, of_s5, of_s7 = (_moments(z, training) for z in (x, s3, s5, s7))
+    s_3, t_3 = _affine(block.bn_3, of_s3)
+    s_35, t_35 = _affine(block.bn_3_5, of_x, of_s3, of_s5)
+    s_357, t_357 = _affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7)
+
+    t3, t53 = (_conv_of_affine(stage, s3, s_3, t_3).relu_() for stage in (block.stage2_3x3, block.stage2_5x5_from_3x3))
+    t5 = _conv_of_wide(block.stage2_5x5, wide, s_35, t_35).relu_()
+    t7 = _conv_of_wide(block.stage2_7x7, wide, s_357, t_357).relu_()
+    of_t3, of_t53, of_t5, of_t7 = (_moments(z, training) for z in (t3, t53, t5, t7))
+    s_57, t_57 = _affine(block.bn_stage2_5_7, of_x, of_t5, of_t7)
+    of_n3 = None if of_s3 is None else _Moments(block.bn_3.bias, s_3.square() * of_s3.var, of_s3.count)
+    s_m3, t_m3 = _affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
+
+    late = torch.cat([x, t5, t7, ones], 1)
+    u = _conv_of_wide(block.stage3_3x3, late, s_57, t_57).relu_()
+    s_4, t_4 = _affine(block.bn_stage3, _moments(u, training))
+
+    weight = block.project_1x1.weight[:, :, 0, 0]
+    of, of_m3, of_n3_alone, of_n35, of_n357, of_m57, of_n4 = weight.split(
+        [c, c + 120, 48, c + 72, c + 84, c + 54, 72], 1
+    )
+    bias = block.project_1x1.bias
+    # Each norm's share of the projection, as weights of what it normalises.
+    m3, n3, n35, n357, m57, n4 = of_m3 * s_m3, of_n3_alone, of_n35 * s_35, of_n357 * s_357, of_m57 * s_57, of_n4 * s_4
+    m3_x, m3_t3, m3_t53, m3_n3 = m3.split([c, 48, 24, 48], 1)
+    n35_x, n35_s3, n35_s5 = n35.split([c, 48, 24], 1)
+    n357_x, n357_s3, n357_s5, n357_s7 = n357.split([c, 48, 24, 12], 1)
+    m57_x, m57_t = m57.split([c, 54], 1)
+    bias = bias + of_m3 @ t_m3 + (n3 + m3_n3) @ t_3 + of_n35 @ t_35 + of_n357 @ t_357 + of_m57 @ t_57 + of_n4 @ t_4
+    nothing = weight.new_zeros(len(weight), 1)
+    of_wide = [of + m3_x + n35_x + n357_x + m57_x, (n3 + m3_n3) * s_3 + n35_s3 + n357_s3, n35_s5 + n357_s5, n357_s7]
+    projected = (
+        _project(wide, torch.cat([*of_wide, nothing], 1), bias)
+        + _project(late, torch.cat([nothing.expand(-1, c), m57_t, nothing], 1))
+        + _project(t3, m3_t3)
+        + _project(t53, m3_t53)
+        + _project(u, n4)
+    ).relu_()
+    s_out, t_out = _affine(block.bn_out, _moments(projected, training))
+    normalised = torch.addcmul(t_out[:, None, None], projected, s_out[:, None, None])
+    return functional.max_pool2d(normalised, 2)
+
+
+def _conv(stage: nn.Conv2d, z: Tensor) -> Tensor:
+    return functional.conv2d(z, stage.weight, stage.bias, padding="same")
+
+
+def _conv_of_affine(stage: nn.Conv2d, z: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """Return the convolution of ``s·z + t``: that of z, and a map that knows where the padding cuts ``t`` off."""
+    ones = z.new_ones(1, 1, *z.shape[2:])
+    shift = functional.conv2d(ones, (stage.weight * t[:, None, None]).sum(1, keepdim=True), stage.bias, padding="same")
+    return functional.conv2d(z, stage.weight * s[:, None, None], padding="same") + shift
+
+
+def _conv_of_wide(stage: nn.Conv2d, wide: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """Return the convolution of ``s·z + t``, where z are the first channels of ``wide`` and ones its last channel.
+
+    Channels between the two get zero weights: that costs less than a copy of z without them.
+    """
+    weight = stage.weight * s[:, None, None]
+    unused = weight.new_zeros(len(weight), wide.shape[1] - 1 - len(s), *weight.shape[2:])
+    of_ones = (stage.weight * t[:, None, None]).sum(1, keepdim=True)
+    return functional.conv2d(wide, torch.cat([weight, unused, of_ones], 1), stage.bias, padding="same")
+
+
+def _project(z: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return functional.conv2d(z, weight[:, :, None, None], bias)
