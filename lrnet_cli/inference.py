@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lrnet_cli.data.images import Invert, prepare
 from lrnet_cli.devices import place
 from lrnet_cli.errors import ImageError
+from lrnet_cli.models.folding import fold
 from lrnet_cli.weights import Head, WeightsCard, load_weights
 
 BATCH_SIZE = 256
@@ -36,7 +37,7 @@ class Classifier:
     """A trained network that labels picture files."""
 
     def __init__(self, model: nn.Module, card: WeightsCard, device: torch.device) -> None:
-        self.model = place(model, device)
+        self.model = fold(place(model, device))
         self.card = card
         self.device = device
 

@@ -12,11 +12,15 @@ from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 
 from lrnet_cli.cli import output
 from lrnet_cli.cli.options import DataDir, Json, Mirror
+from lrnet_cli.errors import UsageError
 from lrnet_cli.training.config import TrainConfig, help_of
 from lrnet_cli.training.reporter import EpochRow, Reporter
 
+_RESUMABLE = ("resume", "epochs", "device", "json")
+
 
 def train_command(
+    ctx: typer.Context,
     dataset: Annotated[str, typer.Option(help=help_of("dataset"), show_default=False)] = "optdigits",
     arch: Annotated[Literal["lrnet"], typer.Option(help=help_of("arch"), show_default=False)] = "lrnet",
     preset: Annotated[
@@ -25,6 +29,7 @@ def train_command(
     epochs: Annotated[int | None, typer.Option(help=help_of("epochs"))] = None,
     batch_size: Annotated[int | None, typer.Option(help=help_of("batch_size"))] = None,
     lr: Annotated[float | None, typer.Option(help=help_of("lr"))] = None,
+    ema: Annotated[float | None, typer.Option(help=help_of("ema"))] = None,
     weight_decay: Annotated[float | None, typer.Option(help=help_of("weight_decay"))] = None,
     dropout: Annotated[float | None, typer.Option(help=help_of("dropout"))] = None,
     patience: Annotated[int | None, typer.Option(help=help_of("patience"))] = None,
@@ -37,12 +42,21 @@ def train_command(
     limit: Annotated[int | None, typer.Option(help=help_of("limit"))] = None,
     image_size: Annotated[int | None, typer.Option(help=help_of("image_size"))] = None,
     channels: Annotated[int | None, typer.Option(help=help_of("channels"))] = None,
+    fold: Annotated[bool, typer.Option(help=help_of("fold"), show_default=False)] = True,
     out: Annotated[Path | None, typer.Option(help=help_of("out"))] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder; --epochs may be raised.", metavar="RUN")
+    ] = None,
     mirror: Mirror = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """Train a network and leave a run folder: weights, metrics, curves and a model card."""
+    if resume is not None:
+        fixed = sorted(name for name in ctx.params if name not in _RESUMABLE and _is_given(ctx, name))
+        if fixed:
+            flags = ", ".join("--" + name.replace("_", "-") for name in fixed)
+            raise UsageError(f"--resume goes on with the run's own settings; leave out: {flags}.")
     config = TrainConfig.from_preset(
         preset,
         dataset=dataset,
@@ -53,6 +67,8 @@ def train_command(
         weight_decay=weight_decay,
         dropout=dropout,
         patience=patience,
+        ema=ema,
+        fold=fold,
         head=head,
         device=device,
         gpus=gpus,
@@ -66,17 +82,25 @@ def train_command(
         mirror=mirror,
         data_dir=data_dir,
     )
+    from lrnet_cli.training.loop import resume as resume_run
     from lrnet_cli.training.loop import train  # takes seconds; wrong settings are told before
 
     reporter = _Live(config.epochs)
     with reporter.downloads.display, _stopping(lambda: reporter.is_training) as should_stop:
-        result = train(config, reporter, should_stop)
+        if resume is None:
+            result = train(config, reporter, should_stop)
+        else:
+            given_device = device if _is_given(ctx, "device") else None
+            result = resume_run(resume, epochs=epochs, device=given_device, reporter=reporter, should_stop=should_stop)
     reporter.bar.stop()
     if json:
         output.print_json(result)
     elif result["interrupted"]:
         print(f"Interrupted; the best weights so far (epoch {result['best_epoch']}) are {result['weights']}.")
-        print(f"  validation accuracy {result['val_accuracy']:.4f}; the test set was not read")
+        print(
+            f"  validation accuracy {result['val_accuracy']:.4f}; the test set was not read\n"
+            f"  to go on: lrnet train --resume {result['run_dir']}"
+        )
     else:
         low, high = result["test_accuracy_ci95"]
         print(f"Test accuracy {result['test_accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})")
@@ -86,6 +110,11 @@ def train_command(
         print(f"  {result['seconds']:.0f} s, {result['train_images_per_second']:.0f} training images a second")
     if result["interrupted"]:
         raise typer.Exit(130)
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 class _Live(Reporter):
@@ -114,11 +143,11 @@ class _Live(Reporter):
             self._task, completed=done, total=total, description=f"epoch {epoch}/{self._epochs}", refresh=done == total
         )
 
-    def epoch(self, row: EpochRow, is_best: bool) -> None:
+    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
         self.bar.console.print(
             f"epoch {row.epoch}/{self._epochs}  train loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}  "
             f"val loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.4f}{' (best)' if is_best else ''}  "
-            f"{row.train_images_per_second:.0f} images/s  {row.seconds:.0f} s",
+            f"{images_per_second:.0f} images/s",
             highlight=False,
             soft_wrap=True,
         )

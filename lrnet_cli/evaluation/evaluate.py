@@ -18,6 +18,7 @@ from lrnet_cli.devices import place
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.metrics import Metrics, compute_metrics
 from lrnet_cli.inference import predict_logits, probabilities
+from lrnet_cli.models.folding import fold
 from lrnet_cli.weights import Head, load_weights
 
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
@@ -85,7 +86,7 @@ def evaluate_weights(
     if chosen is None:
         raise DataError(f"{name}: has no validation split of its own; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED).to(device)
-    return evaluate(place(model, device), part, matched.name, card.classes, card.head)
+    return evaluate(fold(place(model, device)), part, matched.name, card.classes, card.head)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

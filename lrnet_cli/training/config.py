@@ -33,11 +33,15 @@ class TrainConfig:
     dropout: float = _setting(0.1, "Share of units dropped after each hidden fully connected layer.")
     optimizer: Optimizer = _setting("adamw", "The optimiser.")
     schedule: Schedule = _setting("one-cycle", "How the learning rate runs.")
+    ema: float = _setting(
+        0.05, "Share of the run that the moving average of the weights looks back on; 0 keeps no average."
+    )
     patience: int | None = _setting(None, "Stop after so many epochs without a better validation accuracy.")
     head: Head = _setting("softmax", "softmax (cross-entropy), or sigmoid (one-vs-rest, independent probabilities).")
     device: str = _setting("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.")
     gpus: int | None = _setting(None, "Train on so many CUDA GPUs; an error if they are not there.")
     seed: int | None = _setting(None, "Seed of weights, order, dropout and splits; drawn and recorded if not given.")
+    fold: bool = _setting(True, "Fold batch norms into the convolutions: the same result up to rounding, sooner.")
     deterministic: bool = _setting(False, "Use only deterministic algorithms (on a CPU runs repeat without it).")
     val_fraction: float = _setting(0.1, "Share of the training images set aside for validation.")
     limit: int | None = _setting(None, "Use only so many of the training images.")
@@ -61,7 +65,7 @@ class TrainConfig:
             raise UsageError(f"--lr takes a number above 0, got {self.lr:g}.")
         if not 0 <= self.weight_decay < float("inf"):
             raise UsageError(f"--weight-decay takes a number from 0 up, got {self.weight_decay:g}.")
-        for name, lowest_included in (("dropout", True), ("val_fraction", False)):
+        for name, lowest_included in (("dropout", True), ("ema", True), ("val_fraction", False)):
             value = getattr(self, name)
             if not (0 <= value < 1 and (lowest_included or value > 0)):
                 lowest = "from 0" if lowest_included else "above 0"
@@ -90,6 +94,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout": 0.3,
         "optimizer": "adam",
         "schedule": "constant",
+        "ema": 0.0,
         "patience": 30,
     },
     "quick": {"epochs": 3},

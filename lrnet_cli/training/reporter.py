@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class EpochRow:
     """One row of ``metrics.csv``. Losses are means a picture in nats, accuracies shares in [0, 1].
 
-    ``seconds`` is the time of the epoch with its validation; ``train_images_per_second`` counts the steps alone.
+    Nothing here depends on the clock: a resumed run writes the rows of an uninterrupted one.
     """
 
     epoch: int
@@ -16,8 +16,6 @@ class EpochRow:
     val_loss: float
     val_accuracy: float
     learning_rate: float
-    seconds: float
-    train_images_per_second: float
 
 
 class Reporter:
@@ -32,5 +30,5 @@ class Reporter:
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""
 
-    def epoch(self, row: EpochRow, is_best: bool) -> None:
-        """Take note that an epoch is over."""
+    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+        """Take note that an epoch is over, its training steps having run at ``images_per_second``."""

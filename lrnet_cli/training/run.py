@@ -19,6 +19,8 @@ from lrnet_cli.training.config import TrainConfig
 from lrnet_cli.training.reporter import EpochRow
 from lrnet_cli.weights import WEIGHTS_NAME, WeightsCard
 
+_CONFIG_SCHEMA = "lrnet.config/1"
+
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
     """Create the run folder of ``config`` and return it; raises ``TrainingError`` if it exists with contents."""
@@ -47,9 +49,39 @@ def versions() -> dict[str, str]:
 
 
 def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:
-    """Write ``config.json``: the settings, with ``resolved`` over them and the versions beside them."""
-    content = {"schema": "lrnet.config/1"} | asdict(config) | resolved | {"versions": versions()}
-    paths.write_text(run_dir / "config.json", json.dumps(content, indent=2, default=str) + "\n")
+    """Write ``config.json``: the settings, with what they resolved to and the versions beside them."""
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    content = {"schema": _CONFIG_SCHEMA, "settings": settings, "resolved": resolved, "versions": versions()}
+    paths.write_text(run_dir / "config.json", json.dumps(content, indent=2) + "\n")
+
+
+def read_config(run_dir: Path) -> tuple[TrainConfig, dict[str, str]]:
+    """Return the settings of the run in ``run_dir`` and the versions it began with.
+
+    Raises ``TrainingError`` if the folder holds no run that can go on.
+    """
+    path = run_dir / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != _CONFIG_SCHEMA:
+            raise TrainingError(f"{path}: was written by another version ({content['schema']}); start a new run.")
+        settings = content["settings"]
+        for name in ("out", "data_dir"):
+            settings[name] = Path(settings[name]) if settings[name] is not None else None
+        return TrainConfig(**settings), content["versions"]
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that began.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Return the content of ``result.json``, or None where there is none that is whole."""
+    try:
+        content: dict[str, Any] = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content
 
 
 def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:

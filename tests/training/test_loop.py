@@ -36,13 +36,14 @@ def test_four_epochs_on_the_embedded_set_learn_it(trained_run: Path) -> None:
 
 
 def test_the_run_folder_is_complete(trained_run: Path) -> None:
-    expected = {"README.md", "config.json", "curves.png", "metrics.csv", "model.safetensors", "result.json"}
-    assert {path.name for path in trained_run.iterdir()} == expected
+    names = ["README.md", "checkpoint", "config.json", "curves.png", "metrics.csv", "model.safetensors", "result.json"]
+    assert sorted(path.name for path in trained_run.iterdir()) == names
     rows = list(csv.DictReader((trained_run / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     config = json.loads((trained_run / "config.json").read_text())
-    assert (config["seed"], config["batch_size"], config["versions"]["torch"]) == (1, 32, torch.__version__)
+    assert (config["settings"]["seed"], config["resolved"]["batch_size"]) == (1, 32)
+    assert config["versions"]["torch"] == torch.__version__
     with Image.open(trained_run / "curves.png") as curves:
         assert curves.width > 800
     card = (trained_run / "README.md").read_text()
@@ -76,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path:
 
 def test_a_seed_is_drawn_and_recorded_if_none_is_given(tmp_path: Path) -> None:
     result = train(short(tmp_path, seed=None))
-    assert result["seed"] == json.loads((tmp_path / "run" / "config.json").read_text())["seed"]
+    assert result["seed"] == json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["seed"]
     again = train(short(tmp_path, "again", seed=result["seed"]))
     assert torch.equal(weights_of(result)["out.weight"], weights_of(again)["out.weight"])
 
@@ -112,14 +113,14 @@ def test_the_best_validation_epoch_is_kept(tmp_path: Path) -> None:
             self.rows: list[EpochRow] = []
             self.marked: list[int] = []
 
-        def epoch(self, row: EpochRow, is_best: bool) -> None:
+        def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
             self.rows.append(row)
             if is_best:
                 self.marked.append(row.epoch)
 
     reporter = Rows()
     result = train(short(tmp_path, epochs=5, lr=0.02, limit=None), reporter)
-    best = max(reporter.rows, key=lambda row: (row.val_accuracy, -row.val_loss))
+    best = max(reporter.rows, key=lambda row: (row.val_accuracy, row.epoch))
     assert result["best_epoch"] == best.epoch == reporter.marked[-1]
     _, card = load_weights(Path(result["weights"]))
     assert card.metrics["val_accuracy"] == best.val_accuracy

@@ -1,0 +1,117 @@
+"""Checkpoints: safetensors with every tensor of a run and, as JSON, its position and rows.
+
+The newest is ``checkpoint/latest.safetensors``, the one before ``checkpoint/previous.safetensors``. Each is written
+beside and moved into place, so that a kill at any moment leaves one that is whole.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lrnet_cli import paths
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.training.reporter import EpochRow
+from lrnet_cli.training.state import TrainingState
+
+FORMAT = "lrnet-checkpoint/1"
+_LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
+
+
+def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
+    """Write ``state`` of a run on data with the hash ``content_sha256``; the last checkpoint becomes the previous."""
+    folder = run_dir / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    position = {
+        "format": FORMAT,
+        "content_sha256": content_sha256,
+        "epoch": state.epoch,
+        "step": state.step,
+        "seconds": state.seconds,
+        "rows": [asdict(row) for row in state.rows],
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
+    with paths.replacing(folder / _LATEST) as temporary:
+        temporary.write_bytes(save(tensors, {"position": json.dumps(position)}))
+        if (folder / _LATEST).exists():
+            (folder / _LATEST).replace(folder / _PREVIOUS)
+
+
+def load_checkpoint(
+    run_dir: Path, state: TrainingState, content_sha256: str, on_message: Callable[[str], None]
+) -> bool:
+    """Bring ``state``, fresh from the same settings, to the newest whole checkpoint; return whether there is one.
+
+    A damaged checkpoint is told, and the previous one is taken. Raises ``TrainingError`` if none is whole, or if the
+    data are others.
+    """
+    damaged = []
+    for name in (_LATEST, _PREVIOUS):
+        path = run_dir / "checkpoint" / name
+        if not path.exists():
+            continue
+        try:
+            with safe_open(path, framework="pt") as file:
+                position = json.loads((file.metadata() or {})["position"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is no dict
+            if position["format"] != FORMAT:
+                raise TrainingError(
+                    f"{path}: is a checkpoint of another version ({position['format']}); start a new run."
+                )
+        except (SafetensorError, KeyError, ValueError) as error:
+            damaged.append(f"{path}: the checkpoint is damaged ({error})")
+            on_message(f"{damaged[-1]}; looking for the one before.")
+            continue
+        if position["content_sha256"] != content_sha256:
+            raise TrainingError(
+                f"{run_dir}: the data have changed since the run began (content hash {content_sha256[:12]}…, then "
+                f"{position['content_sha256'][:12]}…); bring the old data back or start a new run."
+            )
+        _restore(state, tensors)
+        state.epoch, state.step, state.seconds = position["epoch"], position["step"], position["seconds"]
+        state.rows = [EpochRow(**row) for row in position["rows"]]
+        return True
+    if damaged:
+        raise TrainingError(f"{'. '.join(damaged)}. No whole checkpoint is left; start a new run.")
+    return False
+
+
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    """Return every tensor of ``state`` by name, the live ones where there are such."""
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
+    tensors |= {"sums": state.sums, "random.cpu": torch.get_rng_state()}
+    if state.sums.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(state.sums.device)
+    elif state.sums.device.type == "mps":
+        tensors["random.mps"] = torch.mps.get_rng_state()
+    return tensors
+
+
+def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    state.model.load_state_dict(under("model."))
+    if state.average is not None:
+        state.average.load_state_dict(under("average."))
+    optimizer = state.optimizer.state_dict()
+    optimizer["state"] = {}
+    for name, tensor in under("optimizer.").items():
+        index, kind = name.split(".")
+        optimizer["state"].setdefault(int(index), {})[kind] = tensor
+    state.optimizer.load_state_dict(optimizer)
+    state.sums.copy_(tensors["sums"])
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and state.sums.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], state.sums.device)
+    elif "random.mps" in tensors and state.sums.device.type == "mps":
+        torch.mps.set_rng_state(tensors["random.mps"])

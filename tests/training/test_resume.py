@@ -1,0 +1,278 @@
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.training import loop
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.reporter import Reporter
+from lrnet_cli.training.state import learning_rate
+from lrnet_cli.weights import load_weights
+
+
+class Messages(Reporter):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.texts)
+
+
+def config(out: Path, **settings: Any) -> TrainConfig:
+    return TrainConfig(**{"epochs": 3, "limit": 200, "seed": 11, "out": out} | settings)
+
+
+def after_steps(count: int) -> tuple[Reporter, Callable[[], bool]]:
+    class Counter(Reporter):
+        taken = 0
+
+        def step(self, epoch: int, done: int, total: int) -> None:
+            self.taken += 1
+
+    counter = Counter()
+    return counter, lambda: counter.taken >= count
+
+
+def assert_same_outcome(one: Path, other: Path) -> None:
+    """Two runs must agree bit for bit in weights, weight file, metrics and final checkpoint."""
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert load_weights(one / "model.safetensors")[1] == load_weights(other / "model.safetensors")[1]
+    first, second = (load_file(run / "checkpoint" / "latest.safetensors") for run in (one, other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    before = os.environ.get("LRNET_STATE_DIR", "")
+    os.environ["LRNET_STATE_DIR"] = str(run.parent)
+    train(config(run))
+    os.environ["LRNET_STATE_DIR"] = before
+    return run
+
+
+@pytest.mark.parametrize("steps", [1, 11, 12, 25, 32])
+def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
+    uninterrupted: Path, tmp_path: Path, steps: int
+) -> None:
+    # 180 images in batches of 16: 11 steps an epoch.
+    reporter, should_stop = after_steps(steps)
+    try:
+        assert train(config(tmp_path / "run"), reporter, should_stop)["interrupted"]
+    except TrainingError as error:
+        assert steps <= 11
+        assert f"lrnet train --resume {tmp_path / 'run'}" in str(error)
+    result = resume(tmp_path / "run")
+    assert not result["interrupted"]
+    assert result["test_accuracy"] == json.loads((uninterrupted / "result.json").read_text())["test_accuracy"]
+    assert_same_outcome(uninterrupted, tmp_path / "run")
+
+
+def test_stopping_again_and_again_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    for steps in (5, 9, 4, 10):
+        reporter, should_stop = after_steps(steps)
+        try:
+            if (tmp_path / "run").exists():
+                resume(tmp_path / "run", reporter=reporter, should_stop=should_stop)
+            else:
+                train(config(tmp_path / "run"), reporter, should_stop)
+        except TrainingError:
+            continue
+    resume(tmp_path / "run")
+    assert_same_outcome(uninterrupted, tmp_path / "run")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+import sklearn.datasets, sklearn.metrics, scipy.stats
+import lrnet_cli.report.plots
+from lrnet_cli.training import loop
+from lrnet_cli.training.config import TrainConfig
+loop._CHECKPOINT_SECONDS = 0.0  # after every step, so that many kills fall into a write
+out = Path(sys.argv[1])
+print("ready", flush=True)  # all is loaded; what follows is the run
+if (out / "config.json").exists():
+    loop.resume(out)
+else:
+    for leftover in sorted(out.rglob("*"), reverse=True):
+        leftover.unlink()
+    loop.train(TrainConfig(epochs=3, limit=200, seed=11, out=out))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.timeout(900)
+def test_a_run_killed_at_twenty_random_moments_equals_the_uninterrupted_one(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(0)
+    run, kills, finished = tmp_path / "run", 0, 0
+    while kills < 20:
+        process = subprocess.Popen([sys.executable, "-c", CHILD, str(run)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.05, 2.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode == 0:
+            assert_same_outcome(uninterrupted, run)
+            finished += 1
+            run = tmp_path / f"run{finished}"
+        else:
+            assert process.returncode == -signal.SIGKILL
+            kills += 1
+    if not (run / "config.json").exists():
+        shutil.rmtree(run, ignore_errors=True)
+        train(config(run))
+    else:
+        resume(run)
+    assert_same_outcome(uninterrupted, run)
+
+
+def test_a_finished_run_gives_its_result_and_reads_no_test_set_again(uninterrupted: Path) -> None:
+    messages = Messages()
+    before = (uninterrupted / "model.safetensors").read_bytes()
+    result = resume(uninterrupted, reporter=messages)
+    assert result["test_reads"] == 1
+    assert "is done already" in messages.text
+    assert (uninterrupted / "model.safetensors").read_bytes() == before
+
+
+def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
+    train(config(tmp_path / "run", epochs=1))
+    with pytest.raises(TrainingError, match="may raise that on resuming, not lower"):
+        resume(tmp_path / "run", epochs=0)
+    result = resume(tmp_path / "run", epochs=2)
+    assert (result["epochs"], result["test_reads"]) == (2, 2)
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-50], lambda content: b"", lambda content: b"x" * 1000])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
+    uninterrupted: Path, tmp_path: Path, damage: Any
+) -> None:
+    reporter, should_stop = after_steps(25)
+    train(config(tmp_path / "run"), reporter, should_stop)
+    latest = tmp_path / "run" / "checkpoint" / "latest.safetensors"
+    latest.write_bytes(damage(latest.read_bytes()))
+    messages = Messages()
+    resume(tmp_path / "run", reporter=messages)
+    assert "latest.safetensors: the checkpoint is damaged" in messages.text
+    assert_same_outcome(uninterrupted, tmp_path / "run")
+
+
+def test_a_run_without_a_whole_checkpoint_cannot_go_on(tmp_path: Path) -> None:
+    reporter, should_stop = after_steps(25)
+    train(config(tmp_path / "run"), reporter, should_stop)
+    for path in (tmp_path / "run" / "checkpoint").iterdir():
+        path.write_bytes(b"damage")
+    with pytest.raises(TrainingError, match="No whole checkpoint is left"):
+        resume(tmp_path / "run")
+
+
+def test_other_data_under_the_same_run_are_refused(tmp_path: Path) -> None:
+    reporter, should_stop = after_steps(12)
+    train(config(tmp_path / "run"), reporter, should_stop)
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    content["settings"]["image_size"] = 9
+    path.write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match="the data have changed since the run began"):
+        resume(tmp_path / "run")
+
+
+def test_other_versions_are_told(tmp_path: Path) -> None:
+    reporter, should_stop = after_steps(12)
+    train(config(tmp_path / "run", epochs=2), reporter, should_stop)
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    content["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(content))
+    messages = Messages()
+    resume(tmp_path / "run", reporter=messages)
+    assert "torch 1.0 then" in messages.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        ("{", "is damaged"),
+        ('{"schema": "lrnet.config/9"}', "another version"),
+        ('{"schema": "lrnet.config/1", "settings": {"speed": 1}, "versions": {}}', "is damaged"),
+    ],
+)
+def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path, content: str | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(TrainingError, match=rf"config\.json: .*{reason}"):
+        resume(tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = sys.platform == "linux" and os.geteuid() == 0
+    if mounted:
+        command = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)]
+        mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    if not mounted:
+        pytest.skip("needs the right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_loses_nothing(uninterrupted: Path, small_disk: Path) -> None:
+    with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\).*--resume"):
+        train(config(small_disk / "run"))
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    resume(small_disk / "run")
+    assert_same_outcome(uninterrupted, small_disk / "run")
+
+
+def test_a_checkpoint_is_written_within_an_epoch_when_time_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    seen = []
+
+    class Watch(Reporter):
+        def step(self, epoch: int, done: int, total: int) -> None:
+            seen.append((tmp_path / "run" / "checkpoint" / "latest.safetensors").exists())
+
+    train(config(tmp_path / "run", epochs=1), Watch())
+    assert seen[:3] == [False, True, True]
+
+
+def test_the_learning_rate_rises_and_falls_once() -> None:
+    settings = TrainConfig(lr=1.0)
+    rates = [learning_rate(settings, step / 100) for step in range(100)]
+    top = rates.index(max(rates))
+    assert (top, rates[top], rates[0]) == (30, 1.0, pytest.approx(1 / 25))
+    assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.002
+    assert learning_rate(TrainConfig(lr=0.1, schedule="constant"), 0.9) == 0.1
