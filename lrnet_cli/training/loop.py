@@ -177,7 +177,7 @@ def _train(
         }
         # The folder is complete before the test images are read, so that a run that is killed there is not lost.
         best_model, card = load_weights(run_dir / WEIGHTS_NAME)
-        write_model_card(run_dir, card, describe_device(device), None)
+        write_model_card(run_dir, card, describe_device(device), None, test_reads)
         write_result(run_dir, result)
         paths.record_run(run_dir)
         if stopped:
@@ -192,7 +192,7 @@ def _train(
             "interrupted": False,
             "test_reads": test_reads + 1,
         }
-        write_model_card(run_dir, card, describe_device(device), test)
+        write_model_card(run_dir, card, describe_device(device), test, test_reads + 1)
         write_result(run_dir, result)
         return result
     except OSError as error:

@@ -110,14 +110,14 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> None:
     paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
 
 
-def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metrics | None) -> None:
-    """Write ``README.md``, the model card; without ``test`` it says that the test set was not read."""
+def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metrics | None, test_reads: int) -> None:
+    """Write ``README.md``, the model card; without ``test`` it gives no test figures."""
     data, protocol = card.dataset, card.protocol
     validation = (
         f"{card.metrics['val_accuracy']:.4f} on {data['val']} validation images (epoch {card.metrics['best_epoch']})"
     )
     if test is None:
-        tested = ["The run was interrupted; the test set was not read."]
+        tested = ["The run has not ended; there are no test figures for these weights."]
     else:
         low, high = test.accuracy_ci95
         tested = [
@@ -149,7 +149,8 @@ def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metric
         "## Protocol",
         "",
         f"Trained on {data['train']} images; the validation images are {protocol['validation']}. The epoch with the "
-        "best validation accuracy was kept, and the test images were read once, after that choice.",
+        "best validation accuracy was kept; the test images are read once, after that choice (so far: "
+        f"{test_reads} time{'' if test_reads == 1 else 's'}).",
         "",
         f"- Data: {data['name']}, content SHA-256 `{data['content_sha256']}`",
         f"- Recipe: {json.dumps(protocol['recipe'])}",

@@ -84,4 +84,4 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr)
+    return kind(groups, lr=config.lr, fused=True)

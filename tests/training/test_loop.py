@@ -139,7 +139,7 @@ def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path
 
     result = train(short(tmp_path, epochs=50), should_stop=two_epochs_are_over)
     assert (result["interrupted"], result["epochs"], result["test_accuracy"]) == (True, 2, None)
-    assert "test set was not read" in (tmp_path / "run" / "README.md").read_text()
+    assert "no test figures for these weights" in (tmp_path / "run" / "README.md").read_text()
     load_weights(tmp_path / "run" / "model.safetensors")
     assert paths.newest_run() == (tmp_path / "run").resolve()
 
