@@ -37,6 +37,7 @@ class TrainConfig:
         0.05, "Share of the run that the moving average of the weights looks back on; 0 keeps no average."
     )
     patience: int | None = _setting(None, "Stop after so many epochs without a better validation accuracy.")
+    augment: bool = _setting(True, "Move, turn, stretch and shear each training picture a little, at random.")
     head: Head = _setting("softmax", "softmax (cross-entropy), or sigmoid (one-vs-rest, independent probabilities).")
     device: str = _setting("auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.")
     gpus: int | None = _setting(None, "Train on so many CUDA GPUs; an error if they are not there.")
@@ -95,6 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adam",
         "schedule": "constant",
         "ema": 0.0,
+        "augment": False,
         "patience": 30,
     },
     "quick": {"epochs": 3},

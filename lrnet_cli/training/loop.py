@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli import paths
+from lrnet_cli.data.augment import augment
 from lrnet_cli.data.datasets import Dataset, Split, limited, load_dataset, stratified_cut
 from lrnet_cli.devices import describe_device, place, resolve_device
 from lrnet_cli.errors import DataError, TrainingError
@@ -229,7 +230,8 @@ def _fit(
             progress = ((state.epoch - 1) * steps + state.step) / (config.epochs * steps)
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(config, progress)
-            logits = network(as_input(batch.images))
+            images = as_input(batch.images)
+            logits = network(augment(images) if config.augment else images)
             loss = head_loss(logits, batch.labels, config.head)
             state.optimizer.zero_grad()
             loss.backward()
@@ -322,5 +324,17 @@ def _permutation(seed: int, epoch: int, n: int) -> Tensor:
 
 
 def _recipe(config: TrainConfig, batch_size: int) -> dict[str, Any]:
-    names = ("preset", "epochs", "lr", "weight_decay", "dropout", "optimizer", "schedule", "ema", "patience", "limit")
+    names = (
+        "preset",
+        "epochs",
+        "lr",
+        "weight_decay",
+        "dropout",
+        "optimizer",
+        "schedule",
+        "ema",
+        "augment",
+        "patience",
+        "limit",
+    )
     return {name: getattr(config, name) for name in names} | {"batch_size": batch_size}
