@@ -26,7 +26,8 @@ _DEFAULT = Augmentation()
 def augment(images: Tensor, ranges: Augmentation = _DEFAULT) -> Tensor:
     """Return each of the float pictures (N, C, S, S) under an affine map of its own.
 
-    Pixels from beyond the border are those of the border. One bilinear sampling moves, turns, stretches and shears; the random numbers come from PyTorch's generator of the device.
+    Pixels from beyond the border are those of the border. One bilinear sampling moves, turns, stretches and shears; the
+    random numbers come from PyTorch's generator of the device.
     """
     n = len(images)
     drawn = torch.rand(6, n, device=images.device) * 2 - 1

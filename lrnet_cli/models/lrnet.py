@@ -76,6 +76,7 @@ class LRNet(nn.Module):
             raise UsageError(f"LR-Net needs pictures of at least {MINIMUM_IMAGE_SIZE} pixels a side, got {image_size}.")
         if in_channels < 1 or num_classes < 2:
             raise UsageError(f"LR-Net needs a channel and two classes, got {in_channels} and {num_classes}.")
+        self.image_size = image_size
         self.block1 = MKBlock(in_channels)
         self.block2 = MKBlock(_BLOCK_CHANNELS)
         self.block3 = MKBlock(_BLOCK_CHANNELS)

@@ -324,17 +324,5 @@ def _permutation(seed: int, epoch: int, n: int) -> Tensor:
 
 
 def _recipe(config: TrainConfig, batch_size: int) -> dict[str, Any]:
-    names = (
-        "preset",
-        "epochs",
-        "lr",
-        "weight_decay",
-        "dropout",
-        "optimizer",
-        "schedule",
-        "ema",
-        "augment",
-        "patience",
-        "limit",
-    )
-    return {name: getattr(config, name) for name in names} | {"batch_size": batch_size}
+    names = ("preset", "epochs", "lr", "weight_decay", "dropout", "optimizer", "schedule", "ema", "augment", "patience")
+    return {name: getattr(config, name) for name in names} | {"batch_size": batch_size, "limit": config.limit}

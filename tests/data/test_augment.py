@@ -14,7 +14,7 @@ def test_each_picture_of_a_batch_is_moved_differently_and_little() -> None:
     images = stroke(64)
     moved = augment(images)
     assert len({picture.numpy().tobytes() for picture in moved}) == 64
-    # The ink is at the centre, which only the shift moves: by a twentieth of 28 pixels at most, and a little by scaling.
+    # The ink is at the centre, which only the shift moves: by at most a twentieth of 28 pixels, times the scale.
     ink = moved - 0.25
     rows = (ink.sum((1, 3)) * torch.arange(28)).sum(1) / ink.sum((1, 2, 3))
     assert (rows - 13.5).abs().max() < 1.4 * 1.15

@@ -42,7 +42,7 @@ def test_training_equals_the_plain_network_in_float64(channels: int, size: int, 
     plain, other = pair(channels, size, torch.float64)
     images = torch.rand(batch, channels, size, size, dtype=torch.float64)
     ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
-    expected, found = trained_once(plain, theirs), trained_once(fold(other), ours)
+    expected, found = trained_once(plain, theirs), trained_once(FoldedLRNet(other), ours)
     assert error(found, expected) < 1e-9
     assert error(ours.grad, theirs.grad) < 1e-9
     for (name, parameter), mine in zip(plain.named_parameters(), other.parameters(), strict=True):
@@ -58,7 +58,7 @@ def test_float32_training_is_exact_to_rounding(channels: int, size: int, batch: 
         images = torch.rand(batch, channels, size, size, dtype=torch.float64)
         exact, other = pair(channels, size, torch.float64)
         other = other.float()
-        expected, found = trained_once(exact, images), trained_once(fold(other), images.float())
+        expected, found = trained_once(exact, images), trained_once(FoldedLRNet(other), images.float())
         assert error(found, expected) < 1e-4
         pairs = zip(exact.parameters(), other.parameters(), strict=True)
         return max(error(mine.grad, true.grad) for true, mine in pairs)
@@ -76,7 +76,7 @@ def test_evaluation_equals_the_plain_network_up_to_the_border(
 ) -> None:
     plain, other = pair(channels, size, dtype)
     images = torch.rand(batch, channels, size, size, dtype=dtype)
-    assert error(fold(other.eval())(images), plain.eval()(images)) < bound
+    assert error(FoldedLRNet(other.eval())(images), plain.eval()(images)) < bound
     for (name, statistic), mine in zip(plain.named_buffers(), other.buffers(), strict=True):
         assert torch.equal(mine, statistic), name
 
@@ -84,7 +84,7 @@ def test_evaluation_equals_the_plain_network_up_to_the_border(
 def test_recomputed_statistics_are_plain_averages_in_both() -> None:
     plain, other = pair(1, 12, torch.float64)
     batches = torch.rand(3, 4, 1, 12, 12, dtype=torch.float64)
-    for network in (plain, fold(other)):
+    for network in (plain, FoldedLRNet(other)):
         torch.optim.swa_utils.update_bn(batches, network)
     for (name, statistic), mine in zip(plain.named_buffers(), other.buffers(), strict=True):
         assert error(mine, statistic) < 1e-9, name
@@ -100,9 +100,10 @@ def test_the_folded_view_shares_parameters_and_mode_and_adds_none() -> None:
     assert [id(parameter) for parameter in folded.parameters()] == [id(parameter) for parameter in network.parameters()]
 
 
-def test_what_is_no_lrnet_or_not_wanted_stays_as_it_is() -> None:
-    other, network = nn.Linear(2, 2), LRNet()
+def test_what_is_no_lrnet_or_tiny_or_not_wanted_stays_as_it_is() -> None:
+    other, network, tiny = nn.Linear(2, 2), LRNet(), LRNet(1, 8)
     assert fold(other) is other
+    assert fold(tiny) is tiny
     assert fold(network, wanted=False) is network
 
 
