@@ -26,7 +26,7 @@ class TrainConfig:
     preset: str = _setting("default", "The recipe that other settings start from: default, paper or quick.")
     epochs: int = _setting(12, "Passes over the training images.")
     batch_size: int | None = _setting(
-        None, "Images a step; by default 128, and less on small sets, for 40 steps an epoch."
+        None, "Images a step; by default 128, and less on small sets, for 32 steps an epoch."
     )
     lr: float = _setting(3e-3, "The highest learning rate.")
     weight_decay: float = _setting(0.05, "Decoupled weight decay (AdamW).")
@@ -44,7 +44,10 @@ class TrainConfig:
     seed: int | None = _setting(None, "Seed of weights, order, dropout and splits; drawn and recorded if not given.")
     fold: bool = _setting(True, "Fold batch norms into the convolutions: the same result up to rounding, sooner.")
     deterministic: bool = _setting(False, "Use only deterministic algorithms (on a CPU runs repeat without it).")
-    val_fraction: float = _setting(0.1, "Share of the training images set aside for validation.")
+    val_fraction: float | None = _setting(
+        None,
+        "Share of the training images set aside for validation; by default 0.1, up to 0.2 if that is under 300.",
+    )
     limit: int | None = _setting(None, "Use only so many of the training images.")
     image_size: int | None = _setting(None, "Side in pixels; by default the pictures' own, 28 for class folders.")
     channels: int | None = _setting(None, "1 (grey) or 3 (RGB); by default the pictures' own, grey for class folders.")
@@ -68,7 +71,7 @@ class TrainConfig:
             raise UsageError(f"--weight-decay takes a number from 0 up, got {self.weight_decay:g}.")
         for name, lowest_included in (("dropout", True), ("ema", True), ("val_fraction", False)):
             value = getattr(self, name)
-            if not (0 <= value < 1 and (lowest_included or value > 0)):
+            if value is not None and not (0 <= value < 1 and (lowest_included or value > 0)):
                 lowest = "from 0" if lowest_included else "above 0"
                 raise UsageError(f"{_flag(name)} takes a share {lowest} and below 1, got {value:g}.")
         if self.channels not in (None, 1, 3):

@@ -39,7 +39,9 @@ from lrnet_cli.training.run import (
 from lrnet_cli.training.state import TrainingState, learning_rate, recompute_batch_statistics
 from lrnet_cli.weights import WEIGHTS_NAME, WeightsCard, load_weights, save_weights
 
-_LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_AN_EPOCH = 128, 16, 40
+_LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_AN_EPOCH = 128, 16, 32
+_VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
+_SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 _STATISTICS_IMAGES = 1024
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 
@@ -221,6 +223,10 @@ def _fit(
     statistics_images = train_split.take(_permutation(seed, 0, len(train_split))[:_STATISTICS_IMAGES]).images
     saved_at = time.perf_counter()
     while state.epoch <= config.epochs:
+        # Asked here, so that a run that was killed after its last epoch does not train on when it is resumed.
+        if config.patience is not None and state.best is not None and state.epoch > state.best.epoch + config.patience:
+            reporter.message(f"No better validation accuracy for {config.patience} epochs; stopping early.")
+            break
         permutation = _permutation(seed, state.epoch, len(train_split)).to(train_split.labels.device)
         network.train()
         begun, steps_before = time.perf_counter(), state.step
@@ -280,10 +286,6 @@ def _fit(
         save_checkpoint(run_dir, state, card.dataset["content_sha256"])
         saved_at = time.perf_counter()
         reporter.epoch(row, is_best, speed)
-        assert state.best is not None
-        if config.patience is not None and row.epoch - state.best.epoch >= config.patience:
-            reporter.message(f"No better validation accuracy for {config.patience} epochs; stopping early.")
-            return False
         if should_stop():
             return True
     return False
@@ -303,17 +305,19 @@ def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[S
     available = limited(dataset.train, config.limit, seed)
     if dataset.val is not None:
         return available, dataset.val, "the data set's own"
-    kept, cut = stratified_cut(available.labels, config.val_fraction, seed)
+    wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / len(available))
+    fraction = config.val_fraction or min(_LARGEST_VAL_FRACTION, wanted)
+    kept, cut = stratified_cut(available.labels, fraction, seed)
     if not len(cut) or len(kept) < 2:
         raise DataError(
-            f"{dataset.name}: {len(available)} training images are too few to set {config.val_fraction:g} of each "
-            "class aside for validation; give more images or a higher --val-fraction."
+            f"{dataset.name}: {len(available)} training images are too few to set {fraction:g} of each class aside for "
+            "validation; give more images or a higher --val-fraction."
         )
-    return available.take(kept), available.take(cut), f"{config.val_fraction:g} of the training images, cut by class"
+    return available.take(kept), available.take(cut), f"{fraction:.3g} of the training images, cut by class"
 
 
 def _batch_size_for(images: int) -> int:
-    """Return the largest power of two that leaves 40 steps an epoch, between 16 and 128."""
+    """Return the largest power of two that leaves 32 steps an epoch, between 16 and 128."""
     wanted = max(1, images // _STEPS_AN_EPOCH)
     return min(_LARGEST_BATCH, max(_SMALLEST_BATCH, 1 << (wanted.bit_length() - 1)))
 

@@ -203,8 +203,8 @@ def test_an_own_validation_split_is_used(tmp_path: Path) -> None:
 
 
 def test_too_few_images_for_a_validation_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"too few to set 0\.1 of each class aside"):
-        train(short(tmp_path, limit=10))
+    with pytest.raises(DataError, match=r"too few to set 0\.01 of each class aside"):
+        train(short(tmp_path, limit=100, val_fraction=0.01))
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
