@@ -31,3 +31,7 @@ class DeviceError(LRNetError):
 
 class TrainingError(LRNetError):
     """A training run cannot start or go on."""
+
+
+class InterruptedRunError(LRNetError):
+    """A training was stopped before it had anything to show. The command line ends with exit code 130."""

@@ -8,9 +8,15 @@ from typer.core import TyperGroup
 
 from lrnet_cli import __version__
 from lrnet_cli.cli import download, eval, info, output, predict, train
-from lrnet_cli.errors import LRNetError, UsageError
+from lrnet_cli.errors import InterruptedRunError, LRNetError, UsageError
 
-FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def _exit_code(error: LRNetError) -> int:
+    if isinstance(error, UsageError):
+        return WRONG_USAGE
+    return INTERRUPTED if isinstance(error, InterruptedRunError) else FAILED
 
 
 class _Group(TyperGroup):
@@ -21,7 +27,7 @@ class _Group(TyperGroup):
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
                 raise
             output.error(str(error))
-            raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError) else FAILED) from error
+            raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt:
             output.message("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.data.augment import augment
+from lrnet_cli.data.catalog import KNOWN_NAMES, canonical_name
 from lrnet_cli.data.datasets import Dataset, Split, limited, load_dataset, stratified_cut
 from lrnet_cli.devices import describe_device, place, resolve_device
-from lrnet_cli.errors import DataError, TrainingError
+from lrnet_cli.errors import DataError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.evaluation.metrics import Metrics, head_loss
 from lrnet_cli.inference import as_input
@@ -54,9 +55,13 @@ def train(
     The run folder is complete when this returns. Once ``should_stop`` is true, asked after every step, the run ends
     with a checkpoint, the best weights so far, ``"interrupted": true`` and without reading the test set.
 
-    Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used.
+    Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used, and
+    ``InterruptedRunError`` if it is stopped before there are any weights.
     """
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
+    path = Path(config.dataset).expanduser()
+    if canonical_name(config.dataset) not in KNOWN_NAMES and path.exists():
+        config = replace(config, dataset=str(path.resolve()))  # a run may be resumed from another working folder
     return _train(replace(config, seed=seed), seed, None, reporter or Reporter(), should_stop)
 
 
@@ -156,8 +161,8 @@ def _train(
         )
         best = state.best
         if best is None:
-            raise TrainingError(
-                f"Stopped before the first epoch ended, so there are no weights yet; go on with: "
+            raise InterruptedRunError(
+                "Stopped before the first epoch ended, so there are no weights yet; go on with: "
                 f"lrnet train --resume {run_dir}"
             )
         result: dict[str, Any] = {
@@ -182,7 +187,10 @@ def _train(
         best_model, card = load_weights(run_dir / WEIGHTS_NAME)
         write_model_card(run_dir, card, describe_device(device), None, test_reads)
         write_result(run_dir, result)
-        paths.record_run(run_dir)
+        try:
+            paths.record_run(run_dir)
+        except OSError as error:
+            reporter.message(f"{error.filename}: cannot be written; name this run to `lrnet predict` with --weights.")
         if stopped:
             return result
         reporter.message(f"Reading the {len(dataset.test)} test images, once, with the weights of epoch {best.epoch}.")

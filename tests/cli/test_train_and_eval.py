@@ -98,6 +98,18 @@ def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Sig
     assert {path.name for path in Path("r").iterdir()} >= {"README.md", "metrics.csv", "result.json", "curves.png"}
 
 
+def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
+    assert lrnet("train --epochs 1 --limit 200 --seed 3 --out r").exit_code == 0
+    refused = lrnet("train --resume r --lr 0.1 --no-fold")
+    assert refused.exit_code == 2
+    assert "leave out: --fold, --lr" in refused.stderr
+    done = lrnet("train --resume r --json")
+    assert (done.exit_code, json.loads(done.stdout)["epochs"]) == (0, 1)
+    longer = lrnet("train --resume r --epochs 2 --json")
+    assert (longer.exit_code, json.loads(longer.stdout)["epochs"]) == (0, 2)
+    assert lrnet("train --resume nowhere").exit_code == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_before_the_first_epoch_ended_is_130_too(isolated_user: Path) -> None:
     command = [sys.executable, "-m", "lrnet_cli", "train", "--image-size", "64", "--batch-size", "16", "--out", "r"]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.errors import DataError, DeviceError, TrainingError
+from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.training import loop
 from lrnet_cli.training.config import TrainConfig
@@ -145,7 +145,7 @@ def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path
 
 
 def test_stopping_before_the_first_epoch_says_that_there_are_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="holds no weights"):
+    with pytest.raises(InterruptedRunError, match="no weights yet; go on with: lrnet train --resume"):
         train(short(tmp_path), should_stop=lambda: True)
 
 

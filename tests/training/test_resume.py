@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lrnet_cli.errors import TrainingError
+from lrnet_cli.errors import InterruptedRunError, TrainingError
 from lrnet_cli.training import loop
 from lrnet_cli.training.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
@@ -79,7 +79,7 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     reporter, should_stop = after_steps(steps)
     try:
         assert train(config(tmp_path / "run"), reporter, should_stop)["interrupted"]
-    except TrainingError as error:
+    except InterruptedRunError as error:
         assert steps <= 10
         assert f"lrnet train --resume {tmp_path / 'run'}" in str(error)
     result = resume(tmp_path / "run")
@@ -96,7 +96,7 @@ def test_stopping_again_and_again_changes_nothing(uninterrupted: Path, tmp_path:
                 resume(tmp_path / "run", reporter=reporter, should_stop=should_stop)
             else:
                 train(config(tmp_path / "run"), reporter, should_stop)
-        except TrainingError:
+        except InterruptedRunError:
             continue
     resume(tmp_path / "run")
     assert_same_outcome(uninterrupted, tmp_path / "run")
@@ -266,6 +266,14 @@ def test_a_checkpoint_is_written_within_an_epoch_when_time_has_passed(
 
     train(config(tmp_path / "run", epochs=1), Watch())
     assert seen[:3] == [False, True, True]
+
+
+def test_a_run_killed_after_its_patience_was_over_does_not_train_on(tmp_path: Path) -> None:
+    settings = {"epochs": 50, "lr": 1e-12, "patience": 2, "schedule": "constant"}
+    result = train(config(tmp_path / "run", **settings))
+    (tmp_path / "run" / "result.json").unlink()  # as if the kill had come while the test images were read
+    again = resume(tmp_path / "run")
+    assert (again["epochs"], again["test_accuracy"]) == (result["epochs"], result["test_accuracy"])
 
 
 def test_the_learning_rate_rises_and_falls_once() -> None:
