@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -87,14 +87,13 @@ def train_command(
     from lrnet_cli.training.loop import resume as resume_run
     from lrnet_cli.training.loop import train  # takes seconds; wrong settings are told before
 
-    reporter = _Live(config.epochs)
-    with reporter.downloads.display, _stopping(lambda: reporter.is_training) as should_stop:
+    reporter = _Live()
+    with closing(reporter), _stopping(lambda: reporter.is_training) as should_stop:
         if resume is None:
             result = train(config, reporter, should_stop)
         else:
             given_device = device if _is_given(ctx, "device") else None
             result = resume_run(resume, epochs=epochs, device=given_device, reporter=reporter, should_stop=should_stop)
-    reporter.bar.stop()
     if json:
         output.print_json(result)
     elif result["interrupted"]:
@@ -122,23 +121,31 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
 class _Live(Reporter):
     """Shows a bar for the epoch on a terminal, and a line an epoch everywhere."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self) -> None:
         self.is_training = False
         self.downloads = output.DownloadBars()
         self.bar = output.progress(MofNCompleteColumn(), TextColumn("steps"))
-        self._epochs = epochs
+        self._epochs = 0
         self._task: TaskID | None = None
+
+    def close(self) -> None:
+        self.downloads.display.stop()
+        self.bar.stop()
 
     def message(self, text: str) -> None:
         output.message(text)
 
     def download(self, name: str, done: int, total: int | None) -> None:
+        self.downloads.display.start()
         self.downloads.update(name, done, total)
+
+    def start(self, epochs: int) -> None:
+        self._epochs = epochs
+        self.downloads.display.stop()
 
     def step(self, epoch: int, done: int, total: int) -> None:
         if self._task is None:
             self.is_training = True
-            self.downloads.display.stop()
             self.bar.start()
             self._task = self.bar.add_task("")
         self.bar.update(

@@ -156,6 +156,7 @@ def _train(
             protocol={"validation": validation, "recipe": _recipe(config, batch_size)},
             versions=versions(),
         )
+        reporter.start(config.epochs)
         stopped = _fit(
             state, config, seed, run_dir, card, train_split.to(device), val_split.to(device), reporter, should_stop
         )

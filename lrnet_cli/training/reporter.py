@@ -27,6 +27,9 @@ class Reporter:
     def download(self, name: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` bytes of a file have arrived."""
 
+    def start(self, epochs: int) -> None:
+        """Take note that a run of ``epochs`` epochs begins, or goes on."""
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""
 
