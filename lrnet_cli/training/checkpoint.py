@@ -105,9 +105,13 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
         state.average.load_state_dict(under("average."))
     optimizer = state.optimizer.state_dict()
     optimizer["state"] = {}
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     for name, tensor in under("optimizer.").items():
         index, kind = name.split(".")
-        optimizer["state"].setdefault(int(index), {})[kind] = tensor
+        parameter = parameters[int(index)]
+        # The fused optimiser walks through memory: its tensors must be laid out as the parameters are.
+        alike = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+        optimizer["state"].setdefault(int(index), {})[kind] = alike.detach()
     state.optimizer.load_state_dict(optimizer)
     state.sums.copy_(tensors["sums"])
     torch.set_rng_state(tensors["random.cpu"])

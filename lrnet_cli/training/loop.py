@@ -233,7 +233,7 @@ def _fit(
     saved_at = time.perf_counter()
     while state.epoch <= config.epochs:
         # Asked here, so that a run that was killed after its last epoch does not train on when it is resumed.
-        if config.patience is not None and state.best is not None and state.epoch > state.best.epoch + config.patience:
+        if config.patience is not None and state.epochs_without_gain >= config.patience:
             reporter.message(f"No better validation accuracy for {config.patience} epochs; stopping early.")
             break
         permutation = _permutation(seed, state.epoch, len(train_split)).to(train_split.labels.device)

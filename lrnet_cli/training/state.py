@@ -51,6 +51,12 @@ class TrainingState:
         """The epoch with the best validation accuracy, the later one of two."""
         return max(self.rows, key=lambda row: (row.val_accuracy, row.epoch), default=None)
 
+    @property
+    def epochs_without_gain(self) -> int:
+        """The number of epochs since the validation accuracy last rose."""
+        first_best = max(self.rows, key=lambda row: (row.val_accuracy, -row.epoch), default=None)
+        return len(self.rows) - first_best.epoch if first_best is not None else 0
+
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
     """Return the learning rate at ``progress``, the share in [0, 1] of a run's steps that are taken.
