@@ -277,7 +277,8 @@ def test_a_folder_without_write_permission_is_told(tiny: CatalogEntry, server: A
 
 
 SCRIPT = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background hands down an ignored Ctrl-C
 from pathlib import Path
 from lrnet_cli.data.catalog import CatalogEntry, CatalogFile
 from lrnet_cli.data.download import download
