@@ -23,7 +23,7 @@ def download_command(
     json: Json = False,
 ) -> None:
     """Download data sets to this user's cache, check them, and keep them."""
-    from lrnet_cli.data.download import check_files, download
+    from lrnet_cli.data.download import check_files, download, overall_state
 
     cache = paths.data_dir(data_dir)
     if not names and not (list_ or verify):
@@ -44,8 +44,8 @@ def download_command(
                     output.error(str(error))
     for entry in wanted:
         files = check_files(entry, cache)
-        states = set(files.values())
-        if verify and states != {"ok"} and (names or states != {"missing"}):
+        state = overall_state(files)
+        if verify and state != "ok" and (names or state != "missing"):
             failed += 1
         documents.append(
             {
@@ -57,7 +57,7 @@ def download_command(
                 "licence": entry.licence,
                 "source": entry.source,
                 "folder": str(cache / entry.name),
-                "state": "ok" if states == {"ok"} else "missing" if states == {"missing"} else "incomplete",
+                "state": state,
                 "files": files,
             }
         )
@@ -69,8 +69,8 @@ def download_command(
     else:
         for document in documents:
             print(f"{document['name']}: {document['state']} in {document['folder']}")
-            for name, state in document["files"].items():
-                if state != "ok":
-                    print(f"  {name}: {state}")
+            for name, found in document["files"].items():
+                if found != "ok":
+                    print(f"  {name}: {found}")
     if failed:
         raise typer.Exit(1 if failed == len(documents) or verify else 3)

@@ -8,20 +8,19 @@ from lrnet_cli.data.catalog import CATALOG, EMBEDDED
 
 def info_command(data_dir: DataDir = None, json: Json = False) -> None:
     """Show versions, the device, folders, and the data sets and weights that are there."""
-    from lrnet_cli.data.download import check_files
+    from lrnet_cli.data.download import check_files, overall_state
     from lrnet_cli.devices import describe_device, resolve_device
     from lrnet_cli.training.run import versions
 
     cache, newest = paths.data_dir(data_dir), paths.newest_run()
-    states = {name: set(check_files(entry, cache).values()) for name, entry in CATALOG.items()}
+    states = {name: overall_state(check_files(entry, cache)) for name, entry in CATALOG.items()}
     document = {
         "schema": "lrnet.info/1",
         "versions": versions(),
         "device": describe_device(resolve_device()),
         "data_dir": str(cache),
         "state_dir": str(paths.state_dir()),
-        "datasets": {EMBEDDED: "embedded"}
-        | {n: "ok" if s == {"ok"} else "missing" if s == {"missing"} else "incomplete" for n, s in states.items()},
+        "datasets": {EMBEDDED: "embedded"} | states,
         "weights": str(newest) if newest else None,
     }
     if json:

@@ -63,16 +63,7 @@ class DownloadBars:
     """Shows a bar for each file that arrives."""
 
     def __init__(self) -> None:
-        self.display = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
+        self.display = progress(DownloadColumn(), TransferSpeedColumn())
         self._tasks: dict[str, Any] = {}
 
     def update(self, name: str, done: int, total: int | None) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
-from lrnet_cli.data.download import OnMessage, OnProgress, check_files, download, silent
+from lrnet_cli.data.download import OnMessage, OnProgress, check_files, download, overall_state, silent
 from lrnet_cli.data.images import Invert, Polarity, Preprocessing, common_polarity, prepare
 from lrnet_cli.data.readers import RawDataset, RawSplit, as_image, read_idx_folder, read_raw
 from lrnet_cli.errors import DataError, ImageError, UsageError
@@ -82,7 +82,7 @@ def load_dataset(
     known = canonical_name(name)
     if known in CATALOG:
         entry, cache = CATALOG[known], paths.data_dir(data_dir)
-        if set(check_files(entry, cache).values()) != {"ok"}:
+        if overall_state(check_files(entry, cache)) != "ok":
             on_message(f"{entry.title} is not in {cache} yet; downloading it.")
             download(entry, cache, mirror=mirror, on_progress=on_progress, on_message=on_message)
         raw = read_idx_folder(cache / known, entry.classes)

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -70,6 +70,12 @@ def check_files(entry: CatalogEntry, data_dir: Path) -> dict[str, str]:
         except (OSError, _UnavailableError) as error:
             states[file.name] = str(error)
     return states
+
+
+def overall_state(states: dict[str, str]) -> Literal["ok", "missing", "incomplete"]:
+    """Return what the states of a data set's files, from ``check_files``, come to."""
+    found = set(states.values())
+    return "ok" if found == {"ok"} else "missing" if found == {"missing"} else "incomplete"
 
 
 def download(

@@ -158,7 +158,7 @@ def _train(
         )
         reporter.start(config.epochs)
         stopped = _fit(
-            state, config, seed, run_dir, card, train_split.to(device), val_split.to(device), reporter, should_stop
+            state, config, run_dir, card, train_split.to(device), val_split.to(device), reporter, should_stop
         )
         best = state.best
         if best is None:
@@ -217,7 +217,6 @@ def _train(
 def _fit(
     state: TrainingState,
     config: TrainConfig,
-    seed: int,
     run_dir: Path,
     card: WeightsCard,
     train_split: Split,
@@ -229,14 +228,14 @@ def _fit(
     batch_size = card.protocol["recipe"]["batch_size"]
     steps = len(train_split) // batch_size
     network = fold(state.model, config.fold)
-    statistics_images = train_split.take(_permutation(seed, 0, len(train_split))[:_STATISTICS_IMAGES]).images
+    statistics_images = train_split.take(_permutation(card.seed, 0, len(train_split))[:_STATISTICS_IMAGES]).images
     saved_at = time.perf_counter()
     while state.epoch <= config.epochs:
         # Asked here, so that a run that was killed after its last epoch does not train on when it is resumed.
         if config.patience is not None and state.epochs_without_gain >= config.patience:
             reporter.message(f"No better validation accuracy for {config.patience} epochs; stopping early.")
             break
-        permutation = _permutation(seed, state.epoch, len(train_split)).to(train_split.labels.device)
+        permutation = _permutation(card.seed, state.epoch, len(train_split)).to(train_split.labels.device)
         network.train()
         begun, steps_before = time.perf_counter(), state.step
         while state.step < steps:

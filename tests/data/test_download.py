@@ -230,21 +230,7 @@ def test_a_server_that_asks_for_patience_is_given_it_and_an_hour_is_too_long(
         mirror_server._Handler.send_error = send_error
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 28 KB, smaller than the training images."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = sys.platform == "linux" and os.geteuid() == 0
-    if mounted:
-        command = ["mount", "-t", "tmpfs", "-o", "size=28k", "tmpfs", str(disk)]
-        mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["28k"], indirect=True)  # smaller than the training images
 def test_a_full_disk_is_told_and_a_second_try_with_room_succeeds(
     tiny: CatalogEntry, server: Any, small_disk: Path
 ) -> None:

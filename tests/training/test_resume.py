@@ -232,20 +232,7 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path, content: str | No
         resume(tmp_path)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = sys.platform == "linux" and os.geteuid() == 0
-    if mounted:
-        command = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)]
-        mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["20m"], indirect=True)
 def test_a_full_disk_loses_nothing(uninterrupted: Path, small_disk: Path) -> None:
     with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\).*--resume"):
         train(config(small_disk / "run"))
