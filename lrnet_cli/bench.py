@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrnet_cli.cli import output
-from lrnet_cli.devices import describe_device, place, resolve_device
+from lrnet_cli.devices import describe_device, resolve_device
+from lrnet_cli.engine import place
 from lrnet_cli.models.folding import FoldedLRNet
 from lrnet_cli.models.lrnet import LRNet
 

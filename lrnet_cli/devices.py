@@ -1,9 +1,9 @@
 """Which device computes."""
 
+import os
 import platform
 
 import torch
-from torch import nn
 
 from lrnet_cli.errors import DeviceError, UsageError
 
@@ -19,13 +19,9 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
             raise UsageError(f"--gpus takes a number from 1 up, got {gpus}; for the CPU say --device cpu.")
         if name not in ("auto", "cuda"):
             raise UsageError(f"--gpus {gpus} and --device {name} contradict each other; give one of them.")
-        name = "cuda"
-        if gpus > 1:
-            raise UsageError(f"--gpus {gpus}: this version trains on one GPU; say --gpus 1.")
+        name = f"cuda:{gpus - 1}"  # the last one must be there too
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -42,6 +38,9 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
             raise DeviceError("Device mps is not there: PyTorch sees no Apple GPU here. Use --device auto.")
     elif device.type != "cpu":
         raise UsageError(f"--device {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.")
+    if device.type == "cuda" and (gpus is not None or device.index is None):
+        # Each of the processes that a launcher started takes a GPU of its own.
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
 
 
@@ -52,8 +51,3 @@ def describe_device(device: torch.device) -> str:
     if device.type == "mps":
         return f"mps ({platform.processor() or 'Apple GPU'})"
     return f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"
-
-
-def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return ``model`` moved to ``device``, convolutions laid out channels-last, which is faster."""
-    return model.to(device).to(memory_format=torch.channels_last)

@@ -33,5 +33,9 @@ class TrainingError(LRNetError):
     """A training run cannot start or go on."""
 
 
+class LostProcessError(TrainingError):
+    """Another of the processes that train together has ended."""
+
+
 class InterruptedRunError(LRNetError):
     """A training was stopped before it had anything to show. The command line ends with exit code 130."""

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lrnet_cli.data.images import Invert, prepare
-from lrnet_cli.devices import place
+from lrnet_cli.engine import Engine
 from lrnet_cli.errors import ImageError
-from lrnet_cli.models.folding import fold
 from lrnet_cli.weights import Head, WeightsCard, load_weights
 
 BATCH_SIZE = 256
@@ -36,16 +35,16 @@ class Prediction:
 class Classifier:
     """A trained network that labels picture files."""
 
-    def __init__(self, model: nn.Module, card: WeightsCard, device: torch.device) -> None:
-        self.model = fold(place(model, device))
+    def __init__(self, model: nn.Module, card: WeightsCard, engine: Engine) -> None:
+        self.model = engine.ready(model)
         self.card = card
-        self.device = device
+        self.device = engine.device
 
     @classmethod
-    def load(cls, weights: Path, device: torch.device) -> "Classifier":
+    def load(cls, weights: Path, engine: Engine) -> "Classifier":
         """Return the classifier of a weight file; raises ``WeightsError`` for one that cannot be used."""
         model, card = load_weights(weights)
-        return cls(model, card, device)
+        return cls(model, card, engine)
 
     def predict(self, paths: Iterable[Path], invert: Invert = "auto") -> Iterator[tuple[Path, Prediction | ImageError]]:
         """Yield, in order, each path with its prediction, or with the error that kept it from being read.

@@ -7,13 +7,14 @@ import torch
 from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.engine import Engine
 from lrnet_cli.errors import ImageError
 from lrnet_cli.inference import Classifier, Prediction, predict_logits
 
 
 @pytest.fixture(scope="module")
 def classifier(trained_run: Path) -> Classifier:
-    return Classifier.load(trained_run / "model.safetensors", torch.device("cpu"))
+    return Classifier.load(trained_run / "model.safetensors", Engine(torch.device("cpu")))
 
 
 def written(folder: Path, count: int, scale: int = 1, inverted: bool = False) -> tuple[list[Path], list[str]]:

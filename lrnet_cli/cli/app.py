@@ -7,8 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from lrnet_cli import __version__
-from lrnet_cli.cli import download, eval, info, output, predict, train
-from lrnet_cli.errors import InterruptedRunError, LRNetError, UsageError
+from lrnet_cli.cli import download, eval, info, launch, output, predict, train
+from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -16,6 +16,8 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 def _exit_code(error: LRNetError) -> int:
     if isinstance(error, UsageError):
         return WRONG_USAGE
+    if isinstance(error, LostProcessError) and launch.is_launched():
+        return launch.LOST_ANOTHER
     return INTERRUPTED if isinstance(error, InterruptedRunError) else FAILED
 
 
@@ -26,7 +28,10 @@ class _Group(TyperGroup):
         except LRNetError as error:
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
                 raise
-            output.error(str(error))
+            if os.environ.get("LOCAL_RANK", "0") != "0":
+                raise typer.Exit from error  # the first process has met it too, and tells
+            if not (isinstance(error, LostProcessError) and launch.is_launched()):
+                output.error(str(error))
             raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt:
             output.message("Interrupted.")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from lrnet_cli.cli import output
-from lrnet_cli.cli.options import DataDir, Device, Invert, Json, Mirror, Weights
+from lrnet_cli.cli.options import DataDir, Device, Invert, Json, Mirror, Precision, Weights
 from lrnet_cli.errors import UsageError
 
 
@@ -22,6 +22,7 @@ def eval_command(
     predictions: Annotated[Path | None, typer.Option(help="Write every picture's prediction to this CSV file.")] = None,
     invert: Invert = "no",
     device: Device = "auto",
+    precision: Precision = "auto",
     mirror: Mirror = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -29,20 +30,21 @@ def eval_command(
     """Evaluate weights on a data set: accuracy with its interval, loss, calibration, classes, confusion matrix."""
     if limit is not None and limit < 1:
         raise UsageError(f"--limit takes a whole number from 1 up, got {limit}.")
-    from lrnet_cli.devices import describe_device, resolve_device
+    from lrnet_cli.devices import describe_device
+    from lrnet_cli.engine import Engine
     from lrnet_cli.evaluation.evaluate import evaluate_weights, write_predictions
     from lrnet_cli.weights import find_weights
 
-    chosen_device = resolve_device(device)
+    engine = Engine.choose(device, precision)
     path = find_weights(weights)
-    output.message(f"Weights: {path}. Device: {describe_device(chosen_device)}.")
+    output.message(f"Weights: {path}. Device: {engine}.")
     bars = output.DownloadBars()
     with bars.display:
         evaluation = evaluate_weights(
             path,
             dataset,
             split,
-            device=chosen_device,
+            engine=engine,
             limit=limit,
             invert=invert,
             data_dir=data_dir,
@@ -62,8 +64,8 @@ def eval_command(
                 "weights": str(path),
                 **asdict(metrics),
                 "images_per_second": evaluation.images_per_second,
-                "device": describe_device(chosen_device),
-                "precision": "fp32",
+                "device": describe_device(engine.device),
+                "precision": engine.precision,
             }
         )
         return

@@ -14,6 +14,10 @@ Mirror = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(help="auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16."),
+]
 Weights = Annotated[
     str | None, typer.Option(help="A weight file or a run folder.", show_default="the newest run of this user")
 ]

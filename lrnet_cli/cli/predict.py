@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lrnet_cli.cli import output
-from lrnet_cli.cli.options import Device, Invert, Weights
+from lrnet_cli.cli.options import Device, Invert, Precision, Weights
 from lrnet_cli.errors import ImageError, UsageError
 
 Format = Literal["table", "json", "jsonl", "csv"]
@@ -27,18 +27,19 @@ def predict_command(
     format: Annotated[Format, typer.Option(help="How to print the predictions.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Tell what pictures show: a label and its probability for each."""
     if top_k < 1:
         raise UsageError(f"--top-k takes a whole number from 1 up, got {top_k}.")
-    from lrnet_cli.devices import describe_device, resolve_device
+    from lrnet_cli.engine import Engine
     from lrnet_cli.inference import Classifier
     from lrnet_cli.weights import find_weights
 
-    chosen_device = resolve_device(device)
+    engine = Engine.choose(device, precision)
     path = find_weights(weights)
-    classifier = Classifier.load(path, chosen_device)
-    output.message(f"Weights: {path}. Device: {describe_device(chosen_device)}.")
+    classifier = Classifier.load(path, engine)
+    output.message(f"Weights: {path}. Device: {engine}.")
     top_k = min(top_k, len(classifier.card.classes))
     counts = {"done": 0, "failed": 0}
 

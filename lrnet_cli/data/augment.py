@@ -6,35 +6,60 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lrnet_cli.processes import ALONE, Processes
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of a random affine map, each drawn uniformly for each picture.
+    """Ranges from which each picture draws its own alteration, uniformly.
 
-    ``shear`` bounds the two off-diagonal entries of the map (together they turn a picture by up to about that many
-    radians), ``scale`` the relative change of width and of height, ``shift`` the shift as a share of the side.
+    ``shift`` is the largest shift and ``cutout`` the side of the blanked square, both as shares of the side; ``scale``
+    the largest relative change of width and of height; ``shear`` bounds the two off-diagonal entries of the affine map
+    (together they turn a picture by up to about that many radians); ``noise`` is the largest standard deviation of
+    Gaussian noise, on values in [0, 1]; ``blur`` the largest share of a 3×3 binomial blur.
     """
 
-    shear: float = 0.12
-    scale: float = 0.08
     shift: float = 0.05
+    scale: float = 0.08
+    shear: float = 0.12
+    cutout: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
 
 
-_DEFAULT = Augmentation()
+def augment(images: Tensor, ranges: Augmentation, mirrored: Tensor, processes: Processes = ALONE) -> Tensor:
+    """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
-
-def augment(images: Tensor, ranges: Augmentation = _DEFAULT) -> Tensor:
-    """Return each of the float pictures (N, C, S, S) under an affine map of its own.
-
-    Pixels from beyond the border are those of the border. One bilinear sampling moves, turns, stretches and shears; the
-    random numbers come from PyTorch's generator of the device.
+    One bilinear sampling mirrors, moves, turns, stretches and shears; pixels from beyond the border are those of the
+    border. Then come blur, cut-out (to 0) and noise. Random numbers come from the device's generator; every process
+    draws those of the global batch and uses its own part, so that their number changes nothing.
     """
-    n = len(images)
-    drawn = torch.rand(6, n, device=images.device) * 2 - 1
+    n, side = len(images), images.shape[-1]
+    drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
     upper, lower = drawn[:2] * ranges.shear
     width, height = 1 + drawn[2:4] * ranges.scale
-    right, down = drawn[4:] * (2 * ranges.shift)  # the grid runs from -1 to 1
-    maps = torch.stack([width, upper, right, lower, height, down], 1).view(n, 2, 3).to(images.dtype)
-    grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
-    sampled = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return sampled.contiguous(memory_format=torch.channels_last)
+    right, down = drawn[4:6] * (2 * ranges.shift)  # the grid runs from -1 to 1
+    direction = 1 - 2 * mirrored.to(images.dtype)
+    maps = torch.stack([direction * width, upper, right, direction * lower, height, down], 1)
+    grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
+    altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if ranges.blur:
+        share = drawn[6].abs()[:, None, None, None] * ranges.blur
+        altered = torch.lerp(altered, _blurred(altered), share)
+    if ranges.cutout:
+        places = torch.arange(side, device=images.device) + 0.5
+        down, right = (
+            (places - (1 + middle[:, None]) * (side / 2)).abs() < ranges.cutout * side / 2 for middle in drawn[7:9]
+        )
+        altered = altered.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0.0)
+    if ranges.noise:
+        noise = processes.own_rows(torch.randn(n * processes.count, *images.shape[1:], device=images.device))
+        altered = altered + noise * (drawn[9].abs()[:, None, None, None] * ranges.noise)
+    return altered.contiguous(memory_format=torch.channels_last)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    line = images.new_tensor([0.25, 0.5, 0.25])
+    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return functional.conv2d(padded, kernel, groups=images.shape[1])

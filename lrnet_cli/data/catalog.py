@@ -27,7 +27,11 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A downloadable data set of grey 28×28 pictures in four IDX files."""
+    """A downloadable data set of grey 28×28 pictures in four IDX files.
+
+    ``mirrored_keeps_class`` tells whether a picture's mirror image shows the same class: a garment's does, a digit's or
+    a character's does not.
+    """
 
     name: str
     title: str
@@ -38,6 +42,7 @@ class CatalogEntry:
     test: int
     mirrors: tuple[str, ...]
     files: tuple[CatalogFile, ...]
+    mirrored_keeps_class: bool = False
 
 
 CATALOG = {
@@ -91,6 +96,7 @@ CATALOG = {
                 CatalogFile(TEST_IMAGES, 7840016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
                 CatalogFile(TEST_LABELS, 10008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
             ),
+            mirrored_keeps_class=True,
         ),
         CatalogEntry(
             name="oracle",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from lrnet_cli import paths
@@ -14,11 +13,11 @@ from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.data.datasets import Split, limited, load_dataset, with_classes_of
 from lrnet_cli.data.download import OnMessage, OnProgress, silent
 from lrnet_cli.data.images import Invert
-from lrnet_cli.devices import place
+from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.metrics import Metrics, compute_metrics
 from lrnet_cli.inference import predict_logits, probabilities
-from lrnet_cli.models.folding import fold
+from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.weights import Head, load_weights
 
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
@@ -36,10 +35,21 @@ class Evaluation:
     images_per_second: float
 
 
-def evaluate(model: nn.Module, split: Split, dataset: str, classes: tuple[str, ...], head: Head) -> Evaluation:
-    """Evaluate ``model``, which must be in evaluation mode, on ``split``, on the device where both are."""
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    dataset: str,
+    classes: tuple[str, ...],
+    head: Head,
+    processes: Processes = ALONE,
+) -> Evaluation:
+    """Evaluate ``model``, which must be in evaluation mode, on ``split``, on the device where both are.
+
+    Every process predicts its share of the pictures, and each picture counts once.
+    """
     start = time.perf_counter()
-    logits = predict_logits(model, split.images)
+    part = predict_logits(model, split.images[processes.share(len(split))])
+    logits = processes.collect(part, len(split))
     seconds = time.perf_counter() - start
     labels = split.labels.cpu()
     metrics = compute_metrics(logits, labels, classes, head)
@@ -51,7 +61,7 @@ def evaluate_weights(
     dataset: str | None,
     split: Literal["train", "val", "test"],
     *,
-    device: torch.device,
+    engine: Engine,
     limit: int | None = None,
     invert: Invert = "no",
     data_dir: Path | None = None,
@@ -85,8 +95,8 @@ def evaluate_weights(
     chosen = {"train": matched.train, "val": matched.val, "test": matched.test}[split]
     if chosen is None:
         raise DataError(f"{name}: has no validation split of its own; choose --split test or train.")
-    part = limited(chosen, limit, _LIMIT_SEED).to(device)
-    return evaluate(fold(place(model, device)), part, matched.name, card.classes, card.head)
+    part = limited(chosen, limit, _LIMIT_SEED).to(engine.device)
+    return evaluate(engine.ready(model), part, matched.name, card.classes, card.head)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

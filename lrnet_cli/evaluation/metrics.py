@@ -42,14 +42,16 @@ class Metrics:
     confusion_matrix: tuple[tuple[int, ...], ...]
 
 
-def head_loss(logits: Tensor, labels: Tensor, head: Head) -> Tensor:
+def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0) -> Tensor:
     """Return the mean loss of logits (N, classes) against labels (N,), a scalar in nats.
 
     Softmax: cross-entropy. Sigmoid: binary cross-entropy of each class against the rest, summed over the classes.
+    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no.
     """
     if head == "softmax":
-        return nn.functional.cross_entropy(logits, labels)
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    targets = targets * (1 - smoothing) + smoothing / 2
     return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
 
 

@@ -12,6 +12,9 @@ it, and no normalised tensor is ever written to memory:
   tensors with summed weights.
 
 In evaluation mode the running statistics take the place of the batch's, and the same folding applies.
+
+Statistics are always computed in float32 or wider, whatever the activations are. Over several processes they are those
+of the global batch: two small exchanges a stage, one forward and one backward.
 """
 
 from dataclasses import dataclass
@@ -23,18 +26,20 @@ from torch.nn import functional
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.lrnet import LRNet, MKBlock
+from lrnet_cli.processes import ALONE, Processes, gathered, summed
 
 _SMALLEST_FOLDED = 16  # pixels; below, the plain network was measured to be faster on a CPU
 
 
-def fold(network: nn.Module, wanted: bool = True) -> nn.Module:
+def fold(network: nn.Module, wanted: bool = True, processes: Processes = ALONE) -> nn.Module:
     """Return a faster view of ``network`` that shares its parameters, statistics and mode.
 
     What is not ``wanted`` folded comes back as it is, and so does what is no LR-Net, or one for pictures so small that
-    the work on the weights would outweigh what is saved on the pictures.
+    the work on the weights would outweigh what is saved on the pictures. Batch statistics are those of all
+    ``processes``; that is the folded network's doing, so with several it folds whatever the size.
     """
-    if wanted and isinstance(network, LRNet) and network.image_size >= _SMALLEST_FOLDED:
-        return FoldedLRNet(network)
+    if wanted and isinstance(network, LRNet) and (processes.together or network.image_size >= _SMALLEST_FOLDED):
+        return FoldedLRNet(network, processes)
     return network
 
 
@@ -42,59 +47,86 @@ class FoldedLRNet(nn.Module):
     """A view of ``network``: same parameters, same statistics, same outputs and gradients up to rounding.
 
     ``forward`` takes floats (N, C, S, S) in [0, 1] and returns logits (N, classes). In training mode it updates the
-    running statistics as the network itself would, and needs a batch of two or more.
+    running statistics as the network itself would, and needs a batch of two or more. The batch is that of
+    all ``processes``, of which each gives as large a part.
     """
 
-    def __init__(self, network: LRNet) -> None:
+    def __init__(self, network: LRNet, processes: Processes = ALONE) -> None:
         super().__init__()
         self.network = network
+        self.processes = processes
         self.train(network.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
-        if self.training and len(images) < 2:
+        if self.training and len(images) < 2 and not self.processes.together:
             raise UsageError("Training needs a batch of two or more pictures, for batch normalisation.")
         x = images
         for block in (self.network.block1, self.network.block2, self.network.block3):
-            x = _folded_block(block, x)
-        logits: Tensor = self.network.classify(x)
+            x = _folded_block(block, x, self.processes.together)
+        logits: Tensor = self.network.classify(x, self.processes)
         return logits
 
 
 @dataclass
 class _Moments:
-    """Mean and biased variance, each (channels,), and the number of values behind each."""
+    """Mean and biased variance, each (channels,), and the number of values behind each, a scalar."""
 
     mean: Tensor
     var: Tensor
-    count: int
+    count: Tensor
 
 
 class _MomentsOf(torch.autograd.Function):
-    """Mean and biased variance of each channel; backward in one pass over the input instead of four."""
+    """Means, biased variances and count of every channel of several tensors, over all processes where there are more.
+
+    Backward takes one pass over each input where PyTorch's own formula takes four.
+    """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-        var, mean = torch.var_mean(z, dim=(0, 2, 3), correction=0)
-        ctx.save_for_backward(z, mean)
-        return mean, var
+    def forward(ctx: Any, together: bool, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        wide = torch.promote_types(inputs[0].dtype, torch.float32)
+        pairs = [torch.var_mean(z.to(wide), dim=(0, 2, 3), correction=0) for z in inputs]
+        var, mean = (torch.cat(values) for values in zip(*pairs, strict=True))
+        count = mean.new_tensor(inputs[0].numel() // inputs[0].shape[1])
+        if together:
+            mean, var, count = _combined(mean, var, count)
+        ctx.save_for_backward(mean, count, *inputs)
+        ctx.together = together
+        ctx.mark_non_differentiable(count)
+        return mean, var, count
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        mean_gradient, var_gradient = gradients
-        z, mean = ctx.saved_tensors
-        count = z.numel() // z.shape[1]
-        scale = (2 / count) * var_gradient
-        shift = mean_gradient / count - scale * mean
-        return torch.addcmul(shift[:, None, None], z, scale[:, None, None])
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        mean, count, *inputs = ctx.saved_tensors
+        of_mean, of_var = gradients[:2]
+        if ctx.together:  # every process's loss depends on the statistics of all
+            of_mean, of_var = summed(torch.stack([of_mean, of_var])).unbind()
+        scale = (2 / count) * of_var
+        shift = of_mean / count - scale * mean
+        widths = [z.shape[1] for z in inputs]
+        return None, *(
+            torch.addcmul(b[:, None, None], z, a[:, None, None]).to(z.dtype)
+            for z, a, b in zip(inputs, scale.split(widths), shift.split(widths), strict=True)
+        )
 
 
-def _moments(z: Tensor, training: bool) -> _Moments | None:
+def _combined(mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the moments of all processes' values, without cancellation (Chan, Golub and LeVeque 1983)."""
+    means, variances, counts = gathered(torch.cat([mean, var, count[None]])).split([len(mean), len(var), 1], 1)
+    total = counts.sum()
+    shares = counts / total
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0), total
+
+
+def _moments(training: bool, together: bool, *inputs: Tensor) -> list[_Moments] | list[None]:
     """Return the moments of the batch in training mode; in evaluation mode the norms use their running statistics."""
     if not training:
-        return None
-    mean, var = _MomentsOf.apply(z)
-    return _Moments(mean, var, z.numel() // z.shape[1])
+        return [None for _ in inputs]
+    mean, var, count = _MomentsOf.apply(together, *inputs)
+    widths = [z.shape[1] for z in inputs]
+    return [_Moments(m, v, count) for m, v in zip(mean.split(widths), var.split(widths), strict=True)]
 
 
 def _affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> tuple[Tensor, Tensor]:
@@ -115,7 +147,7 @@ def _affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: int) -> None:
+def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: Tensor) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
@@ -126,13 +158,13 @@ def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, 
     norm.running_var += share * (var * (count / (count - 1)) - norm.running_var)
 
 
-def _folded_block(block: MKBlock, x: Tensor) -> Tensor:
+def _folded_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
     """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W)."""
     training, c = block.training, x.shape[1]
     ones = x.new_ones(len(x), 1, *x.shape[2:])
     s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
     wide = torch.cat([x, s3, s5, s7, ones], 1)
-    of_x, of_s3, of_s5, of_s7 = (_moments(z, training) for z in (x, s3, s5, s7))
+    of_x, of_s3, of_s5, of_s7 = _moments(training, together, x, s3, s5, s7)
     s_3, t_3 = _affine(block.bn_3, of_s3)
     s_35, t_35 = _affine(block.bn_3_5, of_x, of_s3, of_s5)
     s_357, t_357 = _affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7)
@@ -140,14 +172,14 @@ def _folded_block(block: MKBlock, x: Tensor) -> Tensor:
     t3, t53 = (_conv_of_affine(stage, s3, s_3, t_3).relu_() for stage in (block.stage2_3x3, block.stage2_5x5_from_3x3))
     t5 = _conv_of_wide(block.stage2_5x5, wide, s_35, t_35).relu_()
     t7 = _conv_of_wide(block.stage2_7x7, wide, s_357, t_357).relu_()
-    of_t3, of_t53, of_t5, of_t7 = (_moments(z, training) for z in (t3, t53, t5, t7))
+    of_t3, of_t53, of_t5, of_t7 = _moments(training, together, t3, t53, t5, t7)
     s_57, t_57 = _affine(block.bn_stage2_5_7, of_x, of_t5, of_t7)
     of_n3 = None if of_s3 is None else _Moments(block.bn_3.bias, s_3.square() * of_s3.var, of_s3.count)
     s_m3, t_m3 = _affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
 
     late = torch.cat([x, t5, t7, ones], 1)
     u = _conv_of_wide(block.stage3_3x3, late, s_57, t_57).relu_()
-    s_4, t_4 = _affine(block.bn_stage3, _moments(u, training))
+    s_4, t_4 = _affine(block.bn_stage3, *_moments(training, together, u))
 
     weight = block.project_1x1.weight[:, :, 0, 0]
     of, of_m3, of_n3_alone, of_n35, of_n357, of_m57, of_n4 = weight.split(
@@ -170,9 +202,9 @@ def _folded_block(block: MKBlock, x: Tensor) -> Tensor:
         + _project(t53, m3_t53)
         + _project(u, n4)
     ).relu_()
-    s_out, t_out = _affine(block.bn_out, _moments(projected, training))
+    s_out, t_out = _affine(block.bn_out, *_moments(training, together, projected))
     normalised = torch.addcmul(t_out[:, None, None], projected, s_out[:, None, None])
-    return functional.max_pool2d(normalised, 2)
+    return functional.max_pool2d(normalised.to(projected.dtype), 2)
 
 
 def _conv(stage: nn.Conv2d, z: Tensor) -> Tensor:

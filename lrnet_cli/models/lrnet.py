@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.errors import UsageError
+from lrnet_cli.processes import ALONE, Processes
 
 MINIMUM_IMAGE_SIZE = 8  # three poolings leave one pixel
 _BLOCK_CHANNELS = 24
@@ -85,7 +86,7 @@ class LRNet(nn.Module):
         self.fc1, self.fc2, self.fc3, self.fc4 = (
             nn.Linear(before, after) for before, after in zip(widths, _HIDDEN_UNITS, strict=False)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.out = nn.Linear(_HIDDEN_UNITS[-1], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -96,10 +97,16 @@ class LRNet(nn.Module):
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
         return self.classify(self.block3(self.block2(self.block1(images))))
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Return logits (N, classes) of the third block's output (N, 24, S // 8, S // 8)."""
+    def classify(self, features: Tensor, processes: Processes = ALONE) -> Tensor:
+        """Return logits (N, classes) of the third block's output (N, 24, S // 8, S // 8).
+
+        Dropout draws for the global batch, of which every one of ``processes`` holds as many pictures.
+        """
         x = features.flatten(1)
         for hidden in (self.fc1, self.fc2, self.fc3, self.fc4):
-            x = self.dropout(hidden(x).relu())
+            x = hidden(x).relu()
+            if self.training and self.dropout:
+                drawn = torch.rand(len(x) * processes.count, x.shape[1], device=x.device)
+                x = x * (processes.own_rows(drawn) >= self.dropout) / (1 - self.dropout)
         logits: Tensor = self.out(x)
         return logits

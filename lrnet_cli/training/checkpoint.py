@@ -19,7 +19,7 @@ from lrnet_cli.errors import TrainingError
 from lrnet_cli.training.reporter import EpochRow
 from lrnet_cli.training.state import TrainingState
 
-FORMAT = "lrnet-checkpoint/1"
+FORMAT = "lrnet-checkpoint/2"
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
 
 
@@ -32,7 +32,10 @@ def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) ->
         "content_sha256": content_sha256,
         "epoch": state.epoch,
         "step": state.step,
+        "taken": state.taken,
         "seconds": state.seconds,
+        "elapsed": state.elapsed,
+        "compiled": state.compiled,
         "rows": [asdict(row) for row in state.rows],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
@@ -73,7 +76,8 @@ def load_checkpoint(
                 f"{position['content_sha256'][:12]}…); bring the old data back or start a new run."
             )
         _restore(state, tensors)
-        state.epoch, state.step, state.seconds = position["epoch"], position["step"], position["seconds"]
+        for field in ("epoch", "step", "taken", "seconds", "elapsed", "compiled"):
+            setattr(state, field, position[field])
         state.rows = [EpochRow(**row) for row in position["rows"]]
         return True
     if damaged:
@@ -86,8 +90,9 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
     if state.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    for index, values in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
+    for number, optimizer in enumerate(state.optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{name}": tensor for name, tensor in values.items()}
     tensors |= {"sums": state.sums, "random.cpu": torch.get_rng_state()}
     if state.sums.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(state.sums.device)
@@ -103,16 +108,17 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
     state.model.load_state_dict(under("model."))
     if state.average is not None:
         state.average.load_state_dict(under("average."))
-    optimizer = state.optimizer.state_dict()
-    optimizer["state"] = {}
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-    for name, tensor in under("optimizer.").items():
-        index, kind = name.split(".")
-        parameter = parameters[int(index)]
-        # The fused optimiser walks through memory: its tensors must be laid out as the parameters are.
-        alike = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
-        optimizer["state"].setdefault(int(index), {})[kind] = alike.detach()
-    state.optimizer.load_state_dict(optimizer)
+    for number, optimizer in enumerate(state.optimizers):
+        content = optimizer.state_dict()
+        content["state"] = {}
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for name, tensor in under(f"optimizer.{number}.").items():
+            index, kind = name.split(".")
+            parameter = parameters[int(index)]
+            # The fused optimiser walks through memory: its tensors must be laid out as the parameters are.
+            alike = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+            content["state"].setdefault(int(index), {})[kind] = alike.detach()
+        optimizer.load_state_dict(content)
     state.sums.copy_(tensors["sums"])
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and state.sums.device.type == "cuda":

@@ -1,6 +1,7 @@
 """What a training tells of itself while it goes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Reporter:
     def download(self, name: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` bytes of a file have arrived."""
 
-    def start(self, epochs: int) -> None:
-        """Take note that a run of ``epochs`` epochs begins, or goes on."""
+    def start(self, run_dir: Path, epochs: int | None) -> None:
+        """Take note that a run of ``epochs`` epochs, or of as many as fit into its time, begins or goes on."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""

@@ -117,7 +117,7 @@ def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metric
         f"{card.metrics['val_accuracy']:.4f} on {data['val']} validation images (epoch {card.metrics['best_epoch']})"
     )
     if test is None:
-        tested = ["The run has not ended; there are no test figures for these weights."]
+        tested = ["The test images have not been read with these weights."]
     else:
         low, high = test.accuracy_ci95
         tested = [

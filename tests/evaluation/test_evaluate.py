@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import evaluate_weights, write_predictions
 
-CPU = torch.device("cpu")
+CPU = Engine(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -29,18 +30,18 @@ def as_class_folders(root: Path, names: list[str], count: int = 60) -> Path:
 
 
 def test_the_data_set_of_the_weights_is_the_default(weights: Path) -> None:
-    assert evaluate_weights(weights, None, "test", device=CPU).dataset == "optdigits"
+    assert evaluate_weights(weights, None, "test", engine=CPU).dataset == "optdigits"
 
 
 def test_limit_takes_the_same_pictures_every_time(weights: Path) -> None:
-    first, second = (evaluate_weights(weights, None, "train", device=CPU, limit=50) for _ in range(2))
+    first, second = (evaluate_weights(weights, None, "train", engine=CPU, limit=50) for _ in range(2))
     assert first.metrics.n == 50
     assert torch.equal(first.labels, second.labels)
 
 
 def test_class_folders_are_evaluated_with_classes_matched_by_name(weights: Path, tmp_path: Path) -> None:
     digits = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)])
-    evaluation = evaluate_weights(weights, str(digits), "test", device=CPU)
+    evaluation = evaluate_weights(weights, str(digits), "test", engine=CPU)
     assert evaluation.metrics.accuracy > 0.9
     assert evaluation.classes == tuple("0123456789")
 
@@ -48,16 +49,16 @@ def test_class_folders_are_evaluated_with_classes_matched_by_name(weights: Path,
 def test_unknown_classes_are_refused(weights: Path, tmp_path: Path) -> None:
     words = as_class_folders(tmp_path / "words", [f"digit{i}" for i in range(10)])
     with pytest.raises(DataError, match="10 classes that the weights do not know: digit0"):
-        evaluate_weights(weights, str(words), "test", device=CPU)
+        evaluate_weights(weights, str(words), "test", engine=CPU)
 
 
 def test_a_missing_validation_split_is_told(weights: Path) -> None:
     with pytest.raises(DataError, match="no validation split of its own"):
-        evaluate_weights(weights, None, "val", device=CPU)
+        evaluate_weights(weights, None, "val", engine=CPU)
 
 
 def test_predictions_are_written_a_row_a_picture(weights: Path, tmp_path: Path) -> None:
-    evaluation = evaluate_weights(weights, None, "test", device=CPU)
+    evaluation = evaluate_weights(weights, None, "test", engine=CPU)
     write_predictions(tmp_path / "p.csv", evaluation)
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert len(rows) == 359

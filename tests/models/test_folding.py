@@ -115,5 +115,20 @@ def test_a_batch_of_one_is_refused_in_training() -> None:
 def test_gradients_of_the_moments_are_right() -> None:
     from lrnet_cli.models.folding import _MomentsOf
 
-    values = torch.rand(3, 2, 4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(_MomentsOf.apply, values)
+    values = [torch.rand(3, channels, 4, 5, dtype=torch.float64, requires_grad=True) for channels in (2, 3)]
+    assert torch.autograd.gradcheck(lambda *z: _MomentsOf.apply(False, *z)[:2], values)
+
+
+def test_moments_of_bfloat16_are_computed_in_float32() -> None:
+    from lrnet_cli.models.folding import _MomentsOf
+
+    torch.manual_seed(0)
+    values = (torch.rand(64, 3, 16, 16) + 2).to(torch.bfloat16).requires_grad_()
+    mean, var, _ = _MomentsOf.apply(False, values)
+    exact = values.detach().double()
+    assert mean.dtype == var.dtype == torch.float32
+    assert torch.allclose(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6)
+    assert torch.allclose(var.double(), exact.var((0, 2, 3), correction=0), rtol=1e-5)
+    (mean + var).sum().backward()
+    assert values.grad is not None
+    assert values.grad.dtype == torch.bfloat16

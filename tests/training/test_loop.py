@@ -42,7 +42,7 @@ def test_the_run_folder_is_complete(trained_run: Path) -> None:
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     config = json.loads((trained_run / "config.json").read_text())
-    assert (config["settings"]["seed"], config["resolved"]["batch_size"]) == (1, 32)
+    assert (config["settings"]["seed"], config["settings"]["batch_size"]) == (1, 32)
     assert config["versions"]["torch"] == torch.__version__
     with Image.open(trained_run / "curves.png") as curves:
         assert curves.width > 800

@@ -163,8 +163,8 @@ def test_a_finished_run_gives_its_result_and_reads_no_test_set_again(uninterrupt
 def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
     train(config(tmp_path / "run", epochs=1))
     with pytest.raises(TrainingError, match="may raise that on resuming, not lower"):
-        resume(tmp_path / "run", epochs=0)
-    result = resume(tmp_path / "run", epochs=2)
+        resume(tmp_path / "run", {"epochs": 0})
+    result = resume(tmp_path / "run", {"epochs": 2})
     assert (result["epochs"], result["test_reads"]) == (2, 2)
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]

@@ -1,0 +1,80 @@
+"""How a network is run: on which device, folded or plain, in which precision."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.devices import describe_device, resolve_device
+from lrnet_cli.models.folding import fold
+from lrnet_cli.processes import ALONE, Processes
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A device, what it computes in, and whether norms are folded into the convolutions."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"] = "fp32"
+    fold: bool = True
+
+    @classmethod
+    def choose(
+        cls,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        fold: bool = True,
+        gpus: int | None = None,
+        procs: int | None = None,
+    ) -> "Engine":
+        """Return the engine for ``--device``, ``--gpus``, ``--procs`` and ``--precision``.
+
+        Raises ``DeviceError`` for a device that is not there, ``UsageError`` for one that is unknown.
+        """
+        chosen = resolve_device(device if procs is None else "cpu", gpus)
+        if precision == "auto":
+            precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"
+        return cls(chosen, precision, fold)
+
+    def ready(self, network: nn.Module, processes: Processes = ALONE) -> nn.Module:
+        """Return a view of ``network`` to call: on the device, channels-last, folded, in this precision.
+
+        It shares the parameters, takes floats (N, C, S, S) in [0, 1] and returns float32 logits (N, classes).
+        Batch statistics are those of all ``processes``.
+        """
+        view = fold(place(network, self.device), self.fold, processes)
+        return _InBfloat16(view) if self.precision == "bf16" else view
+
+    def __str__(self) -> str:
+        return f"{describe_device(self.device)}, {self.precision}"
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return ``model`` moved to ``device``, convolutions laid out channels-last, which is faster."""
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether ``device`` multiplies bfloat16 natively: CUDA from Ampere on, or a CPU with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # PyTorch tells of a CPU's instructions by private functions only.
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class _InBfloat16(nn.Module):
+    """``network`` under autocast to bfloat16, with float32 logits; parameters and statistics stay float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits: Tensor = self.network(images.to(torch.bfloat16))
+        return logits.float()

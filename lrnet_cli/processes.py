@@ -1,0 +1,148 @@
+"""The processes that train together, and what they exchange.
+
+A process belongs to a group when it was started by ``torchrun`` or by ``lrnet train --gpus N`` or ``--procs N``, which
+use the same launcher. Everywhere else there is one process, and nothing here communicates.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's ``rank`` among ``count`` processes, and ``local_rank`` among those of its machine."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and speaks for all."""
+        return self.rank == 0
+
+    @property
+    def together(self) -> bool:
+        """Whether there are more than one."""
+        return self.count > 1
+
+    def share(self, n: int) -> slice:
+        """Return this process's part of ``n`` things in a row; the parts differ by at most one."""
+        return slice(self.rank * n // self.count, (self.rank + 1) * n // self.count)
+
+    def own_rows(self, rows: Tensor) -> Tensor:
+        """Return this process's part of ``rows`` (N, …) of a global batch, N a multiple of the processes."""
+        return rows if self.count == 1 else rows[self.share(len(rows))]
+
+    def agree(self, value: Any) -> Any:
+        """Return the first process's ``value`` in every process."""
+        if not self.together:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def collect(self, part: Tensor, n: int) -> Tensor:
+        """Return the ``n`` rows of which every process gives its ``share``, in order, in every process."""
+        if not self.together:
+            return part
+        longest = -(-n // self.count)
+        padded = part.new_zeros(longest, *part.shape[1:])
+        padded[: len(part)] = part
+        lengths = [(rank + 1) * n // self.count - rank * n // self.count for rank in range(self.count)]
+        return torch.cat([rows[:length] for rows, length in zip(gathered(padded), lengths, strict=True)])
+
+    def average(self, values: Tensor) -> Tensor:
+        """Return the mean of every process's ``values``."""
+        return summed(values) / self.count if self.together else values
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """Set the gradients of ``model`` to their mean over the processes.
+
+        A single exchange of a few megabytes: DistributedDataParallel would overlap it with backward, but its hooks stay
+        with the parameters and so do not go with a step that is compiled later on.
+        """
+        if self.together:
+            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            means = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
+            for gradient, mean in zip(gradients, means.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(mean.view(gradient.shape))
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.together:
+            dist.barrier()
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """Run the body in each machine's first process, then in its others: what one downloads the others find."""
+        if self.local_rank:
+            self.wait()
+        yield
+        if not self.local_rank:
+            self.wait()
+
+
+ALONE = Processes()
+
+
+def started_together() -> bool:
+    """Return whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_torchelastic_launched()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """Yield the processes that this one was started with, connected by Gloo, and by NCCL for tensors on CUDA."""
+    if not started_together():
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
+    local_rank = int(os.environ["LOCAL_RANK"])
+    try:
+        processes = Processes(dist.get_rank(), dist.get_world_size(), local_rank)
+        yield processes
+        processes.wait()  # none leaves while another still needs it
+    finally:
+        dist.destroy_process_group()
+        # A group that something still refers to would end its threads while Python goes down, which can abort it.
+        gc.collect()
+
+
+# As operators of their own these two may stand in compiled code, which knows nothing of their insides.
+@torch.library.custom_op("lrnet::gathered", mutates_args=())
+def gathered(values: Tensor) -> Tensor:
+    """Return every process's ``values``, (processes, *values.shape)."""
+    parts = values.new_empty(dist.get_world_size(), *values.shape)
+    dist.all_gather(list(parts.unbind()), values.contiguous())
+    return parts
+
+
+@gathered.register_fake
+def _(values: Tensor) -> Tensor:
+    return values.new_empty(dist.get_world_size(), *values.shape)
+
+
+@torch.library.custom_op("lrnet::summed", mutates_args=())
+def summed(values: Tensor) -> Tensor:
+    """Return the sum of every process's ``values``, of the same shape."""
+    total = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
+@summed.register_fake
+def _(values: Tensor) -> Tensor:
+    return torch.empty_like(values, memory_format=torch.contiguous_format)

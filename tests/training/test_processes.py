@@ -1,0 +1,219 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.engine import Engine
+from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.evaluation.evaluate import evaluate_weights
+from lrnet_cli.processes import Processes
+from lrnet_cli.training import loop
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.loop import resume, train
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo")
+
+SAME_STEP = """
+import sys
+import torch
+from lrnet_cli.models.folding import FoldedLRNet
+from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.processes import joined
+
+with joined(torch.device("cpu")) as processes:
+    assert processes.count == int(sys.argv[1])
+    torch.manual_seed(0)
+    one = LRNet(2, 16, 5, dropout=0.25).double().train()
+    many = LRNet(2, 16, 5, dropout=0.25).double().train()
+    many.load_state_dict(one.state_dict())
+    images, labels = torch.rand(12, 2, 16, 16, dtype=torch.float64), torch.randint(5, (12,))
+    torch.manual_seed(1)
+    whole = FoldedLRNet(one)(images)
+    torch.nn.functional.cross_entropy(whole, labels).backward()
+    torch.manual_seed(1)
+    part = FoldedLRNet(many, processes)(processes.own_rows(images))
+    torch.nn.functional.cross_entropy(part, processes.own_rows(labels)).backward()
+    processes.average_gradients(many)
+    torch.testing.assert_close(processes.collect(part.detach(), 12), whole.detach(), rtol=1e-9, atol=1e-12)
+    for (name, a), b in zip(one.named_parameters(), many.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-9, atol=1e-12, msg=lambda text: name + text)
+    for (name, a), b in zip(one.named_buffers(), many.buffers(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12, msg=lambda text: name + text)
+    assert [processes.collect(torch.arange(n)[processes.share(n)], n).tolist() for n in range(1, 8)] == [
+        list(range(n)) for n in range(1, 8)
+    ]
+print("same")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def started(arguments: list[str], **settings: Any) -> "subprocess.Popen[str]":
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], **output | settings)
+
+
+def training(out: Path, *options: str) -> list[str]:
+    return ["-m", "lrnet_cli", "train", "--seed", "3", "--limit", "150", "--out", str(out), *options]
+
+
+def finished(process: "subprocess.Popen[str]") -> str:
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text
+    return text
+
+
+def until_epoch(process: "subprocess.Popen[str]", epoch: int) -> str:
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line.startswith(f"epoch {epoch}"):
+            break
+    return text
+
+
+def children(process: "subprocess.Popen[str]") -> list[int]:
+    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listing.splitlines()[1:]]
+    return sorted(int(pid) for pid, parent, command in rows if int(parent) == process.pid and "lrnet_cli" in command)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_step_in_several_processes_is_that_of_one(count: int, tmp_path: Path) -> None:
+    (tmp_path / "step.py").write_text(SAME_STEP)
+    text = finished(
+        started(["-m", "torch.distributed.run", f"--nproc-per-node={count}", str(tmp_path / "step.py"), str(count)])
+    )
+    assert text.count("same") == count
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_give_the_weights_of_one(count: int, tmp_path: Path) -> None:
+    # One epoch of five steps: rounding grows with every step, in one process as in several.
+    options = ["--epochs", "1", "--batch-size", "24", "--precision", "fp32", "--optimizer", "adamw", "--lr", "1e-4"]
+    together = started(training(tmp_path / "many", *options, "--procs", str(count), "--json"), stderr=None)
+    alone = train(
+        TrainConfig(
+            seed=3, limit=150, epochs=1, batch_size=24, precision="fp32", optimizer="adamw", lr=1e-4, procs=1,
+            out=tmp_path / "one",
+        )
+    )  # fmt: skip
+    result = json.loads(finished(together))
+    assert (result["processes"], alone["processes"]) == (count, 1)
+    one, many = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "many"))
+    for name in one:
+        torch.testing.assert_close(many[name], one[name], rtol=1e-2, atol=2e-3)
+    assert result["val_accuracy"] == pytest.approx(alone["val_accuracy"], abs=0.04)
+    # Every test picture was counted, and counted once.
+    evaluation = evaluate_weights(
+        tmp_path / "many" / "model.safetensors", None, "test", engine=Engine(torch.device("cpu"))
+    )
+    assert result["test_accuracy"] == evaluation.metrics.accuracy
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_all_with_one_message_and_a_checkpoint(rank: int, tmp_path: Path) -> None:
+    process = started(training(tmp_path / "run", "--epochs", "30", "--procs", "2"))
+    until_epoch(process, 2)
+    workers = children(process)
+    os.kill(workers[rank], signal.SIGKILL)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    errors = [line for line in text.splitlines() if not line.startswith("epoch ") and line]
+    assert errors == [
+        f"Error: Training process {rank} was killed by SIGKILL, which ends the others. "
+        f"Go on from the last checkpoint with: lrnet train --resume {tmp_path / 'run'}"
+    ]
+    assert not children(process)
+    position = len((tmp_path / "run" / "metrics.csv").read_text().splitlines())
+    resumed = started(["-m", "lrnet_cli", "train", "--resume", str(tmp_path / "run"), "--procs", "2"])
+    until_epoch(resumed, position)
+    resumed.send_signal(signal.SIGTERM)
+    rest, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 130
+    assert "Interrupted; the best weights so far" in rest
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_ctrl_c_stops_all_processes_after_a_checkpoint_and_one_goes_on(tmp_path: Path) -> None:
+    process = started(training(tmp_path / "run", "--epochs", "3", "--procs", "2"))
+    until_epoch(process, 1)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert text.count("Stopping after this step") == 1
+    assert f"to go on: lrnet train --resume {tmp_path / 'run'}" in text
+    assert resume(tmp_path / "run", {"procs": 1})["epochs"] == 3
+
+
+def test_two_trainings_at_once_do_not_meet(tmp_path: Path) -> None:
+    processes = [started(training(tmp_path / name, "--epochs", "1", "--procs", "2")) for name in ("one", "other")]
+    for process in processes:
+        finished(process)
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "other"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_torchrun_trains_as_well(tmp_path: Path) -> None:
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+    ]
+    text = finished(started([*launcher, *training(tmp_path / "run", "--epochs", "1")]))
+    assert text.count("Test accuracy") == 1
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
+
+
+def test_what_the_first_process_cannot_use_is_told_once(tmp_path: Path) -> None:
+    process = started(training(tmp_path / "run", "--procs", "2", "--dataset", "digits", "--mirror", str(tmp_path)))
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert text.count("Error: ") == 1
+    assert "train-images-idx3-ubyte" in text
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match="--batch-size 32 cannot be shared by 3 processes; give a multiple, such as 33"
+    ):
+        loop._batch_size(32, 1000, 3)
+    assert loop._batch_size(None, 10000, 3) == 129
+    with pytest.raises(DataError, match="1 training images are too few for 2 processes"):
+        loop._batch_size(None, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"procs": 2, "gpus": 2}, "--procs is for CPUs and --gpus for GPUs"),
+        ({"procs": 2, "device": "cuda"}, "--procs trains on the CPU"),
+        ({"procs": 2, "fold": False}, "--no-fold trains in one process"),
+    ],
+)
+def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(**settings)
+
+
+def test_one_process_needs_no_others() -> None:
+    alone = Processes()
+    assert alone.agree("word") == "word"
+    assert alone.share(7) == slice(0, 7)
+    alone.wait()
+    assert load_dataset("optdigits").train.images[alone.share(5)].shape[0] == 5
