@@ -8,9 +8,8 @@ same run.
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -18,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrnet_cli.cli import output
+from lrnet_cli.data.augment import Augmentation, augment
 from lrnet_cli.devices import describe_device, resolve_device
-from lrnet_cli.engine import place
-from lrnet_cli.models.folding import FoldedLRNet
+from lrnet_cli.engine import Engine, place
+from lrnet_cli.inference import as_input
 from lrnet_cli.models.lrnet import LRNet
 
 _MATRIX_SIDE = 2048
@@ -37,30 +37,35 @@ def bench(
 ) -> None:
     """Measure training steps and prediction of plain and folded LR-Net, interleaved in one process."""
     chosen = resolve_device(device)
-    network = LRNet(1, image_size)
-    place(network, chosen)
-    images = torch.rand(batch_size, 1, image_size, image_size, device=chosen)
+    network = place(LRNet(1, image_size), chosen)
+    images = torch.randint(256, (batch_size, 1, image_size, image_size), dtype=torch.uint8, device=chosen)
     labels = torch.randint(10, (batch_size,), device=chosen)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(images[:1])
+        network.eval()(as_input(images[:1]))
     forward_flop = counter.get_total_flops()
 
     works: dict[tuple[str, str, str, str], Callable[[], Any]] = {}
     products: dict[str, Callable[[], Any]] = {}
-    for precision in ["fp32", "bf16"] if bf16 else ["fp32"]:
+    precisions: list[Literal["fp32", "bf16"]] = ["fp32", "bf16"] if bf16 else ["fp32"]
+    for precision in precisions:
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         matrix = torch.rand(_MATRIX_SIDE, _MATRIX_SIDE, device=chosen, dtype=dtype)
         products[precision] = partial(torch.matmul, matrix, matrix)
-        for form, view in (("plain", network), ("folded", FoldedLRNet(network))):
+        for form in ("plain", "folded"):
+            view = Engine(chosen, precision, fold=form == "folded").ready(network)
             for mode in ["eager", "compiled"] if compiled else ["eager"]:
                 ready: Any = torch.compile(view) if mode == "compiled" else view
                 variant = (form, mode, precision)
-                works[(*variant, "train")] = _training_step(ready, view, images, labels, precision)
-                works[(*variant, "predict")] = _prediction(ready, view, images, precision)
+                works[(*variant, "train")] = _training_step(ready, view, images, labels)
+                works[(*variant, "predict")] = _prediction(ready, view, images)
+    inputs = {
+        "default augmentation": _input(images, Augmentation()),
+        "all of it": _input(images, Augmentation(cutout=0.25, noise=0.1, blur=1.0)),
+    }
 
-    seconds: dict[Any, list[float]] = {name: [] for name in (*works, *products)}
+    seconds: dict[Any, list[float]] = {name: [] for name in (*works, *products, *inputs)}
     for count in range(rounds + 1):
-        for name, work in (*works.items(), *products.items()):
+        for name, work in (*works.items(), *products.items(), *inputs.items()):
             duration = _timed(work, chosen)
             if count:
                 seconds[name].append(duration)
@@ -79,6 +84,8 @@ def bench(
         }
         for (form, mode, precision, kind), speed in speeds.items()
     ]
+    fastest = batch_size / max(speed for (*_, kind), speed in speeds.items() if kind == "train")
+    shares = {name: statistics.median(seconds[name]) / fastest for name in inputs}
     if json:
         output.print_json(
             {
@@ -90,6 +97,7 @@ def bench(
                 "rounds": rounds,
                 "gflop_per_image": forward_flop / 1e9,
                 "matrix_product_gflops": {name: limit / 1e9 for name, limit in limits.items()},
+                "input_share_of_fastest_step": shares,
                 "rows": rows,
             }
         )
@@ -98,6 +106,10 @@ def bench(
         f"{describe_device(chosen)}, PyTorch {torch.__version__}, batches of {batch_size} × {image_size}×{image_size}"
     )
     print(", ".join(f"matrix product {name} {limit / 1e9:.0f} GFLOP/s" for name, limit in limits.items()))
+    print(
+        "Input pipeline, as a share of the fastest training step: "
+        + ", ".join(f"{share:.1%} ({name})" for name, share in shares.items())
+    )
     columns = ("work", "form", "mode", "precision", "images/s", "× plain fp32", "of matrix product")
     output.print_table(
         columns,
@@ -116,28 +128,33 @@ def bench(
     )
 
 
-def _autocast(images: Tensor, precision: str) -> Any:
-    return torch.autocast(images.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
-def _training_step(ready: Any, view: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Callable[[], None]:
+def _training_step(ready: Any, view: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
     def step() -> None:
         view.train()
-        with _autocast(images, precision):
-            logits = ready(images)
-        nn.functional.cross_entropy(logits.float(), labels).backward()
+        nn.functional.cross_entropy(ready(as_input(images)), labels).backward()
         view.zero_grad()
 
     return step
 
 
-def _prediction(ready: Any, view: nn.Module, images: Tensor, precision: str) -> Callable[[], None]:
+def _prediction(ready: Any, view: nn.Module, images: Tensor) -> Callable[[], None]:
     def predict() -> None:
         view.eval()
-        with torch.no_grad(), _autocast(images, precision):
-            ready(images)
+        with torch.no_grad():
+            ready(as_input(images))
 
     return predict
+
+
+def _input(images: Tensor, ranges: Augmentation) -> Callable[[], None]:
+    """Return what brings a training batch to the network: picking it from 20 batches, copying and augmenting it."""
+    stored = images.repeat(20, 1, 1, 1)
+
+    def prepare() -> None:
+        chosen = torch.randint(len(stored), (len(images),), device=images.device)
+        augment(as_input(stored[chosen]), ranges, chosen % 2 == 1)
+
+    return prepare
 
 
 def _timed(work: Callable[[], Any], device: torch.device) -> float:

@@ -4,7 +4,7 @@ import sys
 
 
 def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_product() -> None:
-    command = [sys.executable, "-m", "lrnet_cli.bench", "--image-size", "8", "--batch-size", "4", "--rounds", "1"]
+    command = [sys.executable, "-m", "lrnet_cli.bench", "--image-size", "16", "--batch-size", "4", "--rounds", "1"]
     document = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout)
     assert document["schema"] == "lrnet.bench/1"
     variants = [(row["work"], row["form"]) for row in document["rows"]]
@@ -14,5 +14,6 @@ def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_produ
         assert row["share_of_matrix_product"] > 0
         if row["form"] == "plain":
             assert row["times_plain_fp32"] == 1
+    assert document["input_share_of_fastest_step"].keys() == {"default augmentation", "all of it"}
     table = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "of matrix product" in table

@@ -260,7 +260,9 @@ def _stopping(is_training: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
         if asked or not is_training():
             raise KeyboardInterrupt
         asked = True
-        if not (launch.is_launched() and number == signal.SIGTERM):  # by which the launcher ends what others left behind
+        if not (
+            launch.is_launched() and number == signal.SIGTERM
+        ):  # by which the launcher ends what others left behind
             output.message("Stopping after this step; press Ctrl-C again to stop at once.")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -234,7 +234,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.steps = len(self.train_split) // self.batch_size
         self.network = self.engine.ready(self.state.model, self.processes)
-        self.compiled: Callable[[Tensor], Tensor] | None = None
+        self.forward: Callable[[Tensor], Tensor] = self.network
         self.ranges = Augmentation(**{name: getattr(self.config, name) for name in Augmentation.__annotations__})
         entry = CATALOG.get(self.card.dataset["name"])
         flip = self.config.flip
@@ -341,11 +341,11 @@ class _Training:
             self.network.train()
             begun, steps_before = time.perf_counter(), state.step
             while state.step < self.steps and not (state.step and progress >= 1):
-                if state.compiled is None and state.taken >= _STEPS_BEFORE_COMPILING:
-                    self._decide_on_compiling()
                 # The pictures beyond the last full batch wait for another epoch's order: one shape serves every step.
                 batch = permutation[state.step * self.batch_size : (state.step + 1) * self.batch_size]
                 self._step(self.processes.own_rows(batch), progress)
+                if state.compiled is None and state.taken >= _STEPS_BEFORE_COMPILING:
+                    self._decide_on_compiling()
                 self.reporter.step(state.epoch, state.step, self.steps)
                 progress, stop = self._position()
                 if stop or self._is_due(saved_at):
@@ -380,12 +380,12 @@ class _Training:
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.zero_grad()
+        state.model.zero_grad()
         images, labels = as_input(self.train_split.images[batch]), self.train_split.labels[batch]
         if config.augment:
             mirrored = (self.phase[batch] + state.epoch) % 2 == 1
             images = augment(images, self.ranges, mirrored & self.flips, self.processes)
-        logits = (self.compiled or self.network)(images)
+        logits = self.forward(images)
         loss = head_loss(logits, labels, config.head, config.label_smoothing)
         loss.backward()
         self.processes.average_gradients(state.model)
@@ -480,7 +480,7 @@ class _Training:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 logits = compiled(as_input(self.train_split.images[batch]))
                 head_loss(logits, self.train_split.labels[batch], self.config.head).backward()
-            self.compiled = compiled
+            self.forward = compiled
             self.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s.")
         except Exception as error:  # whatever a compiler, or the lack of one, may raise
             self.state.compiled = False

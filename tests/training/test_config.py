@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.training.config import PRESETS, TrainConfig, help_of
+from lrnet_cli.training.config import PRESETS, TrainConfig, changed, help_of, seconds_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,16 @@ from lrnet_cli.training.config import PRESETS, TrainConfig, help_of
         ({"seed": -1}, "--seed"),
         ({"limit": 0}, "--limit"),
         ({"patience": 0}, "--patience"),
+        ({"epochs": None}, "give --epochs, --max-time or both"),
+        ({"max_time": 0.0}, "--max-time"),
+        ({"clip_norm": -1.0}, "--clip-norm"),
+        ({"label_smoothing": 1.0}, "--label-smoothing"),
+        ({"cutout": 1.0}, "--cutout"),
+        ({"blur": 1.5}, "--blur takes a share from 0 to 1"),
+        ({"flip": "sometimes"}, "--flip takes auto or on or off"),
+        ({"precision": "fp8"}, "--precision"),
+        ({"compile": "yes"}, "--compile"),
+        ({"procs": 0}, "--procs"),
     ],
 )
 def test_bad_values_name_the_flag(setting: dict[str, Any], flag: str) -> None:
@@ -47,3 +57,28 @@ def test_presets_hold_valid_settings(preset: str) -> None:
 
 def test_help_tells_the_default() -> None:
     assert help_of("epochs").endswith("Default: 12.")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1800", 1800), ("1.5h", 5400), ("2.5", 2.5)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "30 m", "30d", "m30"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-time takes a duration such as 90s"):
+        seconds_of(text)
+
+
+def test_a_time_budget_takes_the_place_of_the_epochs_unless_both_are_given() -> None:
+    assert TrainConfig.from_preset("default", max_time=60.0).epochs is None
+    assert TrainConfig.from_preset("default", max_time=60.0, epochs=5).epochs == 5
+
+
+def test_resuming_may_raise_an_end_but_not_lower_it() -> None:
+    config = TrainConfig(epochs=None, max_time=60.0)
+    assert changed(config, max_time=90.0, epochs=None).max_time == 90
+    with pytest.raises(UsageError, match="The run has --max-time 60; resuming may raise that, not lower it"):
+        changed(config, max_time=30.0)

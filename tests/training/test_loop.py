@@ -139,7 +139,7 @@ def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path
 
     result = train(short(tmp_path, epochs=50), should_stop=two_epochs_are_over)
     assert (result["interrupted"], result["epochs"], result["test_accuracy"]) == (True, 2, None)
-    assert "no test figures for these weights" in (tmp_path / "run" / "README.md").read_text()
+    assert "The test images have not been read with these weights." in (tmp_path / "run" / "README.md").read_text()
     load_weights(tmp_path / "run" / "model.safetensors")
     assert paths.newest_run() == (tmp_path / "run").resolve()
 
@@ -213,3 +213,111 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(DeviceError):
         train(short(tmp_path, gpus=1))
     assert not (tmp_path / "run").exists()
+
+
+class Told(Reporter):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_without_a_test_the_test_images_stay_unread(tmp_path: Path) -> None:
+    reporter = Told()
+    result = train(short(tmp_path, test=False), reporter)
+    assert (result["interrupted"], result["test_accuracy"], result["test_reads"]) == (False, None, 0)
+    assert not any("Reading the" in text for text in reporter.texts)
+
+
+def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> None:
+    result = train(TrainConfig(epochs=None, max_time=12.0, seed=5, limit=400, out=tmp_path / "run"))
+    assert result["epochs"] >= 1
+    assert not result["interrupted"]
+    assert 6 < result["seconds"] < 40  # a wide bound: a busy machine may be slow with the last validation
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    assert float(rows[-1]["learning_rate"]) < 1e-4
+
+
+def test_a_run_with_time_and_epochs_ends_with_what_comes_first(tmp_path: Path) -> None:
+    assert train(short(tmp_path, max_time=3600.0))["epochs"] == 1
+
+
+def test_settings_of_the_recipe_change_the_outcome(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"label_smoothing": 0.3},
+        {"clip_norm": 0.01},
+        {"optimizer": "adam"},
+        {"optimizer": "muon"} if TrainConfig().optimizer != "muon" else {"optimizer": "adamw"},
+        {"flip": "on"},
+        {"cutout": 0.5},
+        {"noise": 0.5},
+        {"blur": 1.0},
+        {"augment": False},
+        {"precision": "bf16"},
+    ]
+    outcomes = []
+    for number, change in enumerate(changes):
+        settings: dict[str, Any] = {"limit": 60, "test": False, "precision": "fp32"} | change
+        outcomes.append(weights_of(train(short(tmp_path, str(number), **settings)))["fc1.weight"])
+    for number, outcome in enumerate(outcomes):
+        assert outcome.isfinite().all()
+        assert not any(torch.equal(outcome, other) for other in outcomes[:number]), changes[number]
+
+
+def test_flips_alternate_from_epoch_to_epoch_where_classes_keep_their_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrored: list[int] = []
+    augment = loop.augment
+
+    def spy(images: Any, ranges: Any, chosen: torch.Tensor, processes: Any) -> Any:
+        mirrored.append(int(chosen.sum()))
+        return augment(images, ranges, chosen, processes)
+
+    monkeypatch.setattr(loop, "augment", spy)
+    settings: dict[str, Any] = {"limit": 80, "epochs": 2, "batch_size": 32, "test": False}
+    train(short(tmp_path, "flipped", flip="on", **settings))
+    first, second = sum(mirrored[: len(mirrored) // 2]), sum(mirrored[len(mirrored) // 2 :])
+    assert first > 0
+    assert second > 0
+    mirrored.clear()
+    train(short(tmp_path, "auto", **settings))  # digits lose their meaning
+    assert sum(mirrored) == 0
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no C++ compiler\nat all"), FileNotFoundError("g++")])
+def test_a_failing_compiler_is_told_in_one_line_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def broken(_network: Any) -> Any:
+        def call(_images: Any) -> Any:
+            raise failure
+
+        return call
+
+    eager = train(short(tmp_path, "eager", compile="off"))
+    monkeypatch.setattr(torch, "compile", broken)
+    reporter = Told()
+    result = train(short(tmp_path, "broken", compile="on"), reporter)
+    assert f"Training goes on without compiling, which failed: {str(failure).splitlines()[0]}" in reporter.texts
+    assert not result["compiled"]
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(eager).values(), weights_of(result).values(), strict=True))
+
+
+def test_compiling_is_decided_by_what_is_left_and_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda network: calls.append("compiled") or network)
+    short_run = train(short(tmp_path, "short", epochs=2, compile="auto"))
+    assert (calls, short_run["compiled"]) == ([], False)
+    monkeypatch.setattr(loop, "_COMPILE_SECONDS", 0.0)
+    reporter = Told()
+    long_run = train(short(tmp_path, "long", epochs=2, compile="auto"), reporter)
+    assert (calls, long_run["compiled"]) == (["compiled"], True)
+    assert any("minutes of training will earn back" in text for text in reporter.texts)
+    # The stand-in computes as the eager network does, so a trace of the trial pass would show here.
+    one, other = weights_of(short_run), weights_of(long_run)
+    assert all(torch.equal(one[name], other[name]) for name in one)

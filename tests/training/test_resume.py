@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lrnet_cli.errors import InterruptedRunError, TrainingError
+from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.training import loop
 from lrnet_cli.training.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
@@ -162,7 +162,7 @@ def test_a_finished_run_gives_its_result_and_reads_no_test_set_again(uninterrupt
 
 def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
     train(config(tmp_path / "run", epochs=1))
-    with pytest.raises(TrainingError, match="may raise that on resuming, not lower"):
+    with pytest.raises(UsageError, match="The run has --epochs 1; resuming may raise that, not lower it"):
         resume(tmp_path / "run", {"epochs": 0})
     result = resume(tmp_path / "run", {"epochs": 2})
     assert (result["epochs"], result["test_reads"]) == (2, 2)
@@ -271,3 +271,42 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
     assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
     assert rates[-1] < 0.002
     assert learning_rate(TrainConfig(lr=0.1, schedule="constant"), 0.9) == 0.1
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "adam"])
+def test_a_compiled_run_of_every_optimizer_goes_on_as_if_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(1) or network)
+    settings: dict[str, Any] = {"optimizer": optimizer, "compile": "on", "limit": 100, "epochs": 2, "precision": "bf16"}
+    train(config(tmp_path / "whole", **settings))
+    reporter, should_stop = after_steps(7)
+    train(config(tmp_path / "run", **settings), reporter, should_stop)
+    resume(tmp_path / "run")
+    assert len(compiled) == 3
+    assert_same_outcome(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+@pytest.mark.timeout(900)
+def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"compile": "on", "epochs": 2, "precision": "fp32"}
+    messages = Messages()
+    result = train(config(tmp_path / "whole", **settings), messages)
+    assert result["compiled"]
+    assert "Compiled in" in messages.text
+    reporter, should_stop = after_steps(15)
+    train(config(tmp_path / "run", **settings), reporter, should_stop)
+    resume(tmp_path / "run")
+    assert_same_outcome(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path) -> None:
+    reporter, should_stop = after_steps(25)
+    train(config(tmp_path / "run", epochs=None, max_time=15.0), reporter, should_stop)
+    result = resume(tmp_path / "run")
+    assert not result["interrupted"]
+    assert result["seconds"] < 60
+    longer = resume(tmp_path / "run", {"max_time": result["seconds"] + 5.0})
+    assert longer["epochs"] > result["epochs"]
