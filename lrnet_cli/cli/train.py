@@ -211,7 +211,8 @@ class _Live(Reporter):
         self.bar.stop()
 
     def message(self, text: str) -> None:
-        output.message(text)
+        if _is_first():
+            output.message(text)
 
     def download(self, name: str, done: int, total: int | None) -> None:
         self.downloads.display.start()

@@ -3,8 +3,8 @@
 import math
 import os
 import secrets
-import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,15 +89,8 @@ def resume(
     before, recorded = read_config(run_dir)
     config = changed(before, **(changes or {}))
     result = read_result(run_dir)
-    if (
-        result is not None
-        and not result["interrupted"]
-        and (config.epochs, config.max_time)
-        == (
-            before.epochs,
-            before.max_time,
-        )
-    ):
+    is_longer = (config.epochs, config.max_time) != (before.epochs, before.max_time)
+    if result is not None and not result["interrupted"] and not is_longer:
         reporter.message(f"{run_dir} is done already; raise --epochs or --max-time to train on.")
         return result
     others = [
@@ -121,18 +114,12 @@ def _run(
             training = _prepare(config, resumed, engine, processes, reporter, should_stop, start)
             run_dir = training.run_dir
             return training.run()
-        except OSError as error:
-            raise TrainingError(
-                f"{error.filename or run_dir}: cannot be written ({error.strerror or error}). Make room or rights "
-                f"there and go on with: lrnet train --resume {run_dir}"
-            ) from error
-        except (dist.DistError, RuntimeError) as error:
+        except RuntimeError as error:
             # Gloo has no exception of its own, but names its source file.
             if not processes.together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
                 raise
-            raise LostProcessError(
-                f"Another process of this run has ended: {error}\nGo on with: lrnet train --resume {run_dir}"
-            ) from error
+            way_on = f"Go on with: lrnet train --resume {run_dir}" if run_dir else "It had not begun to train"
+            raise LostProcessError(f"Another process of this run has ended. {way_on}") from error
 
 
 def _prepare(
@@ -244,10 +231,20 @@ class _Training:
         self.phase = torch.from_numpy(_draws(self.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
         sample = _permutation(self.card.seed, 0, size)[:_STATISTICS_IMAGES].to(device)
         self.statistics_images = self.train_split.take(sample).images
-        self.step_seconds: list[float] = []
+        self.ticks: deque[float] = deque(maxlen=101)  # when the last steps ended
+        self.pace = 0.0  # seconds a step
 
     def run(self) -> dict[str, Any]:
         """Train to the end, or until stopped; then test; return the result."""
+        try:
+            return self._run()
+        except OSError as error:
+            raise TrainingError(
+                f"{error.filename or self.run_dir}: cannot be written ({error.strerror or error}). Make room or rights "
+                f"there and go on with: lrnet train --resume {self.run_dir}"
+            ) from error
+
+    def _run(self) -> dict[str, Any]:
         before = read_result(self.run_dir)
         test_reads = before["test_reads"] if before is not None else 0
         state, device = self.state, describe_device(self.engine.device)
@@ -339,6 +336,7 @@ class _Training:
                 break
             permutation = _permutation(self.card.seed, state.epoch, len(self.train_split)).to(self.engine.device)
             self.network.train()
+            self.ticks.clear()
             begun, steps_before = time.perf_counter(), state.step
             while state.step < self.steps and not (state.step and progress >= 1):
                 # The pictures beyond the last full batch wait for another epoch's order: one shape serves every step.
@@ -375,7 +373,7 @@ class _Training:
 
     def _step(self, batch: Tensor, progress: float) -> None:
         """Take one step on the pictures at the indices ``batch``, this process's part of the global batch."""
-        state, config, begun = self.state, self.config, time.perf_counter()
+        state, config = self.state, self.config
         rate = learning_rate(config, progress)
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
@@ -399,7 +397,9 @@ class _Training:
         state.sums += self.processes.average(torch.stack([loss.detach(), hits]))
         state.step += 1
         state.taken += 1
-        self.step_seconds.append(time.perf_counter() - begun)
+        self.ticks.append(time.perf_counter())
+        if len(self.ticks) > 1:
+            self.pace = (self.ticks[-1] - self.ticks[0]) / (len(self.ticks) - 1)
 
     def _validate(self, train_loss: float, train_accuracy: float, progress: float) -> bool:
         """End an epoch: measure the network to keep, write its row, and its weights if it is the best; tell whether."""
@@ -440,8 +440,8 @@ class _Training:
         if config.max_time is not None:
             # What follows the last step needs its time too: batch statistics, validation and test.
             later = len(self.val_split) + config.test * len(self.test_split) + 2 * len(self.statistics_images)
-            pace = statistics.median(self.step_seconds[-100:]) / self.batch_size if self.step_seconds else 0.0
-            shares.append(self._clock() / max(config.max_time - _PREDICTION_SHARE * pace * later, 1e-9))
+            reserve = _PREDICTION_SHARE * self.pace / self.batch_size * later
+            shares.append(self._clock() / max(config.max_time - reserve, 1e-9))
         progress, stop = self.processes.agree((min(max(shares), 1.0), self.should_stop()))
         return float(progress), bool(stop)
 
@@ -456,10 +456,9 @@ class _Training:
     def _decide_on_compiling(self) -> None:
         """Compile the step if the steps that are left, at the pace so far, will earn the time back."""
         state, config = self.state, self.config
-        pace = statistics.median(self.step_seconds)
         left = [math.inf]
         if config.epochs is not None:
-            left.append((config.epochs * self.steps - state.taken) * pace)
+            left.append((config.epochs * self.steps - state.taken) * self.pace)
         if config.max_time is not None:
             left.append(config.max_time - self._clock())
         state.compiled = self.processes.agree(min(left) * _COMPILE_SAVES > _COMPILE_SECONDS)
@@ -490,7 +489,7 @@ class _Training:
             for name, buffer in self.state.model.named_buffers():
                 buffer.copy_(buffers[name])
             self.state.model.zero_grad()
-            self.step_seconds.clear()
+            self.ticks.clear()
 
 
 def _test_figures(test: Metrics | None) -> dict[str, Any]:
