@@ -39,14 +39,12 @@ class TrainConfig:
     batch_size: int | None = _setting(
         None, "Images a step; by default 128, and less on small sets, for 32 steps an epoch."
     )
-    lr: float = _setting(3e-3, "The highest learning rate.")
+    lr: float = _setting(1e-2, "The highest learning rate; 0.003 is a good one with --optimizer adamw.")
     weight_decay: float = _setting(0.05, "Decoupled weight decay (AdamW).")
-    dropout: float = _setting(0.1, "Share of units dropped after each hidden fully connected layer.")
+    dropout: float = _setting(0.0, "Share of units dropped after each hidden fully connected layer.")
     label_smoothing: float = _setting(0.05, "Share of the target that is spread evenly over all classes.")
     clip_norm: float | None = _setting(None, "Scale the gradient down to this norm where it is larger.")
-    optimizer: Optimizer = _setting(
-        "adamw", "The optimiser: muon (weight matrices; AdamW for the rest), adamw or adam."
-    )
+    optimizer: Optimizer = _setting("muon", "The optimiser: muon (weight matrices; AdamW for the rest), adamw or adam.")
     schedule: Schedule = _setting("one-cycle", "How the learning rate runs.")
     ema: float = _setting(
         0.05, "Share of the steps so far that the moving average of the weights looks back on; 0 keeps no average."
