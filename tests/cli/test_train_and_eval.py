@@ -110,6 +110,30 @@ def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
     assert lrnet("train --resume nowhere").exit_code == 1
 
 
+def test_a_time_budget_that_is_no_duration_is_refused(lrnet: CliRun) -> None:
+    refused = lrnet("train --max-time soon")
+    assert refused.exit_code == 2
+    assert "--max-time takes a duration such as 90s, 30m, 1h30m or 1800 (seconds), got 'soon'" in refused.stderr
+
+
+def test_a_run_without_a_test_tells_validation_figures_and_may_not_be_shortened(lrnet: CliRun) -> None:
+    told = lrnet("train --epochs 2 --limit 200 --seed 3 --no-test --out r")
+    assert told.exit_code == 0
+    assert "Validation accuracy" in told.stdout
+    assert "Test accuracy" not in told.stdout
+    refused = lrnet("train --resume r --epochs 1")
+    assert (refused.exit_code, "resuming may raise that" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predict_and_eval_compute_in_the_precision_that_is_asked_for(
+    lrnet: CliRun, trained_run: Path, precision: str
+) -> None:
+    result = lrnet("eval", "--weights", trained_run, "--precision", precision, "--json")
+    assert json.loads(result.stdout)["precision"] == precision
+    assert f", {precision}." in result.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_before_the_first_epoch_ended_is_130_too(isolated_user: Path) -> None:
     command = [sys.executable, "-m", "lrnet_cli", "train", "--image-size", "64", "--batch-size", "16", "--out", "r"]

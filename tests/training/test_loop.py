@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.training import loop
@@ -63,7 +64,8 @@ def test_the_stored_statistics_are_recomputed_and_evaluate_to_the_same_figure(tr
     model, card = load_weights(trained_run / "model.safetensors")
     result = json.loads((trained_run / "result.json").read_text())
     test = load_dataset("optdigits").test
-    metrics = evaluate(model, test, "optdigits", card.classes, card.head).metrics
+    ready = Engine.choose().ready(model).eval()  # the training's own precision
+    metrics = evaluate(ready, test, "optdigits", card.classes, card.head).metrics
     assert metrics.accuracy == result["test_accuracy"]
 
 
