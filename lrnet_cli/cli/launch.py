@@ -40,6 +40,8 @@ def launch(count: int) -> int:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # one message of ours says it all
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    # A stop waits for the validation at hand, which half a minute, the launcher's default, may not suffice for.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     with tempfile.TemporaryDirectory() as folder:
         run_file = Path(folder) / "run"
         os.environ[_RUN_FILE] = str(run_file)

@@ -343,7 +343,7 @@ class _Training:
                 batch = permutation[state.step * self.batch_size : (state.step + 1) * self.batch_size]
                 self._step(self.processes.own_rows(batch), progress)
                 if state.compiled is None and state.taken >= _STEPS_BEFORE_COMPILING:
-                    self._decide_on_compiling()
+                    begun += self._decide_on_compiling()  # which is no time of steps
                 self.reporter.step(state.epoch, state.step, self.steps)
                 progress, stop = self._position()
                 if stop or self._is_due(saved_at):
@@ -453,8 +453,9 @@ class _Training:
         if self.processes.is_first:
             save_checkpoint(self.run_dir, self.state, self.card.dataset["content_sha256"])
 
-    def _decide_on_compiling(self) -> None:
-        """Compile the step if the steps that are left, at the pace so far, will earn the time back."""
+    def _decide_on_compiling(self) -> float:
+        """Compile the step if the steps that are left, at the pace so far, will earn it back; return the seconds."""
+        begun = time.perf_counter()
         state, config = self.state, self.config
         left = [math.inf]
         if config.epochs is not None:
@@ -467,6 +468,7 @@ class _Training:
                 f"Compiling the training step, which about {min(left) / 60:.0f} minutes of training will earn back."
             )
             self._compile()
+        return time.perf_counter() - begun
 
     def _compile(self) -> None:
         """Compile the network's training passes and leave no other trace; without a compiler go on as before."""

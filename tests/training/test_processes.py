@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher import api
 
+from lrnet_cli.cli import launch
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import evaluate_weights
-from lrnet_cli.processes import Processes
+from lrnet_cli.processes import Processes, gathered, summed
 from lrnet_cli.training import loop
 from lrnet_cli.training.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
@@ -209,6 +214,67 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "expected", "message"),
+    [
+        ({0: 2, 1: -15}, 2, None),  # the first process has told what is wrong
+        ({0: 130}, 130, None),
+        ({0: 75, 1: -9}, 1, "Training process 1 was killed by SIGKILL, which ends the others. Go on from the last"),
+        ({1: 1, 0: -15}, 1, "Training process 1 failed with exit code 1, which ends the others. Go on from the last"),
+        ({0: -11, 1: 75}, 1, "Training process 0 was killed by SIGSEGV"),
+    ],
+)
+def test_the_launcher_tells_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exit_codes: dict[int, int],
+    expected: int,
+    message: str | None,
+) -> None:
+    def ended(config: api.LaunchConfig, entrypoint: str) -> Any:
+        def run(*arguments: str) -> None:
+            assert arguments[:2] == ("-m", "lrnet_cli")
+            assert config.nproc_per_node == 2
+            launch.note_run(Path("runs/mine"))
+            failures = {rank: ProcessFailure(rank, 1, code, "") for rank, code in exit_codes.items()}
+            raise ChildFailedError("lrnet", failures)
+
+        return run
+
+    monkeypatch.setattr(api, "elastic_launch", ended)
+    assert launch.launch(2) == expected
+    told = capsys.readouterr().err
+    if message is None:
+        assert told == ""
+    else:
+        assert message in told
+        assert "lrnet train --resume runs/mine" in told
+    assert not launch.is_launched()
+
+
+def test_the_launcher_passes_a_signal_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(config: api.LaunchConfig, entrypoint: str) -> Any:
+        def run(*arguments: str) -> None:
+            raise SignalException("", signal.SIGINT)
+
+        return run
+
+    monkeypatch.setattr(api, "elastic_launch", interrupted)
+    assert launch.launch(2) == 130
+
+
+def test_the_exchanges_are_sound_operators() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        values = torch.rand(3, 2)
+        torch.testing.assert_close(gathered(values), values[None])
+        torch.testing.assert_close(summed(values), values)
+        for operator in (gathered, summed):
+            torch.library.opcheck(operator, (values,))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_one_process_needs_no_others() -> None:
