@@ -337,7 +337,7 @@ class _Training:
             permutation = _permutation(self.card.seed, state.epoch, len(self.train_split)).to(self.engine.device)
             self.network.train()
             self.ticks.clear()
-            begun, steps_before = time.perf_counter(), state.step
+            steps_before, seconds_before, begun = state.step, state.seconds, time.perf_counter()
             while state.step < self.steps and not (state.step and progress >= 1):
                 # The pictures beyond the last full batch wait for another epoch's order: one shape serves every step.
                 batch = permutation[state.step * self.batch_size : (state.step + 1) * self.batch_size]
@@ -354,7 +354,7 @@ class _Training:
                     return True
             train_loss, train_accuracy = (state.sums / state.step).tolist()  # waits for the device: an honest clock
             state.seconds += time.perf_counter() - begun
-            speed = (state.step - steps_before) * self.batch_size / max(time.perf_counter() - begun, 1e-9)
+            speed = (state.step - steps_before) * self.batch_size / max(state.seconds - seconds_before, 1e-9)
             if not math.isfinite(train_loss):
                 kept = f" {self.run_dir / WEIGHTS_NAME} holds the best epoch before that." if state.rows else ""
                 raise TrainingError(
@@ -379,11 +379,7 @@ class _Training:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         state.model.zero_grad()
-        images, labels = as_input(self.train_split.images[batch]), self.train_split.labels[batch]
-        if config.augment:
-            mirrored = (self.phase[batch] + state.epoch) % 2 == 1
-            images = augment(images, self.ranges, mirrored & self.flips, self.processes)
-        logits = self.forward(images)
+        logits, labels = self.forward(self._inputs(batch)), self.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing)
         loss.backward()
         self.processes.average_gradients(state.model)
@@ -400,6 +396,13 @@ class _Training:
         self.ticks.append(time.perf_counter())
         if len(self.ticks) > 1:
             self.pace = (self.ticks[-1] - self.ticks[0]) / (len(self.ticks) - 1)
+
+    def _inputs(self, batch: Tensor) -> Tensor:
+        images = as_input(self.train_split.images[batch])
+        if not self.config.augment:
+            return images
+        mirrored = (self.phase[batch] + self.state.epoch) % 2 == 1
+        return augment(images, self.ranges, mirrored & self.flips, self.processes)
 
     def _validate(self, train_loss: float, train_accuracy: float, progress: float) -> bool:
         """End an epoch: measure the network to keep, write its row, and its weights if it is the best; tell whether."""
@@ -475,17 +478,17 @@ class _Training:
         begun = time.perf_counter()
         compiled = torch.compile(self.network.train())
         buffers = {name: buffer.clone() for name, buffer in self.state.model.named_buffers()}
-        batch = slice(0, self.batch_size // self.processes.count)
         device = self.engine.device
+        batch = torch.arange(self.batch_size // self.processes.count, device=device)
         try:
             with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                logits = compiled(as_input(self.train_split.images[batch]))
+                logits = compiled(self._inputs(batch))  # laid out as in a step, or that would compile once more
                 head_loss(logits, self.train_split.labels[batch], self.config.head).backward()
             self.forward = compiled
             self.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s.")
         except Exception as error:  # whatever a compiler, or the lack of one, may raise
             self.state.compiled = False
-            reason = str(error).strip().splitlines()[0][:200]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             self.reporter.message(f"Training goes on without compiling, which failed: {reason}")
         finally:
             for name, buffer in self.state.model.named_buffers():

@@ -290,7 +290,10 @@ def test_a_compiled_run_of_every_optimizer_goes_on_as_if_never_stopped(
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
 @pytest.mark.timeout(900)
-def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)  # once is enough
     settings: dict[str, Any] = {"compile": "on", "epochs": 2, "precision": "fp32"}
     messages = Messages()
     result = train(config(tmp_path / "whole", **settings), messages)
