@@ -6,11 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.choices import Precision
 from lrnet_cli.devices import describe_device, resolve_device
 from lrnet_cli.models.folding import fold
 from lrnet_cli.processes import ALONE, Processes
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lrnet_cli.choices import Head
 from lrnet_cli.data.images import Invert, prepare
 from lrnet_cli.engine import Engine
 from lrnet_cli.errors import ImageError
-from lrnet_cli.weights import Head, WeightsCard, load_weights
+from lrnet_cli.weights import WeightsCard, load_weights
 
 BATCH_SIZE = 256
 

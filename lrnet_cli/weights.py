@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,13 +11,13 @@ from safetensors.torch import save
 from torch import nn
 
 from lrnet_cli import paths
+from lrnet_cli.choices import Head
 from lrnet_cli.data.images import Preprocessing, is_regular_file
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.registry import ARCHITECTURES, build
 
 FORMAT = "lrnet-weights/1"
 WEIGHTS_NAME = "model.safetensors"
-Head = Literal["softmax", "sigmoid"]
 _COUNTER = "num_batches_tracked"  # PyTorch's, of no use once the statistics are recomputed; not stored
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 
+from lrnet_cli import choices
 from lrnet_cli.cli import launch, output
 from lrnet_cli.cli.options import DataDir, Json, Mirror
 from lrnet_cli.errors import UsageError
@@ -36,13 +37,13 @@ def train_command(
     channels: Annotated[int | None, typer.Option(help=help_of("channels"))] = None,
     val_fraction: Annotated[float | None, typer.Option(help=help_of("val_fraction"))] = None,
     test: Annotated[bool, typer.Option(help=help_of("test"), show_default=False)] = True,
-    head: Annotated[Literal["softmax", "sigmoid"], typer.Option(help=help_of("head"), show_default=False)] = "softmax",
+    head: Annotated[choices.Head, typer.Option(help=help_of("head"), show_default=False)] = "softmax",
     lr: Annotated[float | None, typer.Option(help=help_of("lr"), rich_help_panel=_RECIPE)] = None,
     schedule: Annotated[
-        Literal["one-cycle", "constant"] | None, typer.Option(help=help_of("schedule"), rich_help_panel=_RECIPE)
+        choices.Schedule | None, typer.Option(help=help_of("schedule"), rich_help_panel=_RECIPE)
     ] = None,
     optimizer: Annotated[
-        Literal["muon", "adamw", "adam"] | None, typer.Option(help=help_of("optimizer"), rich_help_panel=_RECIPE)
+        choices.Optimizer | None, typer.Option(help=help_of("optimizer"), rich_help_panel=_RECIPE)
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help=help_of("weight_decay"), rich_help_panel=_RECIPE)] = None,
     dropout: Annotated[float | None, typer.Option(help=help_of("dropout"), rich_help_panel=_RECIPE)] = None,
@@ -58,9 +59,7 @@ def train_command(
     shift: Annotated[float | None, typer.Option(help=help_of("shift"), rich_help_panel=_AUGMENTATION)] = None,
     scale: Annotated[float | None, typer.Option(help=help_of("scale"), rich_help_panel=_AUGMENTATION)] = None,
     shear: Annotated[float | None, typer.Option(help=help_of("shear"), rich_help_panel=_AUGMENTATION)] = None,
-    flip: Annotated[
-        Literal["auto", "on", "off"] | None, typer.Option(help=help_of("flip"), rich_help_panel=_AUGMENTATION)
-    ] = None,
+    flip: Annotated[choices.Flip | None, typer.Option(help=help_of("flip"), rich_help_panel=_AUGMENTATION)] = None,
     cutout: Annotated[float | None, typer.Option(help=help_of("cutout"), rich_help_panel=_AUGMENTATION)] = None,
     noise: Annotated[float | None, typer.Option(help=help_of("noise"), rich_help_panel=_AUGMENTATION)] = None,
     blur: Annotated[float | None, typer.Option(help=help_of("blur"), rich_help_panel=_AUGMENTATION)] = None,
@@ -68,11 +67,11 @@ def train_command(
     gpus: Annotated[int | None, typer.Option(help=help_of("gpus"), rich_help_panel=_ENGINE)] = None,
     procs: Annotated[int | None, typer.Option(help=help_of("procs"), rich_help_panel=_ENGINE)] = None,
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
+        choices.Precision,
         typer.Option(help=help_of("precision"), show_default=False, rich_help_panel=_ENGINE),
     ] = "auto",
     compile: Annotated[
-        Literal["auto", "on", "off"],
+        choices.Compile,
         typer.Option(help=help_of("compile"), show_default=False, rich_help_panel=_ENGINE),
     ] = "auto",
     fold: Annotated[bool, typer.Option(help=help_of("fold"), show_default=False, rich_help_panel=_ENGINE)] = True,

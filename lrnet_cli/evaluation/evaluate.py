@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lrnet_cli import paths
+from lrnet_cli.choices import Head
 from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.data.datasets import Split, limited, load_dataset, with_classes_of
 from lrnet_cli.data.download import OnMessage, OnProgress, silent
@@ -18,7 +19,7 @@ from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.metrics import Metrics, compute_metrics
 from lrnet_cli.inference import predict_logits, probabilities
 from lrnet_cli.processes import ALONE, Processes
-from lrnet_cli.weights import Head, load_weights
+from lrnet_cli.weights import load_weights
 
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lrnet_cli.choices import Head
 from lrnet_cli.inference import probabilities
-from lrnet_cli.weights import Head
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
 

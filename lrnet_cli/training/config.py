@@ -3,16 +3,10 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from lrnet_cli.choices import Compile, Flip, Head, Optimizer, Precision, Schedule
 from lrnet_cli.errors import UsageError
-
-Head = Literal["softmax", "sigmoid"]
-Optimizer = Literal["muon", "adamw", "adam"]
-Schedule = Literal["one-cycle", "constant"]
-Precision = Literal["auto", "fp32", "bf16"]
-Compile = Literal["auto", "on", "off"]
-Flip = Literal["auto", "on", "off"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 

@@ -129,7 +129,7 @@ def test_a_run_without_a_test_tells_validation_figures_and_may_not_be_shortened(
 def test_predict_and_eval_compute_in_the_precision_that_is_asked_for(
     lrnet: CliRun, trained_run: Path, precision: str
 ) -> None:
-    result = lrnet("eval", "--weights", trained_run, "--precision", precision, "--json")
+    result = lrnet("eval", "--weights", trained_run, "--precision", precision, "--limit", "20", "--json")
     assert json.loads(result.stdout)["precision"] == precision
     assert f", {precision}." in result.stderr
 

@@ -279,7 +279,7 @@ def test_a_compiled_run_of_every_optimizer_goes_on_as_if_never_stopped(
 ) -> None:
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda network: compiled.append(1) or network)
-    settings: dict[str, Any] = {"optimizer": optimizer, "compile": "on", "limit": 100, "epochs": 2, "precision": "bf16"}
+    settings: dict[str, Any] = {"optimizer": optimizer, "compile": "on", "limit": 100, "epochs": 2}
     train(config(tmp_path / "whole", **settings))
     reporter, should_stop = after_steps(7)
     train(config(tmp_path / "run", **settings), reporter, should_stop)
