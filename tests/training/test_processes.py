@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,19 @@ def test_torchrun_trains_as_well(tmp_path: Path) -> None:
     ]
     text = finished(started([*launcher, *training(tmp_path / "run", "--epochs", "1")]))
     assert text.count("Test accuracy") == 1
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
+
+
+def test_torchrun_on_two_machines_trains_as_well(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    # Two launchers, as on two machines that see the same folder.
+    launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+    launcher += [f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=test"]
+    machines = [started([*launcher, *training(tmp_path / "run", "--epochs", "1")]) for _ in range(2)]
+    told = [finished(machine).count("Test accuracy") for machine in machines]
+    assert sorted(told) == [0, 1]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
 
 
