@@ -21,6 +21,7 @@ from lrnet_cli.data.augment import Augmentation, augment
 from lrnet_cli.devices import describe_device, resolve_device
 from lrnet_cli.engine import Engine, place
 from lrnet_cli.inference import as_input
+from lrnet_cli.models.folding import FoldedLRNet
 from lrnet_cli.models.lrnet import LRNet
 
 _MATRIX_SIDE = 2048
@@ -37,7 +38,8 @@ def bench(
 ) -> None:
     """Measure training steps and prediction of plain and folded LR-Net, interleaved in one process."""
     chosen = resolve_device(device)
-    network = place(LRNet(1, image_size), chosen)
+    network = LRNet(1, image_size)
+    place(network, chosen)
     images = torch.randint(256, (batch_size, 1, image_size, image_size), dtype=torch.uint8, device=chosen)
     labels = torch.randint(10, (batch_size,), device=chosen)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -51,8 +53,8 @@ def bench(
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         matrix = torch.rand(_MATRIX_SIDE, _MATRIX_SIDE, device=chosen, dtype=dtype)
         products[precision] = partial(torch.matmul, matrix, matrix)
-        for form in ("plain", "folded"):
-            view = Engine(chosen, precision, fold=form == "folded").ready(network)
+        for form, shape in (("plain", network), ("folded", FoldedLRNet(network))):
+            view = Engine(chosen, precision, fold=False).ready(shape)  # what is folded here is so at every size
             for mode in ["eager", "compiled"] if compiled else ["eager"]:
                 ready: Any = torch.compile(view) if mode == "compiled" else view
                 variant = (form, mode, precision)

@@ -4,7 +4,7 @@ import sys
 
 
 def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_product() -> None:
-    command = [sys.executable, "-m", "lrnet_cli.bench", "--image-size", "16", "--batch-size", "4", "--rounds", "1"]
+    command = [sys.executable, "-m", "lrnet_cli.bench", "--image-size", "8", "--batch-size", "4", "--rounds", "1"]
     document = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout)
     assert document["schema"] == "lrnet.bench/1"
     variants = [(row["work"], row["form"]) for row in document["rows"]]
