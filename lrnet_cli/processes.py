@@ -57,8 +57,8 @@ class Processes:
         longest = -(-n // self.count)
         padded = part.new_zeros(longest, *part.shape[1:])
         padded[: len(part)] = part
-        lengths = [(rank + 1) * n // self.count - rank * n // self.count for rank in range(self.count)]
-        return torch.cat([rows[:length] for rows, length in zip(gathered(padded), lengths, strict=True)])
+        shares = (Processes(rank, self.count).share(n) for rank in range(self.count))
+        return torch.cat([rows[: s.stop - s.start] for rows, s in zip(gathered(padded), shares, strict=True)])
 
     def average(self, values: Tensor) -> Tensor:
         """Return the mean of every process's ``values``."""

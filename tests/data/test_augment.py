@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_only_the_chosen_pictures_are_mirrored() -> None:
 
 
 def test_cut_out_blanks_a_square_somewhere_in_each_picture() -> None:
-    holes = altered(torch.ones(200, 2, 28, 28), Augmentation(shift=0, scale=0, shear=0, cutout=0.25)) == 0
+    holes = altered(torch.ones(200, 2, 28, 28), replace(STILL, cutout=0.25)) == 0
     areas = holes[:, 0].sum((1, 2))
     assert torch.equal(holes[:, 0], holes[:, 1])
     assert areas.max() == 7 * 7
@@ -64,7 +65,7 @@ def test_cut_out_blanks_a_square_somewhere_in_each_picture() -> None:
 
 
 def test_noise_has_each_picture_s_own_strength() -> None:
-    noise = altered(torch.full((500, 1, 28, 28), 0.5), Augmentation(shift=0, scale=0, shear=0, noise=0.2)) - 0.5
+    noise = altered(torch.full((500, 1, 28, 28), 0.5), replace(STILL, noise=0.2)) - 0.5
     strengths = noise.std((1, 2, 3))
     assert 0.19 < strengths.max() < 0.22
     assert strengths.mean() == pytest.approx(0.1, abs=0.01)
@@ -74,7 +75,7 @@ def test_noise_has_each_picture_s_own_strength() -> None:
 def test_blur_spreads_a_point_and_keeps_its_sum() -> None:
     points = torch.zeros(100, 1, 9, 9)
     points[:, :, 4, 4] = 1
-    blurred = altered(points, Augmentation(shift=0, scale=0, shear=0, blur=1))
+    blurred = altered(points, replace(STILL, blur=1))
     assert torch.allclose(blurred.sum((1, 2, 3)), torch.ones(100))
     centres = blurred[:, 0, 4, 4]
     assert centres.min() < 0.3  # the full blur leaves a quarter
