@@ -25,6 +25,14 @@ class WeightsError(LRNetError):
     """A weight file cannot be used."""
 
 
+class ExportError(LRNetError):
+    """A network cannot be written in another form, or one in another form cannot be run."""
+
+
+class ExplanationError(LRNetError):
+    """An answer cannot be explained."""
+
+
 class DeviceError(LRNetError):
     """A device was asked for that is not there."""
 

@@ -11,6 +11,7 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -30,19 +31,29 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title:
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def message(text: str) -> None:
     """Print a line to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
     """Print an error to stderr."""
     Console(stderr=True, soft_wrap=True).print(
-        Text("Error: ", style="bold red").append(Text(text, style="not bold default"))
+        Text("Error: ", style="bold red").append(Text(printable(text, keep="\n"), style="not bold default"))
+    )
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return ``text`` with everything escaped that would steer a terminal, such as a hostile file name."""
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
     )
 
 
@@ -57,6 +68,14 @@ def progress(*columns: ProgressColumn) -> Progress:
         transient=True,
         disable=not sys.stderr.isatty(),
     )
+
+
+class RateColumn(ProgressColumn):
+    """How many pictures a second are done."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate of ``task``, or nothing while it is unknown."""
+        return Text(f"{task.speed:.0f} pictures/s" if task.speed else "")
 
 
 class DownloadBars:

@@ -1,26 +1,30 @@
 """The one way from a picture to a network's input, for ``predict``, class folders and evaluation alike."""
 
 import math
+import os
 import stat
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from lrnet_cli.errors import ImageError
 
 Polarity = Literal["light-on-dark", "dark-on-light", "mixed"]
 Invert = Literal["auto", "yes", "no"]
-_Number = TypeVar("_Number", np.uint8, np.float64)
+Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
+_Number = TypeVar("_Number", np.uint8, np.float32)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MAX_PIXELS = 64_000_000
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
+_ENOUGH_TO_JUDGE = 512  # pixels, to tell whether a transparent picture's ink is dark
 _AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
 
 # Pillow only warns of pictures between one and two times its own limit; the check below wants to speak for both.
@@ -48,18 +52,20 @@ class Preprocessing:
             raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
 
 
-def prepare(
-    source: Path | Image.Image, preprocessing: Preprocessing, invert: Invert = "auto"
-) -> tuple[NDArray[np.uint8], bool]:
+def prepare(source: Picture, preprocessing: Preprocessing, invert: Invert = "auto") -> tuple[NDArray[np.uint8], bool]:
     """Return the network's input for a picture, uint8 (channels, side, side), and whether it was inverted.
 
     The picture is turned as its EXIF data say, laid on a background where it is transparent, made grey or RGB, padded
     to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its polarity is
-    the opposite of ``preprocessing.polarity``.
+    the opposite of ``preprocessing.polarity``. ``Classifier.predict`` tells which arrays and tensors are pictures.
 
     Raises ``ImageError`` (without the path) for what is no readable picture, or one of over 64 million pixels.
     """
-    image = _flatten(_open(source) if isinstance(source, Path) else source)
+    if isinstance(source, str | os.PathLike):
+        source = _open(Path(source))
+    elif isinstance(source, np.ndarray | Tensor):
+        source = _from_array(source)
+    image = _flatten(source)
     image = image.convert("L" if preprocessing.channels == 1 else "RGB")
     pixels = np.asarray(image).reshape(image.height, image.width, preprocessing.channels)
     if invert == "auto":
@@ -81,13 +87,18 @@ def prepare(
     return np.ascontiguousarray(255 - result if inverted else result), inverted
 
 
+def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a network's input, uint8 (channels, side, side), as a PNG file."""
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(target, format="PNG")
+
+
 def polarity_of(pixels: NDArray[np.uint8]) -> Polarity:
     """Return the polarity of one picture, uint8 (height, width, channels).
 
     The median of the outermost ring of pixels is the background; it is dark if it lies below the middle of the
     picture's range. A picture of one grey value is ``mixed``.
     """
-    grey = pixels.mean(axis=2)
+    grey = pixels[..., 0] if pixels.shape[2] == 1 else pixels.mean(axis=2, dtype=np.float32)
     lowest, highest = float(grey.min()), float(grey.max())
     background = float(np.median(_border(grey)))
     if lowest == highest:
@@ -132,6 +143,31 @@ def _open(path: Path) -> Image.Image:
         raise ImageError(f"is damaged: {error}") from error
 
 
+def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:
+    shown = f"{tuple(values.shape)} of {values.dtype}"
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+        values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3, 4)) or not values.size:
+        raise ImageError(
+            f"is {shown}, no picture: arrays are (height, width[, channels]), tensors ([channels,] height, width), "
+            "with 1, 3 or 4 channels"
+        )
+    if math.prod(values.shape[:2]) > _MAX_PIXELS:
+        raise _too_large(f"{values.shape[1]}×{values.shape[0]}")
+    if np.issubdtype(values.dtype, np.floating):
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise ImageError("has float values outside 0 to 1")
+        values = np.rint(values * 255).astype(np.uint8)
+    elif values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    elif values.dtype != np.uint8:
+        raise ImageError(f"is {shown}; give uint8 from 0 to 255 or floats from 0 to 1")
+    return Image.fromarray(
+        np.ascontiguousarray(values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values)
+    )
+
+
 def _too_large(size: str) -> ImageError:
     return ImageError(f"is too large ({size} pixels; the limit is {_MAX_PIXELS // 1_000_000} million pixels)")
 
@@ -142,8 +178,10 @@ def _flatten(image: Image.Image) -> Image.Image:
         return _from_deep(image)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         image = image.convert("RGBA")
-        alpha = np.asarray(image.getchannel("A"), dtype=np.float64)
-        grey = np.asarray(image.convert("RGB").convert("L"), dtype=np.float64)
+        # A reduced copy will do, and spares a large picture's memory.
+        small = image.reduce(max(1, min(image.size) // _ENOUGH_TO_JUDGE))
+        alpha = np.asarray(small.getchannel("A"), dtype=np.float64)
+        grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float64)
         visible = alpha.sum()
         is_dark = visible == 0 or (grey * alpha).sum() / visible < 128
         canvas = Image.new("RGBA", image.size, "white" if is_dark else "black")

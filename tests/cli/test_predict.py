@@ -2,6 +2,12 @@ import csv
 import io
 import json
 import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,9 @@ import pytest
 from PIL import Image
 
 from lrnet_cli import paths
+from lrnet_cli.cli import predict
+from lrnet_cli.cli.predict import find_inputs
+from lrnet_cli.cli.rows import RowFile
 from lrnet_cli.data.datasets import load_dataset
 
 CliRun = Callable[..., Any]
@@ -124,3 +133,207 @@ def test_unusable_weights_are_told(lrnet: CliRun) -> None:
     result = lrnet("predict pictures --weights bad.safetensors")
     assert result.exit_code == 1
     assert "bad.safetensors: is no readable safetensors file" in result.stderr
+
+
+def test_rows_go_to_a_file_that_appears_whole(lrnet: CliRun) -> None:
+    for form in ("csv", "jsonl"):
+        result = lrnet(f"predict pictures --output rows.{form} --top-k 2")
+        assert result.exit_code == 0
+        assert result.stdout == ""
+        assert Path(f"rows.{form}").read_text() == lrnet(f"predict pictures --format {form} --top-k 2").stdout
+    assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["rows.csv", "rows.jsonl"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("torn", [0, 1, 7, 40])
+def test_an_interrupted_file_is_gone_on_with(lrnet: CliRun, pictures: Path, form: str, torn: int) -> None:
+    (pictures / "0.png").rename(pictures / '0 "quoted",\n.png')
+    (pictures / "deep" / "1.png").write_bytes(b"damaged")
+    assert lrnet(f"predict pictures --output rows.{form}").exit_code == 3
+    whole = Path(f"rows.{form}").read_bytes()
+    [name] = [f"rows.{form}.{digest}.part" for digest in [part_digest(lrnet, form)]]
+    for rows in range(12):
+        places = [0, *(place + 1 for place, byte in enumerate(whole) if byte == ord("\n"))]
+        cut = min(places[min(rows, len(places) - 1)] + torn, len(whole))
+        Path(name).write_bytes(whole[:cut])
+        Path(f"rows.{form}").unlink()
+        result = lrnet(f"predict pictures --output rows.{form} --resume")
+        assert result.exit_code == 3
+        assert Path(f"rows.{form}").read_bytes() == whole
+        assert not Path(name).exists()
+
+
+def part_digest(lrnet: CliRun, form: str) -> str:
+    """Interrupt a prediction after its first row; return what the name of the part that it leaves holds."""
+
+    def interrupted(path: Path) -> Any:
+        raise KeyboardInterrupt
+
+    before = RowFile.finish
+    RowFile.finish = interrupted  # type: ignore[method-assign]
+    try:
+        assert lrnet(f"predict pictures --output other.{form}").exit_code == 130
+    finally:
+        RowFile.finish = before  # type: ignore[method-assign]
+    [part] = Path().glob("other.*.part")
+    part.unlink()
+    return part.name.split(".")[-2]
+
+
+def test_an_interrupted_file_is_neither_lost_nor_mixed_with_other_settings(lrnet: CliRun) -> None:
+    digest = part_digest(lrnet, "csv")
+    part = Path(f"rows.csv.{digest}.part")
+    part.write_text("path,label,index,probability,inverted,error\n")
+    again = lrnet("predict pictures --output rows.csv")
+    assert again.exit_code == 2
+    assert f"{part}: holds the rows of an interrupted prediction; go on with --resume, or delete it" in again.stderr
+    other = lrnet("predict pictures --output rows.csv --resume --top-k 2")
+    assert other.exit_code == 2
+    assert "was begun with other weights or settings" in other.stderr
+    assert part.exists()
+    assert lrnet("predict pictures --output rows.csv --resume").exit_code == 0
+    done = lrnet("predict pictures --output rows.csv --resume")
+    assert done.exit_code == 0
+    assert "rows.csv is whole already" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_real_process_that_is_stopped_goes_on_where_it_was(
+    lrnet: CliRun, pictures: Path, number: signal.Signals
+) -> None:
+    names = [str(path) for path in sorted(pictures.rglob("*.png"))] * 300
+    Path("list.txt").write_text("\n".join(names))
+    command = [sys.executable, "-m", "lrnet_cli", "predict", "-", "--output", "rows.jsonl"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with Path("list.txt").open() as source:
+        process = subprocess.Popen(command, stdin=source, stderr=subprocess.DEVNULL, env=environment)
+        deadline = time.monotonic() + 120
+        while not any(part.stat().st_size for part in Path().glob("rows.*.part")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(60) == (130 if number == signal.SIGINT else -number)
+    assert not Path("rows.jsonl").exists()
+    assert lrnet("predict - --output rows.jsonl --resume", stdin="\n".join(names)).exit_code == 0
+    assert [json.loads(line)["path"] for line in Path("rows.jsonl").read_text().splitlines()] == names
+
+
+@pytest.mark.parametrize("small_disk", ["16k"], indirect=True)
+def test_a_full_disk_keeps_the_rows_so_far(lrnet: CliRun, small_disk: Path) -> None:
+    rows = "\n".join(["pictures/0.png"] * 600)
+    result = lrnet("predict", "-", "--output", small_disk / "rows.jsonl", stdin=rows)
+    assert result.exit_code == 2
+    assert "cannot be written (No space left on device). The rows so far are in" in result.stderr
+    assert list(small_disk.glob("rows.jsonl.*.part"))
+
+
+def test_nothing_is_left_of_a_prediction_that_did_not_begin(lrnet: CliRun) -> None:
+    Path("empty").mkdir()
+    for words in ("empty --output rows.csv", "empty --output rows.csv --resume"):
+        assert lrnet(f"predict {words}").exit_code == 2
+        assert not list(Path().glob("rows*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_a_reader_that_has_enough_ends_the_rows_quietly(pictures: Path) -> None:
+    command = f"yes pictures/0.png | head -2000 | {sys.executable} -m lrnet_cli predict - --format csv | head -1"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, shell=True, check=True, capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert result.stdout.startswith("path,label")
+    assert "Traceback" not in result.stderr
+    assert "BrokenPipe" not in result.stderr
+
+
+def test_another_form_for_a_file_is_wrong_usage(lrnet: CliRun) -> None:
+    for words in ("--output rows.txt", "--output rows.csv --format table", "--output rows.csv --json", "--resume"):
+        assert lrnet(f"predict pictures {words}").exit_code == 2
+    assert lrnet("predict pictures --output rows.txt --format csv").exit_code == 0
+    assert "cannot be written" in lrnet("predict pictures --output nowhere/rows.csv").stderr
+
+
+def test_unsure_answers_are_unknown(lrnet: CliRun) -> None:
+    result = lrnet("predict pictures --min-confidence 1 --json")
+    entries = json.loads(result.stdout)["predictions"]
+    assert {(entry["label"], entry["index"]) for entry in entries if entry["probability"] < 1} == {("unknown", None)}
+    assert "unknown,,0." in lrnet("predict pictures --min-confidence 1 --format csv").stdout
+    assert lrnet("predict pictures --min-confidence 2").exit_code == 2
+
+
+def as_picture(path: str) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
+def test_what_the_network_saw_is_saved(lrnet: CliRun) -> None:
+    canvas = Image.new("L", (80, 40), 255)
+    canvas.paste(0, (35, 5, 45, 35))
+    canvas.save("ink*.png")
+    result = lrnet("predict 'ink*.png' pictures/0.png --save-inputs seen --json")
+    entries = json.loads(result.stdout)["predictions"]
+    assert [entry["input"] for entry in entries] == ["seen/000001-ink_.png", "seen/000002-0.png"]
+    seen = [as_picture(entry["input"]) for entry in entries]
+    assert [image.size for image in seen] == [(8, 8), (8, 8)]
+    assert max(seen[0].getpixel((x, 4)) for x in (3, 4)) > 100 > 50 > seen[0].getpixel((0, 0))  # light on dark now
+    assert seen[1].tobytes() == as_picture("pictures/0.png").tobytes()
+    Path("file").write_text("")
+    refused = lrnet("predict pictures --save-inputs file")
+    assert refused.exit_code == 2
+    assert "cannot be written" in refused.stderr
+
+
+def test_labels_are_explained_in_pictures(lrnet: CliRun) -> None:
+    result = lrnet("predict pictures/0.png pictures/2.png --explain why --json")
+    for entry in json.loads(result.stdout)["predictions"]:
+        with Image.open(entry["explanation"]) as image:
+            assert image.size == (170, 80)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe and links")
+def test_hostile_files_in_a_folder_are_rows_not_an_end(lrnet: CliRun, pictures: Path) -> None:
+    os.mkfifo(pictures / "pipe.png")
+    (pictures / "gone.png").symlink_to("nowhere")
+    (pictures / "round").symlink_to(pictures)
+    (pictures / "\x1b[31mred\x07.png").write_bytes(b"")
+    (pictures / "bomb.png").write_bytes(png_claiming(60000, 60000))
+    result = lrnet("predict pictures --format jsonl")
+    assert result.exit_code == 3
+    entries = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(entries) == 14
+    failed = {entry["path"]: entry["error"] for entry in entries if "error" in entry}
+    assert len(failed) == 4
+    assert "pipe" in failed["pictures/pipe.png"]
+    assert "No such file" in failed["pictures/gone.png"]
+    assert "too large" in failed["pictures/bomb.png"]
+    table = lrnet("predict pictures")
+    for text in (table.stdout, table.stderr):
+        assert "\x1b" not in text
+        assert "\\x1b[31mred\\x07.png" in text
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    def chunk(content: bytes) -> bytes:
+        return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(header) + chunk(b"IDAT" + zlib.compress(b"\0")) + chunk(b"IEND")
+
+
+def test_files_that_vanish_meanwhile_are_rows(lrnet: CliRun, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [*find_inputs(["pictures"])]
+    (pictures / "0.png").unlink()
+    monkeypatch.setattr(predict, "find_inputs", lambda inputs: iter(found))
+    entries = json.loads(lrnet("predict pictures --json").stdout)["predictions"]
+    assert [entry["path"] for entry in entries if "error" in entry] == ["pictures/0.png"]
+    assert len(entries) == 10
+
+
+def test_folders_are_walked_in_the_order_of_their_paths(pictures: Path) -> None:
+    for name in ("b.png", "b/c.png", "b-a.png", "a/z.PNG", "a/notes.txt", "B.png"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).touch()
+    found = [*find_inputs(["pictures"])]
+    assert found == sorted(path for path in Path("pictures").rglob("*") if path.suffix.lower() == ".png")

@@ -1,0 +1,125 @@
+"""Predictions as rows: in the forms of ``--format``, and in a file that an interrupted prediction can go on with."""
+
+import csv
+import glob
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from lrnet_cli.errors import UsageError
+
+RowFormat = Literal["csv", "jsonl"]
+_COLUMNS = ("path", "label", "index", "probability", "inverted", "error")
+
+
+def row_writer(target: TextIO, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[dict[str, Any]], None]:
+    """Return what writes a record to ``target`` as a row, at once; ``header`` writes that of a CSV table first."""
+    if form == "jsonl":
+
+        def write_line(record: dict[str, Any]) -> None:
+            target.write(json.dumps(record, ensure_ascii=False) + "\n")
+            target.flush()
+
+        return write_line
+    table = csv.writer(target, lineterminator="\n")
+    if header:
+        places = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("label", "probability")]
+        table.writerow([*_COLUMNS, *places])
+
+    def write_row(record: dict[str, Any]) -> None:
+        following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
+        following += [""] * (2 * (top_k - 1) - len(following))
+        table.writerow([*(record.get(name, "") for name in _COLUMNS), *following])
+        target.flush()
+
+    return write_row
+
+
+class RowFile:
+    """A file of rows that grows as ``part`` beside its final ``path``, and takes that name once it is whole.
+
+    The name of the part holds ``fingerprint``, so that only a prediction with the same weights and settings goes on
+    with it. ``count`` is the number of rows so far; ``done`` counts those that an interrupted prediction left, by their
+    path, and ``failed`` those of them with an error. Without any row, no part is left behind.
+
+    Raises ``UsageError`` for an interrupted prediction that was not asked to go on, or that had other settings.
+    """
+
+    def __init__(self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool) -> None:
+        self.path = path
+        self.part = path.with_name(f"{path.name}.{fingerprint}.part")
+        left = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
+        if left and not resume:
+            raise UsageError(
+                f"{left[0]}: holds the rows of an interrupted prediction; go on with --resume, or delete it."
+            )
+        if left and self.part not in left:
+            raise UsageError(
+                f"{left[0]}: was begun with other weights or settings; repeat those with --resume, or delete it."
+            )
+        self.is_complete = resume and not left and path.exists()
+        self.done: Counter[str] = Counter()
+        self.count = self.failed = 0
+        if self.is_complete:
+            return
+        try:
+            is_new = not self.part.exists() or not self._take_up(form)
+            self._file = self.part.open("a", encoding="utf-8", newline="")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._write = row_writer(self._file, form, top_k, header=is_new)
+
+    def __enter__(self) -> "RowFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.is_complete:
+            with suppress(OSError):  # of rows that a full disk did not take, which has been told
+                self._file.close()
+            if not self.count:
+                self.part.unlink(missing_ok=True)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add a row."""
+        try:
+            self._write(record)
+            self.count += 1
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self.part.replace(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _take_up(self, form: RowFormat) -> bool:
+        """Cut a row that was not finished off the part and count the others; return whether anything is left."""
+        content = self.part.read_bytes()
+        whole = place = quotes = 0
+        for line in content.split(b"\n")[:-1]:  # what follows the last line break is no whole row
+            place += len(line) + 1
+            quotes += line.count(b'"') if form == "csv" else 0
+            if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
+                whole = place
+        with self.part.open("r+b") as file:
+            file.truncate(whole)
+        text = io.StringIO(content[:whole].decode("utf-8"), newline="")
+        for record in map(json.loads, text) if form == "jsonl" else csv.DictReader(text):
+            self.done[record["path"]] += 1
+            self.count += 1
+            self.failed += bool(record.get("error"))
+        return whole > 0
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        kept = f" The rows so far are in {self.part}; go on with --resume." if self.part.exists() else ""
+        return UsageError(f"{self.path}: cannot be written ({error.strerror or error}).{kept}")
