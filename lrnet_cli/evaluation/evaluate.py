@@ -16,24 +16,75 @@ from lrnet_cli.data.download import OnMessage, OnProgress, silent
 from lrnet_cli.data.images import Invert
 from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.evaluation.metrics import Metrics, compute_metrics
-from lrnet_cli.inference import predict_logits, probabilities
+from lrnet_cli.evaluation.metrics import Metrics, calibration_error, compute_metrics, reliability_bins
+from lrnet_cli.inference import AS_IT_IS, View, averaging_views, predict_logits, probabilities
 from lrnet_cli.processes import ALONE, Processes
-from lrnet_cli.weights import load_weights
+from lrnet_cli.weights import WeightsCard, load_weights
 
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A picture, by its position in the split, that was taken for another class, and how surely."""
+
+    index: int
+    true: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Metrics, the probabilities (N, classes) and labels (N,) behind them on the CPU, and the speed."""
+    """Metrics and what is behind them: logits and probabilities (N, classes) and labels (N,) on the CPU, and the speed.
+
+    ``logits`` are the network's own, averaged over the views; ``probabilities`` and ``metrics`` are those after
+    division by the temperature, and ``ece_uncalibrated`` is the calibration error without it.
+    """
 
     dataset: str
     classes: tuple[str, ...]
     metrics: Metrics
+    ece_uncalibrated: float
+    logits: Tensor
     probabilities: Tensor
     labels: Tensor
     images_per_second: float
+
+    def mistakes(self, count: int) -> tuple[Mistake, ...]:
+        """Return up to ``count`` mistakes, those that the network was surest of first."""
+        values, predicted = self.probabilities.max(1)
+        wrong = (predicted != self.labels).nonzero()[:, 0]
+        order = wrong[values[wrong].argsort(descending=True, stable=True)][:count]
+        return tuple(
+            Mistake(
+                int(index),
+                self.classes[int(self.labels[index])],
+                self.classes[int(predicted[index])],
+                float(values[index]),
+            )
+            for index in order
+        )
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Weights, the network made of them, and the pictures to examine it on, where the network is."""
+
+    weights: Path
+    card: WeightsCard
+    network: nn.Module
+    dataset: str
+    split: Split
+
+    def evaluate(self, *, tta: bool = False) -> Evaluation:
+        """Evaluate the network; with ``tta`` on the average of several views of each picture."""
+        mirrored = self.card.protocol.get("recipe", {}).get("flip") == "on"
+        views = averaging_views(mirrored=mirrored) if tta else AS_IT_IS
+        card = self.card
+        return evaluate(
+            self.network, self.split, self.dataset, card.classes, card.head, temperature=card.temperature, views=views
+        )
 
 
 def evaluate(
@@ -43,21 +94,33 @@ def evaluate(
     classes: tuple[str, ...],
     head: Head,
     processes: Processes = ALONE,
+    *,
+    temperature: float = 1.0,
+    views: tuple[View, ...] = AS_IT_IS,
 ) -> Evaluation:
     """Evaluate ``model``, which must be in evaluation mode, on ``split``, on the device where both are.
 
     Every process predicts its share of the pictures, and each picture counts once.
     """
     start = time.perf_counter()
-    part = predict_logits(model, split.images[processes.share(len(split))])
+    part = predict_logits(model, split.images[processes.share(len(split))], views)
     logits = processes.collect(part, len(split))
     seconds = time.perf_counter() - start
     labels = split.labels.cpu()
-    metrics = compute_metrics(logits, labels, classes, head)
-    return Evaluation(dataset, classes, metrics, probabilities(logits, head), labels, len(split) / seconds)
+    calibrated = logits / temperature
+    return Evaluation(
+        dataset=dataset,
+        classes=classes,
+        metrics=compute_metrics(calibrated, labels, classes, head),
+        ece_uncalibrated=calibration_error(reliability_bins(probabilities(logits.double(), head), labels)),
+        logits=logits,
+        probabilities=probabilities(calibrated, head),
+        labels=labels,
+        images_per_second=len(split) / seconds,
+    )
 
 
-def evaluate_weights(
+def load_exam(
     weights: Path,
     dataset: str | None,
     split: Literal["train", "val", "test"],
@@ -69,8 +132,8 @@ def evaluate_weights(
     mirror: str | None = None,
     on_progress: OnProgress = silent,
     on_message: OnMessage = silent,
-) -> Evaluation:
-    """Evaluate a weight file on a split of ``dataset``, a name or path, or of the known one it was trained on.
+) -> Exam:
+    """Return a weight file and a split of ``dataset``, a name or path, or of the known one it was trained on.
 
     The pictures are preprocessed as the weights say; classes are matched by name. Raises ``WeightsError``,
     ``DataError`` or ``UsageError`` for what cannot be used.
@@ -97,7 +160,7 @@ def evaluate_weights(
     if chosen is None:
         raise DataError(f"{name}: has no validation split of its own; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED).to(engine.device)
-    return evaluate(engine.ready(model), part, matched.name, card.classes, card.head)
+    return Exam(weights, card, engine.ready(model), matched.name, part)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

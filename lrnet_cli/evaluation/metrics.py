@@ -1,9 +1,9 @@
-"""Metrics of a classifier from its logits."""
+"""Metrics of a classifier from its logits, most of them scikit-learn's and SciPy's."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -11,6 +11,8 @@ from lrnet_cli.choices import Head
 from lrnet_cli.inference import probabilities
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
+_TOP_K = (2, 3, 5)
+_TEMPERATURES = (0.05, 20.0)  # between which one is looked for
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,36 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """The ``count`` pictures whose confidence lies above ``low`` and up to ``high``.
+
+    ``confidence`` is the mean of what was claimed for them, ``accuracy`` the share that was right; both in [0, 1].
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Metrics:
     """Metrics over ``n`` pictures.
 
-    ``accuracy`` has its 95 % Wilson interval in ``accuracy_ci95``; ``loss`` is the head's own, the mean a picture, in
-    nats; ``ece`` is the expected calibration error of the likeliest class in 15 equal bins; ``confusion_matrix`` has
-    the true class as row and the predicted class as column.
+    ``accuracy`` has its 95 % Wilson interval in ``accuracy_ci95``; ``top_k_accuracy`` is the share whose class is among
+    the k likeliest, for some k; ``loss`` is the log loss: the head's own loss, the mean a picture, in nats; ``ece`` is
+    the expected calibration error of the likeliest class in 15 equal bins, of which ``reliability`` has those that
+    hold pictures; ``confusion_matrix`` has the true class as row and the predicted class as column.
     """
 
     n: int
     accuracy: float
     accuracy_ci95: tuple[float, float]
+    top_k_accuracy: dict[int, float]
     loss: float
     ece: float
+    reliability: tuple[ReliabilityBin, ...]
     per_class: tuple[ClassMetrics, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
 
@@ -55,22 +74,50 @@ def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0
     return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
 
 
+def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
+    """Return the temperature by which to divide logits (N, classes) for the least loss against labels (N,).
+
+    Guo et al. 2017, arXiv:1706.04599, section 4.2. It changes no label, only how sure the network says it is.
+    """
+    from scipy.optimize import minimize_scalar
+
+    exact = logits.double()
+    lowest, highest = (math.log(temperature) for temperature in _TEMPERATURES)
+    found = minimize_scalar(
+        lambda power: float(head_loss(exact / math.exp(power), labels, head)),
+        bounds=(lowest, highest),
+        method="bounded",
+    )
+    return float(math.exp(found.x))
+
+
 def compute_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...], head: Head) -> Metrics:
     """Return the metrics of logits (N, classes) against labels (N,), N ≥ 1."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # takes a second
+    from sklearn.metrics import (  # takes a second
+        confusion_matrix,
+        precision_recall_fscore_support,
+        top_k_accuracy_score,
+    )
 
     scores = probabilities(logits.double(), head)
-    confidence, predicted = (tensor.numpy() for tensor in scores.max(1))
+    predicted = scores.argmax(1).numpy()
     truth = labels.numpy()
     correct = int((predicted == truth).sum())
     indices = np.arange(len(classes))
     table = precision_recall_fscore_support(truth, predicted, labels=indices, zero_division=0.0)
+    reliability = reliability_bins(scores, labels)
     return Metrics(
         n=len(truth),
         accuracy=correct / len(truth),
         accuracy_ci95=wilson_interval(correct, len(truth)),
+        top_k_accuracy={
+            k: float(top_k_accuracy_score(truth, scores.numpy(), k=k, labels=indices))
+            for k in _TOP_K
+            if k < len(classes)
+        },
         loss=float(head_loss(logits.double(), labels, head)),
-        ece=_expected_calibration_error(confidence, (predicted == truth).astype(np.float64)),
+        ece=calibration_error(reliability),
+        reliability=reliability,
         per_class=tuple(
             ClassMetrics(name, float(precision), float(recall), float(f1), int(support))
             for name, precision, recall, f1, support in zip(classes, *table, strict=True)
@@ -79,21 +126,31 @@ def compute_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...], he
     )
 
 
+def reliability_bins(scores: Tensor, labels: Tensor) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of the confidence, of 15 equal ones, that hold any of the probabilities (N, classes)."""
+    from sklearn.calibration import calibration_curve
+
+    highest, predicted = scores.max(1)
+    confidence: NDArray[np.float64] = highest.double().clamp(max=1.0).numpy()  # a softmax may exceed 1 by rounding
+    correct = (predicted == labels).numpy().astype(np.int64)
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    accuracies, claimed = calibration_curve(correct, confidence, n_bins=CALIBRATION_BINS)
+    counts = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=CALIBRATION_BINS)
+    return tuple(
+        ReliabilityBin(float(edges[place]), float(edges[place + 1]), int(counts[place]), float(claim), float(accuracy))
+        for place, claim, accuracy in zip(np.flatnonzero(counts), claimed, accuracies, strict=True)
+    )
+
+
+def calibration_error(reliability: tuple[ReliabilityBin, ...]) -> float:
+    """Return the expected calibration error: the bins' mean gap of confidence and accuracy, weighted by count."""
+    gaps = sum(part.count * abs(part.confidence - part.accuracy) for part in reliability)
+    return gaps / sum(part.count for part in reliability)
+
+
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a share, without continuity correction (Wilson 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def accuracy_of(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of labels (N,) that the largest of logits (N, classes) hits."""
-    return float((logits.argmax(1) == labels).to(torch.float64).mean())
-
-
-def _expected_calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.float64]) -> float:
-    bins = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    expected, _ = np.histogram(confidence, bins, weights=confidence)
-    observed, _ = np.histogram(confidence, bins, weights=correct)
-    return float(np.abs(observed - expected).sum() / len(confidence))

@@ -1,5 +1,7 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,13 @@ from PIL import Image
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.evaluation.evaluate import evaluate_weights, write_predictions
+from lrnet_cli.evaluation.evaluate import Evaluation, load_exam, write_predictions
 
 CPU = Engine(torch.device("cpu"))
+
+
+def evaluate_weights(*arguments: Any, tta: bool = False, **settings: Any) -> Evaluation:
+    return load_exam(*arguments, **settings).evaluate(tta=tta)
 
 
 @pytest.fixture
@@ -65,3 +71,31 @@ def test_predictions_are_written_a_row_a_picture(weights: Path, tmp_path: Path) 
     assert np.mean([row["correct"] == "True" for row in rows]) == pytest.approx(evaluation.metrics.accuracy)
     with pytest.raises(UsageError, match="cannot be written"):
         write_predictions(tmp_path / "nowhere" / "p.csv", evaluation)
+
+
+def test_mistakes_are_told_surest_first(weights: Path) -> None:
+    evaluation = evaluate_weights(weights, None, "test", engine=CPU)
+    mistakes = evaluation.mistakes(1000)
+    assert len(mistakes) == round((1 - evaluation.metrics.accuracy) * 359)
+    assert [m.probability for m in mistakes] == sorted((m.probability for m in mistakes), reverse=True)
+    assert all(
+        m.true != m.predicted == evaluation.classes[int(evaluation.probabilities[m.index].argmax())] for m in mistakes
+    )
+    assert evaluation.mistakes(2) == mistakes[:2]
+
+
+def test_calibration_changes_no_label_and_is_told_before_and_after(weights: Path) -> None:
+    exam = load_exam(weights, None, "test", engine=CPU)
+    calibrated = exam.evaluate()
+    plain = replace(exam, card=replace(exam.card, temperature=1.0)).evaluate()
+    assert exam.card.temperature != 1.0
+    assert torch.equal(calibrated.probabilities.argmax(1), plain.probabilities.argmax(1))
+    assert calibrated.ece_uncalibrated == pytest.approx(plain.metrics.ece)
+    assert calibrated.metrics.loss != plain.metrics.loss  # surely less only on the split it was fitted on
+
+
+def test_averaging_over_views_changes_probabilities_and_keeps_most_labels(weights: Path) -> None:
+    one, several = (evaluate_weights(weights, None, "test", engine=CPU, tta=tta) for tta in (False, True))
+    assert not torch.equal(one.logits, several.logits)
+    same = one.probabilities.argmax(1) == several.probabilities.argmax(1)
+    assert same.float().mean() > 0.85

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from lrnet_cli.evaluation.metrics import compute_metrics, head_loss, wilson_interval
+from lrnet_cli.choices import Head
+from lrnet_cli.evaluation.metrics import compute_metrics, fit_temperature, head_loss, wilson_interval
 
 # Four pictures, three classes: the first three are right with 0.8, the last is wrong with 0.6.
 PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.6, 0.2]], dtype=torch.float64)
@@ -21,6 +22,10 @@ def test_metrics_of_a_case_worked_out_by_hand() -> None:
     ]
     assert metrics.per_class[1].f1 == pytest.approx(2 / 3)
     assert metrics.loss == pytest.approx(-(3 * math.log(0.8) + math.log(0.2)) / 4)
+    assert metrics.top_k_accuracy == {2: 1.0}
+    assert [(b.count, b.accuracy) for b in metrics.reliability] == [(1, 0.0), (3, 1.0)]
+    assert [b.confidence for b in metrics.reliability] == [pytest.approx(0.6), pytest.approx(0.8)]
+    assert all(b.low - 1e-9 <= b.confidence <= b.high + 1e-9 for b in metrics.reliability)
     # 0.8 is claimed and 1 observed for three of four, 0.6 claimed and 0 observed for one.
     assert metrics.ece == pytest.approx(0.75 * 0.2 + 0.25 * 0.6)
 
@@ -35,3 +40,29 @@ def test_wilson_interval_of_the_textbook() -> None:
     # Newcombe 1998, table I, method 3: 81 of 263 gives 0.2553 to 0.3662.
     assert wilson_interval(81, 263) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
     assert wilson_interval(10, 10)[1] == 1.0
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_spoiled_logits_is_found(head: Head, temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    honest = torch.randn(20000, 2, generator=generator, dtype=torch.float64) * 2
+    if head == "softmax":
+        labels = honest.softmax(1).multinomial(1, generator=generator)[:, 0]
+    else:  # one class or the other, each with the sigmoid of its own logit
+        honest[:, 1] = -honest[:, 0]
+        labels = (torch.rand(20000, generator=generator) > honest[:, 0].sigmoid()).long()
+    assert fit_temperature(honest * temperature, labels, head) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_perfect_network_gets_a_temperature_too() -> None:
+    labels = torch.arange(50) % 3
+    logits = torch.nn.functional.one_hot(labels, 3) * 8.0
+    assert 0 < fit_temperature(logits, labels, "softmax") < 1
+
+
+def test_sure_softmaxes_stay_within_the_last_bin() -> None:
+    metrics = compute_metrics(torch.tensor([[200.0, -200.0], [0.0, 90.0]]), torch.tensor([0, 1]), ("a", "b"), "softmax")
+    assert [(b.count, b.high) for b in metrics.reliability] == [(2, 1.0)]
+    assert metrics.ece == 0.0
+    assert metrics.top_k_accuracy == {}

@@ -1,0 +1,65 @@
+"""Two networks on the same pictures: is one better than the other?"""
+
+import math
+from dataclasses import dataclass
+
+from lrnet_cli.errors import DataError
+from lrnet_cli.evaluation.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A picture, by its position in the split, to which two networks give different labels."""
+
+    index: int
+    true: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Counts of pictures by which of two networks is right, and what follows from them.
+
+    ``difference`` is the first's accuracy minus the second's, with its 95 % interval (Wald's, for paired shares);
+    ``p_value`` is that of McNemar's exact test of equal accuracy.
+    """
+
+    both_right: int
+    only_first: int
+    only_second: int
+    both_wrong: int
+    difference: float
+    difference_ci95: tuple[float, float]
+    p_value: float
+    disagreements: tuple[Disagreement, ...]
+
+
+def compare_paired(first: Evaluation, second: Evaluation) -> PairedComparison:
+    """Return how two evaluations on the same pictures compare; raises ``DataError`` if the pictures differ."""
+    from scipy.stats import binomtest
+
+    truth, other_truth = ([one.classes[i] for i in one.labels.tolist()] for one in (first, second))
+    if truth != other_truth:
+        raise DataError(f"{first.dataset}: the two weights were not evaluated on the same pictures.")
+    ours, theirs = ([one.classes[i] for i in one.probabilities.argmax(1).tolist()] for one in (first, second))
+    n = len(truth)
+    pairs = [(a == true, b == true) for true, a, b in zip(truth, ours, theirs, strict=True)]
+    both, only_first, only_second = (pairs.count(kind) for kind in ((True, True), (True, False), (False, True)))
+    apart = only_first + only_second
+    difference = (only_first - only_second) / n
+    reach = 1.959964 * math.sqrt(apart - (only_first - only_second) ** 2 / n) / n
+    return PairedComparison(
+        both_right=both,
+        only_first=only_first,
+        only_second=only_second,
+        both_wrong=n - both - apart,
+        difference=difference,
+        difference_ci95=(difference - reach, difference + reach),
+        p_value=float(binomtest(only_first, apart).pvalue) if apart else 1.0,
+        disagreements=tuple(
+            Disagreement(index, true, a, b)
+            for index, (true, a, b) in enumerate(zip(truth, ours, theirs, strict=True))
+            if a != b
+        ),
+    )

@@ -1,0 +1,98 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+CliRun = Callable[..., Any]
+
+
+def test_the_document_tells_calibration_mistakes_and_top_k(lrnet: CliRun, trained_run: Path) -> None:
+    document = json.loads(lrnet("eval", "--weights", trained_run, "--json").stdout)
+    trained = json.loads((trained_run / "result.json").read_text())
+    assert document["ece"] == trained["test_ece"]
+    assert document["ece_uncalibrated"] == trained["test_ece_uncalibrated"]
+    assert document["temperature"] != 1
+    assert document["accuracy"] <= document["top_k_accuracy"]["2"] <= document["top_k_accuracy"]["5"] <= 1
+    assert sum(part["count"] for part in document["reliability"]) == document["n"]
+    assert 0 < len(document["mistakes"]) <= 10
+    assert set(document["mistakes"][0]) == {"index", "true", "predicted", "probability"}
+
+
+def test_for_people_mistakes_and_reliability_are_tables(lrnet: CliRun, trained_run: Path) -> None:
+    result = lrnet("eval", "--weights", trained_run)
+    for text in ("before calibration", "log loss", "top-2 accuracy", "Reliability", "Most confident mistakes"):
+        assert text in result.stdout
+
+
+def test_views_are_averaged_where_asked(lrnet: CliRun, trained_run: Path) -> None:
+    one, several = (
+        json.loads(lrnet("eval", "--weights", trained_run, "--json", *words).stdout) for words in ([], ["--tta"])
+    )
+    assert (one["tta"], several["tta"]) == (False, True)
+    assert one["loss"] != several["loss"]
+
+
+def test_two_weights_are_compared_picture_by_picture(lrnet: CliRun, trained_run: Path) -> None:
+    lrnet("train --epochs 1 --limit 100 --seed 5 --out other --no-test")
+    words = ("eval", "--weights", trained_run, "--against", "other")
+    document = json.loads(lrnet(*words, "--json").stdout)
+    against = document["against"]
+    n = document["n"]
+    assert against["both_right"] + against["only_first"] + against["only_second"] + against["both_wrong"] == n
+    assert document["accuracy"] == pytest.approx((against["both_right"] + against["only_first"]) / n)
+    assert against["accuracy"] == pytest.approx((against["both_right"] + against["only_second"]) / n)
+    assert against["p_value"] < 0.01
+    assert len(against["disagreements"]) >= against["only_first"] + against["only_second"]
+    table = lrnet(*words).stdout
+    assert "McNemar's exact test    p = " in table
+    assert f"of {len(against['disagreements'])} disagreements" in table
+
+
+def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Path) -> None:
+    words = ("eval", "--weights", trained_run, "--limit", "30", "--corruptions")
+    result = lrnet(*words, "--plot", "p.png", "--report", "r.html", "--json")
+    assert result.exit_code == 0
+    corruptions = json.loads(result.stdout)["corruptions"]
+    assert (corruptions["seed"], len(corruptions["cases"])) == (0, 60)
+    assert set(corruptions["cases"][0]) == {"name", "severity", "strength", "accuracy", "accuracy_ci95"}
+    with Image.open("p.png") as plot:
+        assert min(plot.size) > 500
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert f"{corruptions['mean_accuracy']:.4f}" in page
+    assert "Report: r.html" in result.stderr
+    assert "mean over all" in lrnet(*words).stdout
+
+
+def test_places_that_cannot_be_written_are_told(lrnet: CliRun, trained_run: Path) -> None:
+    words = ("eval", "--weights", trained_run, "--limit", "20")
+    for option in (["--report", "nowhere/r.html"], ["--corruptions", "--plot", "nowhere/p.png"]):
+        result = lrnet(*words, *option)
+        assert result.exit_code == 2
+        assert "cannot be written (No such file or directory)" in result.stderr
+    assert lrnet(*words, "--plot", "p.png").exit_code == 2
+
+
+def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
+    lrnet: CliRun, trained_run: Path, isolated_user: Path
+) -> None:
+    weights = isolated_user / "model.safetensors"
+    weights.write_bytes((trained_run / "model.safetensors").read_bytes())
+    words = ("eval", "--weights", weights, "--limit", "20", "--report", "r.html")
+    assert lrnet(*words).exit_code == 0
+    assert "h-curves" not in Path("r.html").read_text(encoding="utf-8")
+    for content in ("epoch,train_loss\n1,abc\n", "epoch\n1\n"):
+        (isolated_user / "metrics.csv").write_text(content)
+        result = lrnet(*words)
+        assert result.exit_code == 1
+        assert "the learning curves" in result.stderr
+
+
+@pytest.mark.parametrize("flip", ["on", "off"])
+def test_the_card_tells_whether_pictures_were_mirrored(lrnet: CliRun, flip: str) -> None:
+    from lrnet_cli.weights import load_weights
+
+    lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip {flip}")
+    assert load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]["flip"] == flip

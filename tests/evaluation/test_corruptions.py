@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.engine import Engine
+from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, measure_robustness
+from lrnet_cli.evaluation.evaluate import load_exam
+
+KIND = pytest.mark.parametrize("kind", CORRUPTIONS, ids=lambda kind: kind.name)
+
+
+@pytest.fixture(scope="module")
+def scans() -> Tensor:
+    return load_dataset("optdigits", image_size=28).test.images
+
+
+@KIND
+def test_pictures_are_spoilt_more_at_every_severity(kind: Corruption, scans: Tensor) -> None:
+    distances = [0.0]
+    for severity in SEVERITIES:
+        spoilt = corrupt(scans, kind, severity, 0)
+        assert (spoilt.dtype, spoilt.shape) == (torch.uint8, scans.shape)
+        distances.append(float((spoilt.float() - scans.float()).square().mean()))
+    assert distances == sorted(set(distances))
+
+
+@KIND
+def test_a_seed_means_the_same_pictures_and_another_one_others(kind: Corruption, scans: Tensor) -> None:
+    before = torch.random.get_rng_state()
+    one, again, other = (corrupt(scans, kind, 3, seed) for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert torch.equal(before, torch.random.get_rng_state())
+    drawn = {"gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "occlusion", "rotation", "shear"}
+    assert torch.equal(one, other) == (kind.name not in drawn)
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "impulse_noise", "motion_blur", "occlusion", "rotation", "shear"])
+def test_every_picture_has_random_numbers_of_its_own(name: str, scans: Tensor) -> None:
+    [kind] = [kind for kind in CORRUPTIONS if kind.name == name]
+    same = corrupt(scans[:1].expand(40, -1, -1, -1), kind, 4, 0)
+    assert len({picture.numpy().tobytes() for picture in same}) >= (2 if name in ("rotation", "shear") else 5)
+
+
+@KIND
+@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 8), (3, 11)])
+def test_colour_and_other_sizes_are_taken(kind: Corruption, channels: int, side: int) -> None:
+    images = torch.randint(256, (7, channels, side, side), dtype=torch.uint8)
+    for severity in (1, 5):
+        assert corrupt(images, kind, severity, 0).shape == images.shape
+
+
+def test_dark_on_light_pictures_are_turned_on_their_own_ground(scans: Tensor) -> None:
+    for kind in CORRUPTIONS:
+        if kind.name in ("rotation", "shear"):
+            one, other = corrupt(scans, kind, 4, 0), 255 - corrupt(255 - scans, kind, 4, 0)
+            assert (one.int() - other.int()).abs().max() <= 2  # of 255: rounding
+
+
+def test_robustness_tells_every_case_and_their_mean(trained_run: Path) -> None:
+    exam = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine(torch.device("cpu")), limit=60)
+    told: list[tuple[int, int]] = []
+    found = measure_robustness(exam.network, exam.split, on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 60) for done in range(61)]
+    assert len({(case.name, case.severity) for case in found.cases}) == len(found.cases) == 60
+    assert found.mean_accuracy == pytest.approx(sum(case.accuracy for case in found.cases) / 60)
+    assert list(found.by_kind()) == [kind.name for kind in CORRUPTIONS]
+    assert all(case.accuracy_ci95[0] <= case.accuracy <= case.accuracy_ci95[1] for case in found.cases)
+    assert measure_robustness(exam.network, exam.split) == found
+    worst = {name: cases[-1].accuracy for name, cases in found.by_kind().items()}
+    assert worst["rotation"] < exam.evaluate().metrics.accuracy

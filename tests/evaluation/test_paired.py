@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lrnet_cli.data.datasets import Split
+from lrnet_cli.errors import DataError
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.paired import compare_paired
+
+LABELS = torch.tensor([0] * 40)
+
+
+def judged(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluation:
+    """Evaluate a network that answers a where ``right`` says so, and b elsewhere."""
+    a = classes.index("a")
+    answers = torch.tensor([a if hit else 1 - a for hit in right])
+    pictures = Split(answers[:, None, None, None].to(torch.uint8), torch.full_like(LABELS, a))
+
+    class Echo(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.one_hot((images * 255).round().long()[:, 0, 0, 0], 2).float()
+
+    return evaluate(Echo().eval(), pictures, "made", classes, "softmax")
+
+
+def test_mcnemar_counts_and_probability_of_a_case_worked_out_by_hand() -> None:
+    first = judged([True] * 30 + [True] * 8 + [False] * 2)
+    second = judged([True] * 30 + [False] * 8 + [True, False])
+    found = compare_paired(first, second)
+    assert (found.both_right, found.only_first, found.only_second, found.both_wrong) == (30, 8, 1, 1)
+    assert found.p_value == pytest.approx(2 * (1 + 9) / 2**9)  # a fair coin: 9 throws, at most one the other way
+    assert found.difference == pytest.approx(7 / 40)
+    low, high = found.difference_ci95
+    assert (low + high) / 2 == pytest.approx(7 / 40)
+    assert (high - low) / 2 == pytest.approx(1.96 * (9 - 49 / 40) ** 0.5 / 40, rel=1e-4)
+    assert [d.index for d in found.disagreements] == list(range(30, 39))
+    assert (found.disagreements[0].first, found.disagreements[0].second) == ("a", "b")
+
+
+def test_networks_that_agree_do_not_differ() -> None:
+    one = judged([True, False] * 20)
+    found = compare_paired(one, one)
+    assert (found.p_value, found.difference, found.disagreements) == (1.0, 0.0, ())
+
+
+def test_classes_in_another_order_are_matched_by_name() -> None:
+    right = [True, False] * 20
+    assert compare_paired(judged(right), judged(right, ("b", "a"))).difference == 0.0
+
+
+def test_other_pictures_are_refused() -> None:
+    one = judged([True] * 40)
+    with pytest.raises(DataError, match="not evaluated on the same pictures"):
+        compare_paired(one, replace(one, labels=1 - one.labels))

@@ -1,0 +1,161 @@
+"""The report in a real browser: it renders, asks for nothing, and answers to mouse, keyboard and screen readers."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lrnet_cli.engine import Engine
+from lrnet_cli.evaluation.corruptions import measure_robustness
+from lrnet_cli.evaluation.evaluate import Exam, load_exam
+from lrnet_cli.evaluation.report import write_report
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+HOSTILE = "<script>document.title='owned'</script>\"'&</title>{{7*7}}"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def exam(trained_run: Path) -> Exam:
+    exam = load_exam(
+        trained_run / "model.safetensors", "optdigits", "test", engine=Engine(torch.device("cpu")), limit=120
+    )
+    # Every text that comes from outside is hostile.
+    names = (HOSTILE, "</script><img src=x onerror=alert(1)>", *exam.card.classes[2:])
+    return replace(exam, dataset=HOSTILE, card=replace(exam.card, classes=names))
+
+
+@pytest.fixture(scope="module")
+def report(exam: Exam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    few = replace(exam, split=exam.split.take(torch.arange(10)))
+    robustness = measure_robustness(few.network, few.split)
+    write_report(path, exam, exam.evaluate(), robustness, {"command": f"lrnet eval --dataset {HOSTILE}"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as session:
+        browser = session.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(375, 812, "light"), (375, 812, "dark"), (1280, 900, "light"), (1280, 900, "dark")])
+def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Open the report in a window of a width, a height and a colour scheme; nothing may be said or asked for."""
+    width, height, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
+    page.goto(report.as_uri())
+    yield page
+    assert said == []
+    assert asked == [report.as_uri()]
+    context.close()
+
+
+def test_the_page_shows_all_its_parts(page: Any) -> None:
+    assert page.locator("h2").all_inner_texts() == [
+        "Headline figures",
+        "Confusion matrix",
+        "Classes",
+        "Reliability",
+        "Most confident mistakes",
+        "Robustness",
+        "Training",
+        "Settings and provenance",
+    ]
+    assert page.locator("svg").count() == 14
+    for image in page.locator("img").all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8
+
+
+def test_nothing_is_wider_than_the_window(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_texts_from_outside_are_text(page: Any) -> None:
+    assert page.title() == f"lrnet on {HOSTILE}"
+    assert page.locator("h1").inner_text() == f"lrnet on {HOSTILE}"
+    assert page.locator("#matrix thead th").first.inner_text() == HOSTILE
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_text_is_told_from_its_ground(page: Any) -> None:
+    contrast = """element => {
+      const light = text => {
+        const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map(v => v / 255)
+          .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const card = light(getComputedStyle(document.querySelector("section")).backgroundColor);
+      const ink = light(getComputedStyle(element).color);
+      return (Math.max(card, ink) + 0.05) / (Math.min(card, ink) + 0.05);
+    }"""
+    for selector in ("h2", ".soft", "dd", "svg", "td"):  # 4.5: WCAG 2.1, level AA
+        assert page.locator(f"section {selector}").first.evaluate(contrast) >= 4.5, selector
+
+
+def test_a_cell_shows_its_pictures(page: Any, exam: Exam) -> None:
+    evaluation = exam.evaluate()
+    matrix = evaluation.metrics.confusion_matrix
+    cell = page.locator("#matrix button[data-row='3'][data-column='3']")
+    cell.click()
+    assert cell.get_attribute("aria-pressed") == "true"
+    pictures = page.locator("#cell li")
+    assert pictures.count() == min(24, matrix[3][3])
+    assert "true 3, predicted 3" in page.locator("#cell p").inner_text()
+    shown = {int(text.split("#")[1].split(",")[0]) for text in pictures.all_inner_texts()}
+    right = ((evaluation.labels == 3) & (evaluation.probabilities.argmax(1) == 3)).nonzero()[:, 0]
+    assert shown <= set(right.tolist())
+    empty = next(i for i in range(10) if matrix[2][i] == 0)
+    page.locator(f"#matrix button[data-row='2'][data-column='{empty}']").click()
+    assert page.locator("#cell li").count() == 0
+    assert page.locator("#matrix button[aria-pressed=true]").count() == 1
+
+
+def test_the_matrix_is_one_stop_for_the_keyboard(page: Any) -> None:
+    page.locator("[aria-label='Confusion matrix, scrollable']").focus()
+    page.keyboard.press("Tab")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    pressed = page.locator("#matrix button[aria-pressed=true]")
+    assert (pressed.get_attribute("data-row"), pressed.get_attribute("data-column")) == ("1", "1")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#matrix')") is None
+
+
+def test_parts_have_names_for_screen_readers(page: Any, exam: Exam) -> None:
+    tree = page.locator("body").aria_snapshot()
+    for wanted in ('heading "Confusion matrix" [level=2]', "region", "Reliability diagram", 'img "picture'):
+        assert wanted in tree
+    count = exam.evaluate().metrics.confusion_matrix[4][4]
+    assert page.get_by_role("button", name=f"true 4, predicted 4: {count} picture").count() == 1
+
+
+@pytest.mark.parametrize("page", [(375, 812, "dark"), (1280, 900, "light")], indirect=True)
+def test_screenshots_are_not_blank(page: Any, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    pixels = np.asarray(Image.open(tmp_path / "page.png").convert("L"), dtype=float)
+    assert len(pixels) > 2000
+    assert pixels[:600].std() > 10
