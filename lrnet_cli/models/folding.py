@@ -161,7 +161,7 @@ def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, 
 def _folded_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
     """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W)."""
     training, c = block.training, x.shape[1]
-    ones = x.new_ones(len(x), 1, *x.shape[2:])
+    ones = x.new_ones(x.shape[0], 1, *x.shape[2:])  # len() would fix the batch of an exported network
     s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
     wide = torch.cat([x, s3, s5, s7, ones], 1)
     of_x, of_s3, of_s5, of_s7 = _moments(training, together, x, s3, s5, s7)
