@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+Arch = Literal["lrnet", "vgg16", "inception_v3", "resnet50", "alexnet"]
 Head = Literal["softmax", "sigmoid"]
 Optimizer = Literal["muon", "adamw", "adam"]
 Schedule = Literal["one-cycle", "constant"]

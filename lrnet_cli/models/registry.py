@@ -1,13 +1,20 @@
 """Networks by name, as ``--arch`` and weight files call them."""
 
 from collections.abc import Callable
+from typing import get_args
 
+import torch
 from torch import nn
 
+from lrnet_cli.choices import Arch
 from lrnet_cli.errors import UsageError
+from lrnet_cli.models.baselines import builder
 from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.summary import Summary, summarise
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"lrnet": LRNet}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    arch: LRNet if arch == "lrnet" else builder(arch) for arch in get_args(Arch)
+}
 
 
 def build(arch: str, *, in_channels: int, image_size: int, num_classes: int, dropout: float = 0.0) -> nn.Module:
@@ -19,3 +26,10 @@ def build(arch: str, *, in_channels: int, image_size: int, num_classes: int, dro
     if arch not in ARCHITECTURES:
         raise UsageError(f"There is no architecture {arch!r}; choose one of: {', '.join(ARCHITECTURES)}.")
     return ARCHITECTURES[arch](in_channels, image_size, num_classes, dropout=dropout)
+
+
+def summary_of(arch: str, in_channels: int, image_size: int, num_classes: int) -> Summary:
+    """Return the layers and costs of the network ``arch``, which takes no memory; raises what ``build`` raises."""
+    with torch.device("meta"):
+        network = build(arch, in_channels=in_channels, image_size=image_size, num_classes=num_classes)
+    return summarise(network, in_channels, image_size)
