@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from lrnet_cli import __version__
-from lrnet_cli.cli import download, eval, info, launch, output, predict, train
+from lrnet_cli.cli import compare, download, eval, export, info, launch, output, predict, train
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -67,6 +67,8 @@ app.command("download")(download.download_command)
 app.command("train")(train.train_command)
 app.command("eval")(eval.eval_command)
 app.command("predict")(predict.predict_command)
+app.command("compare")(compare.compare_command)
+app.command("export")(export.export_command)
 app.command("info")(info.info_command)
 
 

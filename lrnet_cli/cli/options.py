@@ -21,7 +21,11 @@ Precision = Annotated[
     typer.Option(help="auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16."),
 ]
 Weights = Annotated[
-    str | None, typer.Option(help="A weight file or a run folder.", show_default="the newest run of this user")
+    str | None,
+    typer.Option(
+        help="A weight file, a run folder, or a released network: digits or fashion.",
+        show_default="the newest run of this user, else digits",
+    ),
 ]
 Invert = Annotated[
     Literal["auto", "yes", "no"],

@@ -25,7 +25,7 @@ _RECIPE, _AUGMENTATION, _ENGINE = "Recipe", "Augmentation", "Engine"
 def train_command(
     ctx: typer.Context,
     dataset: Annotated[str, typer.Option(help=help_of("dataset"), show_default=False)] = "optdigits",
-    arch: Annotated[Literal["lrnet"], typer.Option(help=help_of("arch"), show_default=False)] = "lrnet",
+    arch: Annotated[choices.Arch, typer.Option(help=help_of("arch"), show_default=False)] = "lrnet",
     preset: Annotated[
         Literal["default", "paper", "quick"], typer.Option(help=help_of("preset"), show_default=False)
     ] = "default",
@@ -37,6 +37,10 @@ def train_command(
     channels: Annotated[int | None, typer.Option(help=help_of("channels"))] = None,
     val_fraction: Annotated[float | None, typer.Option(help=help_of("val_fraction"))] = None,
     test: Annotated[bool, typer.Option(help=help_of("test"), show_default=False)] = True,
+    runs: Annotated[
+        int | None, typer.Option(help="Train so many times, with the seeds --seed, --seed + 1, …, and tell the mean.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help=help_of("folds"))] = None,
     head: Annotated[choices.Head, typer.Option(help=help_of("head"), show_default=False)] = "softmax",
     lr: Annotated[float | None, typer.Option(help=help_of("lr"), rich_help_panel=_RECIPE)] = None,
     schedule: Annotated[
@@ -79,6 +83,7 @@ def train_command(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help=help_of("deterministic"), rich_help_panel=_ENGINE)
     ] = False,
+    keep_epochs: Annotated[bool, typer.Option("--keep-epochs", help=help_of("keep_epochs"))] = False,
     out: Annotated[Path | None, typer.Option(help=help_of("out"))] = None,
     resume: Annotated[
         Path | None,
@@ -133,6 +138,7 @@ def train_command(
         fold=fold,
         seed=seed,
         deterministic=deterministic,
+        keep_epochs=keep_epochs,
         out=out,
         mirror=mirror,
         data_dir=data_dir,
@@ -142,20 +148,29 @@ def train_command(
     from lrnet_cli.processes import started_together
     from lrnet_cli.training.loop import resume as resume_run
     from lrnet_cli.training.loop import train
-    from lrnet_cli.training.run import read_config
+    from lrnet_cli.training.run import is_series, read_config
+    from lrnet_cli.training.series import resume_series, train_series
 
     changes: dict[str, Any] = {"epochs": epochs, "max_time": seconds, "gpus": gpus, "procs": procs}
     if _is_given(ctx, "device"):
         changes["device"] = device
+    in_series = runs is not None or folds is not None
     if resume is not None:
-        config = changed(read_config(resume)[0], **changes)
+        in_series = is_series(resume)
+        if in_series and any(value is not None for value in changes.values()):
+            raise UsageError("--resume goes on with a series of runs as it was begun; leave out other settings.")
+        config = config if in_series else changed(read_config(resume)[0], **changes)
     count = config.procs or config.gpus or 1
-    if count > 1 and not started_together():
+    if count > 1 and not in_series and not started_together():
         Engine.choose(config.device, config.precision, gpus=config.gpus, procs=config.procs)  # or say what is not there
         raise typer.Exit(launch.launch(count))
     reporter = _Live()
     with closing(reporter), _stopping(lambda: reporter.is_training) as should_stop:
-        if resume is None:
+        if in_series and resume is not None:
+            result = resume_series(resume, reporter, should_stop)
+        elif in_series:
+            result = train_series(config, runs=runs or 1, folds=folds, reporter=reporter, should_stop=should_stop)
+        elif resume is None:
             result = train(config, reporter, should_stop)
         else:
             result = resume_run(resume, changes, reporter, should_stop)
@@ -163,6 +178,8 @@ def train_command(
         return
     if json:
         output.print_json(result)
+    elif in_series:
+        _print_series(result)
     elif not result["interrupted"] and result["test_accuracy"] is None:
         print(
             f"Validation accuracy {result['val_accuracy']:.4f} in epoch {result['best_epoch']}; --no-test: not tested"
@@ -183,6 +200,33 @@ def train_command(
         print(f"  {result['seconds']:.0f} s, {result['train_images_per_second']:.0f} training images a second")
     if result["interrupted"]:
         raise typer.Exit(130)
+
+
+def _print_series(result: dict[str, Any]) -> None:
+    output.print_table(
+        ("run", "validation accuracy", "test accuracy", "epochs", "seconds"),
+        (
+            (
+                Path(run["run_dir"]).name,
+                f"{run['val_accuracy']:.4f}",
+                "not read" if run["test_accuracy"] is None else f"{run['test_accuracy']:.4f}",
+                run["epochs"],
+                f"{run['seconds']:.0f}",
+            )
+            for run in result["runs"]
+        ),
+    )
+    if result["test_accuracy"] is not None:
+        low, high = result["test_accuracy"]["ci95"]
+        over = {"seeds": "over seeds", "images": "over all test images"}[result["test_accuracy"]["over"]]
+        print(f"Test accuracy {result['test_accuracy']['value']:.4f} (95 % interval {over} {low:.4f} to {high:.4f})")
+    else:
+        print(f"Validation accuracy {result['val_accuracy']:.4f}")
+    if result["interrupted"]:
+        print(f"Interrupted after {len(result['runs'])} of {result['of_runs']} runs.")
+        print(f"  to go on: lrnet train --resume {result['run_dir']}")
+    else:
+        print(f"  runs {result['run_dir']}")
 
 
 def _is_first() -> bool:

@@ -68,6 +68,7 @@ def load_dataset(
     channels: int | None = None,
     invert: Invert = "no",
     polarity: Polarity | None = None,
+    fold: tuple[int, int] | None = None,
     on_progress: OnProgress = silent,
     on_message: OnMessage = silent,
 ) -> Dataset:
@@ -75,7 +76,10 @@ def load_dataset(
 
     Pictures keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
     say otherwise. The polarity is found from the training pictures unless it is given, as it is with a trained network.
-    A source without a test split gives up a stratified fifth of its pictures, the same fifth every time.
+    A source without a test split gives up a stratified fifth of its pictures, the same fifth every time. With ``fold``
+    (number from 1 up, count) the training pictures, which are all pictures of a source without a test split, are cut
+    into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for training,
+    and the source's own test pictures are left out.
 
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
@@ -106,7 +110,9 @@ def load_dataset(
         for part in (raw.train, raw.val, raw.test)
     )
     assert train is not None
-    if test is None:
+    if fold is not None:
+        train, test = _cut_fold(name, train, *fold)
+    elif test is None:
         kept, cut = stratified_cut(train.labels, TEST_FRACTION, _TEST_SEED)
         if not len(cut):
             raise DataError(
@@ -119,6 +125,19 @@ def load_dataset(
         preprocessing = replace(preprocessing, polarity=found)
     own_name = known if known in KNOWN_NAMES else Path(name).expanduser().resolve().stem
     return Dataset(own_name, raw.classes, preprocessing, train, val, test, _content_hash(raw.classes, train, val, test))
+
+
+def _cut_fold(name: str, pool: Split, number: int, count: int) -> tuple[Split, Split]:
+    from sklearn.model_selection import StratifiedKFold  # takes a second
+
+    fewest = int(torch.bincount(pool.labels)[pool.labels].min())
+    if fewest < count:
+        raise DataError(
+            f"{name}: a class has {fewest} pictures, too few to be cut into {count} folds; give less --folds."
+        )
+    cuts = StratifiedKFold(count, shuffle=True, random_state=_TEST_SEED).split(pool.labels, pool.labels)
+    kept, cut = list(cuts)[number - 1]
+    return pool.take(torch.from_numpy(kept)), pool.take(torch.from_numpy(cut))
 
 
 def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

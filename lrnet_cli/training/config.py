@@ -1,11 +1,12 @@
 """Settings of a training run. Nothing here imports PyTorch, so that the command line can show them at once."""
 
 import re
+import shlex
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from lrnet_cli.choices import Compile, Flip, Head, Optimizer, Precision, Schedule
+from lrnet_cli.choices import Arch, Compile, Flip, Head, Optimizer, Precision, Schedule
 from lrnet_cli.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -22,7 +23,9 @@ class TrainConfig:
     dataset: str = _setting(
         "optdigits", "A known data set, or the path of class folders, IDX files, an .npz or a .csv."
     )
-    arch: str = _setting("lrnet", "The network.")
+    arch: Arch = _setting(
+        "lrnet", "The network: LR-Net, or one of torchvision's to compare it with, fitted to small pictures."
+    )
     preset: str = _setting("default", "The recipe that other settings start from: default, paper or quick.")
     epochs: int | None = _setting(
         12, "Passes over the training images; with --max-time as many as fit in, unless it is given too."
@@ -68,18 +71,23 @@ class TrainConfig:
         "Share of the training images set aside for validation; by default 0.1, up to 0.2 if that is under 300.",
     )
     limit: int | None = _setting(None, "Use only so many of the training images.")
+    folds: int | None = _setting(
+        None, "Cross-validate: cut the training images into so many parts and test on each of them in a run of its own."
+    )
+    test_fold: int | None = _setting(None, "Which of the folds the run is tested on, from 1 up.")
     test: bool = _setting(
         True, "Read the test images once, at the end; without, the run tells validation figures only."
     )
     image_size: int | None = _setting(None, "Side in pixels; by default the pictures' own, 28 for class folders.")
     channels: int | None = _setting(None, "1 (grey) or 3 (RGB); by default the pictures' own, grey for class folders.")
+    keep_epochs: bool = _setting(False, "Keep the weights of every epoch, in the run folder's epochs/.")
     out: Path | None = _setting(None, "The run folder; by default runs/<dataset>-<arch>-<time>.")
     data_dir: Path | None = _setting(None, "Folder of downloaded data sets (LRNET_DATA_DIR).")
     mirror: str | None = _setting(None, "URL or folder to download from (LRNET_MIRROR).")
 
     def __post_init__(self) -> None:
         choices_of = {"head": Head, "optimizer": Optimizer, "schedule": Schedule, "precision": Precision}
-        for name, choices in (choices_of | {"compile": Compile, "flip": Flip}).items():
+        for name, choices in (choices_of | {"arch": Arch, "compile": Compile, "flip": Flip}).items():
             if getattr(self, name) not in get_args(choices):
                 raise UsageError(f"--{name} takes {' or '.join(get_args(choices))}, got {getattr(self, name)!r}.")
         for name in ("epochs", "batch_size", "patience", "limit", "image_size", "procs"):
@@ -94,12 +102,20 @@ class TrainConfig:
                 raise UsageError(f"{_flag(name)} takes a number above 0, got {value:g}.")
         if self.epochs is None and self.max_time is None:
             raise UsageError("A run needs an end: give --epochs, --max-time or both.")
+        if self.folds is not None and self.folds < 2:
+            raise UsageError(f"--folds takes a whole number from 2 up, got {self.folds}.")
+        if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
+            raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
         if self.procs is not None and self.gpus is not None:
             raise UsageError("--procs is for CPUs and --gpus for GPUs; give one of them.")
         if self.procs is not None and self.device not in ("auto", "cpu"):
             raise UsageError(f"--procs trains on the CPU and --device {self.device} does not; give one of them.")
         if (self.procs or self.gpus or 1) > 1 and not self.fold:
             raise UsageError("--no-fold trains in one process: batch statistics of several are the folded network's.")
+        if (self.procs or self.gpus or 1) > 1 and self.arch != "lrnet":
+            raise UsageError(
+                f"--arch {self.arch} trains in one process: only LR-Net's batch norms reckon over several."
+            )
         if not 0 <= self.weight_decay < float("inf"):
             raise UsageError(f"--weight-decay takes a number from 0 up, got {self.weight_decay:g}.")
         for name, lowest_included in (
@@ -126,10 +142,11 @@ class TrainConfig:
 
     @classmethod
     def from_preset(cls, preset: str, **given: Any) -> "TrainConfig":
-        """Return the settings of ``preset`` with those in ``given`` that are not None put over them."""
+        """Return the settings of ``preset`` and architecture, with those in ``given`` that are not None over them."""
         if preset not in PRESETS:
             raise UsageError(f"--preset takes {', '.join(PRESETS)}, got {preset!r}.")
-        settings = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
+        recipe = {} if preset == "paper" else _RECIPES.get(given.get("arch", "lrnet"), {})
+        settings = PRESETS[preset] | recipe | {name: value for name, value in given.items() if value is not None}
         if "max_time" in settings and given.get("epochs") is None:
             settings["epochs"] = None
         return cls(preset=preset, **settings)
@@ -153,6 +170,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "quick": {"epochs": 3},
 }
+# What networks other than LR-Net need in place of its recipe. Muon would take a minute a step for VGG-16's first fully
+# connected layer. Learning rates are the best on validation images, see docs/results.md.
+_RECIPES: dict[str, dict[str, Any]] = {
+    "vgg16": {"optimizer": "adamw", "lr": 1e-4, "dropout": 0.5},
+    "inception_v3": {"optimizer": "adamw", "lr": 3e-3, "dropout": 0.5},
+    "resnet50": {"optimizer": "adamw", "lr": 3e-3},
+    "alexnet": {"optimizer": "adamw", "lr": 3e-4, "dropout": 0.5},
+}
 
 
 def changed(config: TrainConfig, **given: Any) -> TrainConfig:
@@ -166,6 +191,25 @@ def changed(config: TrainConfig, **given: Any) -> TrainConfig:
         if before is not None and given.get(name, before) < before:
             raise UsageError(f"The run has {_flag(name)} {before:g}; resuming may raise that, not lower it.")
     return replace(config, **given)
+
+
+def command_of(config: TrainConfig) -> str:
+    """Return the command line that trains with ``config``, without what belongs to one machine: folders and devices.
+
+    The fold that a run is tested on has no flag: a series of runs tests on each.
+    """
+    own = ("preset", "test_fold", "out", "data_dir", "mirror", "device", "gpus", "procs")
+    usual = TrainConfig.from_preset(config.preset, arch=config.arch)
+    words = ["lrnet", "train"] + (["--preset", config.preset] if config.preset != "default" else [])
+    for name in (item.name for item in fields(TrainConfig) if item.name not in own):
+        value, before = getattr(config, name), getattr(usual, name)
+        if value is None or (value == before and name != "arch") or (name == "arch" and value == "lrnet"):
+            continue
+        if isinstance(value, bool):
+            words.append(_flag(name if value else f"no_{name}"))
+        else:
+            words += [_flag(name), f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
 
 
 def help_of(name: str) -> str:

@@ -22,10 +22,10 @@ from lrnet_cli.data.datasets import Dataset, Split, limited, load_dataset, strat
 from lrnet_cli.devices import describe_device
 from lrnet_cli.engine import Engine, place
 from lrnet_cli.errors import DataError, InterruptedRunError, LostProcessError, TrainingError, UsageError
-from lrnet_cli.evaluation.evaluate import evaluate
-from lrnet_cli.evaluation.metrics import Metrics, head_loss
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.metrics import compute_metrics, fit_temperature, head_loss
 from lrnet_cli.inference import as_input
-from lrnet_cli.models.registry import build
+from lrnet_cli.models.registry import build, summary_of
 from lrnet_cli.processes import Processes, joined
 from lrnet_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from lrnet_cli.training.config import TrainConfig, changed
@@ -142,6 +142,7 @@ def _prepare(
             mirror=config.mirror,
             image_size=config.image_size,
             channels=config.channels,
+            fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
             on_progress=reporter.download,
             on_message=reporter.message,
         )
@@ -176,7 +177,8 @@ def _prepare(
             "val": len(val_split),
             "test": len(dataset.test),
         },
-        protocol={"validation": validation, "recipe": _recipe(config)},
+        protocol={"validation": validation, "recipe": _recipe(config, _flips(config, dataset.name))}
+        | ({"fold": f"{config.test_fold} of {config.folds}"} if config.test_fold else {}),
         versions=versions(),
     )
     reporter.message(
@@ -223,9 +225,7 @@ class _Training:
         self.network = self.engine.ready(self.state.model, self.processes)
         self.forward: Callable[[Tensor], Tensor] = self.network
         self.ranges = Augmentation(**{name: getattr(self.config, name) for name in Augmentation.__annotations__})
-        entry = CATALOG.get(self.card.dataset["name"])
-        flip = self.config.flip
-        self.flips = flip == "on" or (flip == "auto" and entry is not None and entry.mirrored_keeps_class)
+        self.flips = _flips(self.config, self.card.dataset["name"])
         size, device = len(self.train_split), self.engine.device
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
         self.phase = torch.from_numpy(_draws(self.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
@@ -273,6 +273,7 @@ class _Training:
             "epochs": len(state.rows),
             "best_epoch": best.epoch,
             "val_accuracy": best.val_accuracy,
+            "test_images": len(self.test_split),
             **_test_figures(None),
             "train_images_per_second": state.taken * self.batch_size / state.seconds,
             "seconds": self._clock(),
@@ -281,7 +282,7 @@ class _Training:
             "precision": self.engine.precision,
             "compiled": bool(state.compiled),
             "processes": self.processes.count,
-            "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
+            **self._costs(),
             "test_reads": test_reads,
             "interrupted": stopped or self.config.test,
         }
@@ -293,8 +294,9 @@ class _Training:
             f"Reading the {len(self.test_split)} test images, once, with the weights of epoch {best.epoch}."
         )
         self.processes.wait()  # for the first one to have written the weights
-        model, _ = load_weights(self.run_dir / WEIGHTS_NAME)
-        test = self._evaluate(self.engine.ready(model), self.test_split.to(self.engine.device))
+        model, card = load_weights(self.run_dir / WEIGHTS_NAME)
+        test_split = self.test_split.to(self.engine.device)
+        test = self._evaluate(self.engine.ready(model), test_split, card.temperature)
         result |= _test_figures(test) | {
             "seconds": self._clock(),
             "interrupted": False,
@@ -303,7 +305,11 @@ class _Training:
         self._finish(result, test)
         return result
 
-    def _finish(self, result: dict[str, Any], test: Metrics | None) -> None:
+    def _costs(self) -> dict[str, int]:
+        summary = summary_of(self.card.arch, **self.card.arch_args)
+        return {"parameters": summary.parameters, "multiply_adds": summary.multiply_adds}
+
+    def _finish(self, result: dict[str, Any], test: Evaluation | None) -> None:
         """Write what the run folder tells of ``result``, and note the run as the user's newest."""
         if not self.processes.is_first:
             return
@@ -311,7 +317,7 @@ class _Training:
         if test is not None:
             card = replace(card, metrics=card.metrics | _test_figures(test))
             save_weights(self.run_dir / WEIGHTS_NAME, model, card)
-        write_model_card(self.run_dir, card, result["device"], test, result["test_reads"])
+        write_model_card(self.run_dir, self.config, card, result["device"], test, result["test_reads"])
         write_result(self.run_dir, result)
         try:
             paths.record_run(self.run_dir)
@@ -323,7 +329,9 @@ class _Training:
     def _fit(self) -> bool:
         """Train to the end, keeping the best weights; return whether it was stopped before."""
         state, config = self.state, self.config
-        if state.compiled is None and (config.compile != "auto" or self.engine.device.type == "mps"):
+        # What compiling saves was measured for LR-Net on CPUs and GPUs.
+        unmeasured = self.engine.device.type == "mps" or config.arch != "lrnet"
+        if state.compiled is None and (config.compile != "auto" or unmeasured):
             state.compiled = config.compile == "on"
         if state.compiled:
             self._compile()
@@ -414,22 +422,24 @@ class _Training:
             epoch=state.epoch,
             train_loss=train_loss,
             train_accuracy=train_accuracy,
-            val_loss=validated.loss,
-            val_accuracy=validated.accuracy,
+            val_loss=validated.metrics.loss,
+            val_accuracy=validated.metrics.accuracy,
             learning_rate=learning_rate(self.config, progress),
         )
         state.rows.append(row)
         if self.processes.is_first:
+            card = _calibrated(self.card, validated, row)
+            if self.config.keep_epochs:
+                (self.run_dir / "epochs").mkdir(exist_ok=True)
+                save_weights(self.run_dir / "epochs" / f"{row.epoch:03}.safetensors", state.evaluated, card)
             if state.best is row:
-                metrics = {"val_accuracy": row.val_accuracy, "val_loss": row.val_loss, "val_ece": validated.ece}
-                card = replace(self.card, metrics=metrics | {"best_epoch": row.epoch})
                 save_weights(self.run_dir / WEIGHTS_NAME, state.evaluated, card)
             write_rows(self.run_dir, state.rows)
         return state.best is row
 
-    def _evaluate(self, model: nn.Module, split: Split) -> Metrics:
-        data = self.card.dataset["name"]
-        return evaluate(model.eval(), split, data, self.card.classes, self.config.head, self.processes).metrics
+    def _evaluate(self, model: nn.Module, split: Split, temperature: float = 1.0) -> Evaluation:
+        data, card = self.card.dataset["name"], self.card
+        return evaluate(model.eval(), split, data, card.classes, card.head, self.processes, temperature=temperature)
 
     def _clock(self) -> float:
         return time.perf_counter() - self.start
@@ -497,13 +507,36 @@ class _Training:
             self.ticks.clear()
 
 
-def _test_figures(test: Metrics | None) -> dict[str, Any]:
-    return {
-        "test_accuracy": test.accuracy if test else None,
-        "test_accuracy_ci95": list(test.accuracy_ci95) if test else None,
-        "test_loss": test.loss if test else None,
-        "test_ece": test.ece if test else None,
+def _calibrated(card: WeightsCard, validated: Evaluation, row: EpochRow) -> WeightsCard:
+    """Return ``card`` with the temperature that fits the validation split, and the figures of that split."""
+    temperature = fit_temperature(validated.logits, validated.labels, card.head)
+    calibrated = compute_metrics(validated.logits / temperature, validated.labels, card.classes, card.head)
+    figures = {
+        "best_epoch": row.epoch,
+        "val_accuracy": row.val_accuracy,
+        "val_loss": calibrated.loss,
+        "val_ece": calibrated.ece,
+        "val_ece_uncalibrated": validated.metrics.ece,
     }
+    return replace(card, temperature=temperature, metrics=figures)
+
+
+def _test_figures(test: Evaluation | None) -> dict[str, Any]:
+    return {
+        "test_accuracy": test.metrics.accuracy if test else None,
+        "test_accuracy_ci95": list(test.metrics.accuracy_ci95) if test else None,
+        "test_loss": test.metrics.loss if test else None,
+        "test_ece": test.metrics.ece if test else None,
+        "test_ece_uncalibrated": test.ece_uncalibrated if test else None,
+        "test_images_per_second": test.images_per_second if test else None,
+    }
+
+
+def _flips(config: TrainConfig, dataset: str) -> bool:
+    """Return whether the run mirrors pictures."""
+    entry = CATALOG.get(dataset)
+    wanted = config.flip == "on" or (config.flip == "auto" and entry is not None and entry.mirrored_keeps_class)
+    return config.augment and wanted
 
 
 def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, str]:
@@ -551,10 +584,10 @@ def _draws(seed: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream])
 
 
-def _recipe(config: TrainConfig) -> dict[str, Any]:
+def _recipe(config: TrainConfig, flips: bool) -> dict[str, Any]:
     names = (
         *("preset", "epochs", "max_time", "batch_size", "lr", "schedule", "optimizer", "weight_decay", "dropout"),
         *("label_smoothing", "clip_norm", "ema", "patience", "limit", "augment"),
-        *(("flip", *Augmentation.__annotations__) if config.augment else ()),
+        *(Augmentation.__annotations__ if config.augment else ()),
     )
-    return {name: getattr(config, name) for name in names}
+    return {name: getattr(config, name) for name in names} | {"flip": "on" if flips else "off"}

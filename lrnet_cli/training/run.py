@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +15,12 @@ import torch
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.errors import TrainingError
-from lrnet_cli.evaluation.metrics import Metrics
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.training.config import TrainConfig, command_of
 from lrnet_cli.training.reporter import EpochRow
 from lrnet_cli.weights import WEIGHTS_NAME, WeightsCard
 
-_CONFIG_SCHEMA = "lrnet.config/1"
+_CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
@@ -50,8 +51,7 @@ def versions() -> dict[str, str]:
 
 def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:
     """Write ``config.json``: the settings, with what they resolved to and the versions beside them."""
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    content = {"schema": _CONFIG_SCHEMA, "settings": settings, "resolved": resolved, "versions": versions()}
+    content = {"schema": _CONFIG_SCHEMA, "settings": _plain(config), "resolved": resolved, "versions": versions()}
     paths.write_text(run_dir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
@@ -60,15 +60,41 @@ def read_config(run_dir: Path) -> tuple[TrainConfig, dict[str, str]]:
 
     Raises ``TrainingError`` if the folder holds no run that can go on.
     """
-    path = run_dir / "config.json"
+    config, content = _read_settings(run_dir / "config.json", _CONFIG_SCHEMA)
+    return config, content["versions"]
+
+
+def write_series(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> None:
+    """Write ``series.json``: the settings of ``runs`` runs, and of how many ``folds`` each is made of."""
+    content = {"schema": _SERIES_SCHEMA, "runs": runs, "folds": folds, "settings": _plain(config)}
+    paths.write_text(folder / "series.json", json.dumps(content, indent=2) + "\n")
+
+
+def is_series(folder: Path) -> bool:
+    """Return whether ``folder`` holds a series of runs."""
+    return (folder / "series.json").is_file()
+
+
+def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
+    """Return what ``write_series`` wrote to ``folder``; raises ``TrainingError`` if it cannot be used."""
+    config, content = _read_settings(folder / "series.json", _SERIES_SCHEMA)
+    return config, content["runs"], content["folds"]
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+
+
+def _read_settings(path: Path, schema: str) -> tuple[TrainConfig, dict[str, Any]]:
+    """Return the settings in the JSON file ``path`` and all that is in it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != _CONFIG_SCHEMA:
+        if content["schema"] != schema:
             raise TrainingError(f"{path}: was written by another version ({content['schema']}); start a new run.")
-        settings = content["settings"]
+        settings = dict(content["settings"])
         for name in ("out", "data_dir"):
             settings[name] = Path(settings[name]) if settings[name] is not None else None
-        return TrainConfig(**settings), content["versions"]
+        return TrainConfig(**settings), content
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that began.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -86,23 +112,16 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 
 def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:
     """Write ``metrics.csv`` and ``curves.png``."""
-    from lrnet_cli.report.plots import plot_curves  # takes a second
+    from lrnet_cli.report.plots import plot_curves, write_png  # takes a second
 
     text = io.StringIO()
     table = csv.DictWriter(text, [column.name for column in fields(EpochRow)], lineterminator="\n")
     table.writeheader()
     table.writerows(asdict(row) for row in rows)
     paths.write_text(run_dir / "metrics.csv", text.getvalue())
+    figure = plot_curves([asdict(row) for row in rows])
     with paths.replacing(run_dir / "curves.png") as temporary:
-        plot_curves(
-            temporary,
-            epochs=[row.epoch for row in rows],
-            losses={"training": [row.train_loss for row in rows], "validation": [row.val_loss for row in rows]},
-            accuracies={
-                "training": [row.train_accuracy for row in rows],
-                "validation": [row.val_accuracy for row in rows],
-            },
-        )
+        write_png(figure, temporary)
 
 
 def write_result(run_dir: Path, result: dict[str, Any]) -> None:
@@ -110,8 +129,16 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> None:
     paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
 
 
-def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metrics | None, test_reads: int) -> None:
-    """Write ``README.md``, the model card; without ``test`` it gives no test figures."""
+def write_model_card(
+    run_dir: Path,
+    config: TrainConfig,
+    card: WeightsCard,
+    device: str,
+    test: Evaluation | None,
+    test_reads: int,
+    more: Sequence[str] = (),
+) -> None:
+    """Write ``README.md``, the model card, with no test figures without ``test``; ``more`` are lines of Markdown."""
     data, protocol = card.dataset, card.protocol
     validation = (
         f"{card.metrics['val_accuracy']:.4f} on {data['val']} validation images (epoch {card.metrics['best_epoch']})"
@@ -119,16 +146,18 @@ def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metric
     if test is None:
         tested = ["The test images have not been read with these weights."]
     else:
-        low, high = test.accuracy_ci95
+        metrics = test.metrics
+        low, high = metrics.accuracy_ci95
         tested = [
-            f"Accuracy **{test.accuracy:.4f}** on {test.n} test images (95 % interval {low:.4f} to {high:.4f}), "
-            f"loss {test.loss:.4f}, expected calibration error {test.ece:.4f}.",
+            f"Accuracy **{metrics.accuracy:.4f}** on {metrics.n} test images (95 % interval {low:.4f} to {high:.4f}), "
+            f"log loss {metrics.loss:.4f}, expected calibration error {metrics.ece:.4f} "
+            f"({test.ece_uncalibrated:.4f} before calibration).",
             "",
             "| class | precision | recall | F1 | images |",
             "|---|---|---|---|---|",
             *(
                 f"| {_cell(row.name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
-                for row in test.per_class
+                for row in metrics.per_class
             ),
         ]
     lines = [
@@ -142,11 +171,18 @@ def write_model_card(run_dir: Path, card: WeightsCard, device: str, test: Metric
         "",
         *tested,
         "",
-        f"Validation: {validation}.",
+        f"Validation: {validation}. On these images the temperature {card.temperature:.4f} was fitted, by which the "
+        f"logits are divided; it takes their calibration error from {card.metrics['val_ece_uncalibrated']:.4f} to "
+        f"{card.metrics['val_ece']:.4f}.",
         "",
         "![Loss and accuracy by epoch](curves.png)",
         "",
+        *more,
         "## Protocol",
+        "",
+        "```console",
+        command_of(config),
+        "```",
         "",
         f"Trained on {data['train']} images; the validation images are {protocol['validation']}. The epoch with the "
         "best validation accuracy was kept; the test images are read once, after that choice (so far: "

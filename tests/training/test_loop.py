@@ -94,9 +94,9 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
         seen["train"].update(image.numpy().tobytes() for image in images)
         return as_input(images)
 
-    def evaluate_spy(model: Any, split: Any, *rest: Any) -> Any:
+    def evaluate_spy(model: Any, split: Any, *rest: Any, **settings: Any) -> Any:
         seen.setdefault("evaluated", set()).update(image.numpy().tobytes() for image in split.images)
-        return evaluate(model, split, *rest)
+        return evaluate(model, split, *rest, **settings)
 
     monkeypatch.setattr(loop, "as_input", spy)
     monkeypatch.setattr(loop, "evaluate", evaluate_spy)
@@ -238,7 +238,8 @@ def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> No
     assert not result["interrupted"]
     assert 6 < result["seconds"] < 40  # a wide bound: a busy machine may be slow with the last validation
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
-    assert float(rows[-1]["learning_rate"]) < 1e-4
+    # The time may also run out while the last epoch is validated, a little before the schedule's end.
+    assert float(rows[-1]["learning_rate"]) < TrainConfig().lr / 5
 
 
 def test_a_run_with_time_and_epochs_ends_with_what_comes_first(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lrnet_cli.cli import launch
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.evaluation.evaluate import evaluate_weights
+from lrnet_cli.evaluation.evaluate import load_exam
 from lrnet_cli.processes import Processes, gathered, summed
 from lrnet_cli.training import loop
 from lrnet_cli.training.config import TrainConfig
@@ -123,10 +123,8 @@ def test_several_processes_give_the_weights_of_one(count: int, tmp_path: Path) -
         torch.testing.assert_close(many[name], one[name], rtol=1e-2, atol=2e-3)
     assert result["val_accuracy"] == pytest.approx(alone["val_accuracy"], abs=0.04)
     # Every test picture was counted, and counted once.
-    evaluation = evaluate_weights(
-        tmp_path / "many" / "model.safetensors", None, "test", engine=Engine(torch.device("cpu"))
-    )
-    assert result["test_accuracy"] == evaluation.metrics.accuracy
+    exam = load_exam(tmp_path / "many" / "model.safetensors", None, "test", engine=Engine(torch.device("cpu")))
+    assert result["test_accuracy"] == exam.evaluate().metrics.accuracy
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")

@@ -1,0 +1,102 @@
+"""Several runs of one recipe: over seeds, over the folds of a cross-validation, or both."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from lrnet_cli.data.catalog import KNOWN_NAMES, canonical_name
+from lrnet_cli.errors import InterruptedRunError, UsageError
+from lrnet_cli.training.compare import accuracy_over
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.reporter import Reporter
+from lrnet_cli.training.run import create_run_dir, read_result, read_series, write_result, write_series
+
+
+def train_series(
+    config: TrainConfig,
+    *,
+    runs: int = 1,
+    folds: int | None = None,
+    reporter: Reporter | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train ``runs`` times with the seeds ``config.seed``, ``config.seed + 1``, …, on every one of ``folds`` if given.
+
+    The folder ``config.out`` holds the run folders and ``result.json``, which is returned: a document of schema
+    ``lrnet.series/1`` with the results of the runs that are done, and the accuracy over them. Raises what ``train``
+    raises, and ``UsageError`` for a number of runs or folds that makes no series, or for several processes.
+    """
+    if runs < 1:
+        raise UsageError(f"--runs takes a whole number from 1 up, got {runs}.")
+    if (config.procs or config.gpus or 1) > 1:
+        raise UsageError("--runs and --folds train in one process; start the runs one by one for several.")
+    if folds is not None:
+        replace(config, folds=folds, test_fold=1)  # or say what is wrong
+    known = canonical_name(config.dataset)
+    if known not in KNOWN_NAMES:
+        config = replace(config, dataset=str(Path(config.dataset).expanduser().resolve()))
+    config = replace(config, seed=config.seed if config.seed is not None else secrets.randbelow(2**31))
+    folder = create_run_dir(config, known if known in KNOWN_NAMES else Path(config.dataset).stem)
+    write_series(folder, config, runs, folds)
+    return resume_series(folder, reporter, should_stop)
+
+
+def resume_series(
+    folder: Path, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Go on with the series in ``folder``: finish the run that was interrupted and those after it."""
+    reporter = reporter or Reporter()
+    config, runs, folds = read_series(folder)
+    members = list(_members(folder, config, runs, folds))
+    results = []
+    interrupted = False
+    for number, member in enumerate(members, 1):
+        assert member.out is not None
+        result = read_result(member.out)
+        if result is None or result["interrupted"]:
+            reporter.message(f"Run {number} of {len(members)}: {member.out.name}.")
+            try:
+                if (member.out / "config.json").exists():
+                    result = resume(member.out, None, reporter, should_stop)
+                else:
+                    result = train(member, reporter, should_stop)
+            except InterruptedRunError:
+                interrupted = True
+                break
+            if result["interrupted"]:
+                interrupted = True
+                break
+        results.append(result)
+    if interrupted and not results:
+        raise InterruptedRunError(f"Stopped before the first run ended; go on with: lrnet train --resume {folder}")
+    tested = config.test and bool(results)
+    document = {
+        "schema": "lrnet.series/1",
+        "run_dir": str(folder),
+        "arch": config.arch,
+        "dataset": results[0]["dataset"],
+        "seed": config.seed,
+        "of_runs": len(members),
+        "folds": folds,
+        "val_accuracy": sum(result["val_accuracy"] for result in results) / len(results),
+        "test_accuracy": asdict(accuracy_over(results)) if tested else None,
+        "seconds": sum(result["seconds"] for result in results),
+        "interrupted": interrupted,
+        "runs": results,
+    }
+    write_result(folder, document)
+    return document
+
+
+def _members(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> Iterator[TrainConfig]:
+    assert config.seed is not None
+    for seed in range(config.seed, config.seed + runs):
+        if folds is None:
+            yield replace(config, seed=seed, out=folder / f"seed-{seed}")
+            continue
+        for fold in range(1, folds + 1):
+            out = folder / f"seed-{seed}-fold-{fold}"
+            yield replace(config, seed=seed, folds=folds, test_fold=fold, out=out)

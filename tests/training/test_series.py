@@ -1,0 +1,128 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.errors import DataError, InterruptedRunError, UsageError
+from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.training.reporter import EpochRow, Reporter
+from lrnet_cli.training.series import resume_series, train_series
+
+
+def short(out: Path, **settings: Any) -> TrainConfig:
+    return TrainConfig(**({"epochs": 1, "limit": 120, "seed": 5, "out": out} | settings))
+
+
+def figures(result: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [(run["seed"], run["val_accuracy"], run["test_accuracy"]) for run in result["runs"]]
+
+
+def test_runs_have_seeds_of_their_own_and_one_mean(tmp_path: Path) -> None:
+    result = train_series(short(tmp_path / "series"), runs=2)
+    assert [run["seed"] for run in result["runs"]] == [5, 6]
+    assert result["test_accuracy"]["over"] == "seeds"
+    mean = sum(run["test_accuracy"] for run in result["runs"]) / 2
+    assert result["test_accuracy"]["value"] == pytest.approx(mean)
+    assert {path.name for path in (tmp_path / "series").iterdir()} == {"series.json", "result.json", "seed-5", "seed-6"}
+    assert json.loads((tmp_path / "series" / "result.json").read_text()) == json.loads(json.dumps(result))
+
+
+class StopAfter(Reporter):
+    """Asks for a stop once so many epochs are over, in whichever run that is."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+        self.left -= 1
+
+    def should_stop(self) -> bool:
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_interrupted_series_goes_on_to_the_same_result(tmp_path: Path, epochs: int) -> None:
+    whole = train_series(short(tmp_path / "whole", epochs=2), runs=2)
+    stop = StopAfter(epochs)
+    stopped = tmp_path / "stopped"
+    try:
+        first = train_series(short(stopped, epochs=2), runs=2, reporter=stop, should_stop=stop.should_stop)
+        assert first["interrupted"]
+        assert len(first["runs"]) == epochs // 2
+    except InterruptedRunError as error:
+        assert epochs == 1
+        assert f"lrnet train --resume {stopped}" in str(error)
+    result = resume_series(stopped)
+    assert not result["interrupted"]
+    assert figures(result) == figures(whole)
+    assert figures(resume_series(stopped)) == figures(whole)
+
+
+def test_every_picture_is_tested_in_one_fold(tmp_path: Path) -> None:
+    pool = load_dataset("optdigits", fold=(1, 2))
+    everything = len(pool.train) + len(pool.test)
+    assert everything == 1797
+    result = train_series(short(tmp_path / "series", limit=100), folds=2)
+    assert [Path(run["run_dir"]).name for run in result["runs"]] == ["seed-5-fold-1", "seed-5-fold-2"]
+    assert sum(run["test_images"] for run in result["runs"]) == everything
+    assert result["test_accuracy"]["over"] == "images"
+
+
+def test_folds_are_apart_alike_and_the_same_every_time() -> None:
+    parts = [load_dataset("optdigits", fold=(number, 5)) for number in range(1, 6)]
+    seen = torch.cat([part.test.images.flatten(1) for part in parts])
+    everything = load_dataset("optdigits")
+    pool = torch.cat([everything.train.images, everything.test.images]).flatten(1)
+    assert sorted(map(bytes, seen.numpy())) == sorted(map(bytes, pool.numpy()))
+    for part in parts:
+        assert (part.test.labels.bincount() - everything.train.labels.bincount() / 4).abs().max() <= 2
+    assert torch.equal(parts[2].test.images, load_dataset("optdigits", fold=(3, 5)).test.images)
+
+
+def test_folds_leave_the_test_images_of_a_data_set_out(shared_data: Path, tmp_path: Path) -> None:
+    part = load_dataset("fashion", data_dir=tmp_path, mirror=str(shared_data), fold=(2, 6))
+    assert (len(part.train), len(part.test)) == (50_000, 10_000)
+    own = load_dataset("fashion", data_dir=tmp_path, mirror=str(shared_data)).test
+    assert not torch.equal(part.test.images, own.images)
+
+
+def test_too_many_folds_for_a_class_are_refused() -> None:
+    with pytest.raises(DataError, match="a class has 174 pictures, too few to be cut into 200 folds"):
+        load_dataset("optdigits", fold=(1, 200))
+
+
+@pytest.mark.parametrize(
+    ("settings", "series", "reason"),
+    [
+        ({}, {"runs": 0}, "--runs takes a whole number from 1 up"),
+        ({}, {"folds": 1}, "--folds takes a whole number from 2 up"),
+        ({"procs": 2}, {"runs": 2}, "train in one process"),
+    ],
+)
+def test_what_makes_no_series_is_refused(tmp_path: Path, settings: Any, series: Any, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        train_series(short(tmp_path / "series", **settings), **series)
+    assert not (tmp_path / "series").exists()
+
+
+def test_the_command_trains_compares_and_predicts_with_another_network(
+    lrnet: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "series"
+    words = "--limit 60 --epochs 1 --seed 3 --arch resnet50"
+    trained = lrnet(f"train {words} --runs 2 --keep-epochs --out {folder}")
+    assert trained.exit_code == 0
+    assert "95 % interval over seeds" in trained.stdout
+    assert [path.name for path in (folder / "seed-3" / "epochs").iterdir()] == ["001.safetensors"]
+    again = lrnet(f"train --resume {folder} --json")
+    document = json.loads(again.stdout)
+    assert (document["schema"], len(document["runs"])) == ("lrnet.series/1", 2)
+    assert lrnet(f"train --resume {folder} --epochs 3").exit_code == 2
+    (row,) = json.loads(lrnet(f"compare {folder} --json").stdout)["rows"]
+    assert (row["arch"], row["seeds"], row["parameters"]) == ("resnet50", [3, 4], 23_522_250)
+    evaluated = lrnet(f"eval --weights {folder / 'seed-4'} --dataset optdigits --json")
+    assert json.loads(evaluated.stdout)["accuracy"] == pytest.approx(document["runs"][1]["test_accuracy"])
