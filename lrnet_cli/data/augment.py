@@ -31,14 +31,17 @@ def augment(images: Tensor, ranges: Augmentation, mirrored: Tensor, processes: P
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
     One bilinear sampling mirrors, moves, turns, stretches and shears; pixels from beyond the border are those of the
-    border. Then come blur, cut-out (to 0) and noise. Random numbers come from the device's generator; every process
+    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come blur, cut-out (to 0) and noise. Random numbers come from the device's generator; every process
     draws those of the global batch and uses its own part, so that their number changes nothing.
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
     upper, lower = drawn[:2] * ranges.shear
     width, height = 1 + drawn[2:4] * ranges.scale
-    right, down = drawn[4:6] * (2 * ranges.shift)  # the grid runs from -1 to 1
+    shifts = drawn[4:6] * ranges.shift
+    if not ranges.scale and not ranges.shear:
+        shifts = (shifts * side).round() / side
+    right, down = shifts * 2  # the grid runs from -1 to 1
     direction = 1 - 2 * mirrored.to(images.dtype)
     maps = torch.stack([direction * width, upper, right, direction * lower, height, down], 1)
     grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
