@@ -1,6 +1,7 @@
 """The weight file: safetensors with plain, unfolded parameters and everything needed to use and to judge them."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,9 @@ from lrnet_cli.models.registry import ARCHITECTURES, build
 
 FORMAT = "lrnet-weights/1"
 WEIGHTS_NAME = "model.safetensors"
+# The networks that come with this package, by name: run folders in it.
+RELEASED = {name: Path(__file__).parent / "released" / name for name in ("digits", "fashion")}
+_DEFAULT = "digits"
 _COUNTER = "num_batches_tracked"  # PyTorch's, of no use once the statistics are recomputed; not stored
 
 
@@ -26,6 +30,7 @@ class WeightsCard:
     """What a weight file says of itself beside its tensors; the metadata hold each field as JSON.
 
     ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
+    Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
     ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are a record for people.
     """
 
@@ -35,6 +40,7 @@ class WeightsCard:
     head: Head
     preprocessing: Preprocessing
     seed: int
+    temperature: float = 1.0
     dataset: dict[str, Any] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -45,6 +51,8 @@ class WeightsCard:
             raise ValueError(f"the architecture {self.arch!r} is not one of: {', '.join(ARCHITECTURES)}")
         if self.head not in get_args(Head):
             raise ValueError(f"the head {self.head!r} is not one of: {', '.join(get_args(Head))}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"the temperature {self.temperature!r} is no number above 0")
         if len(set(self.classes)) != len(self.classes) or not all(isinstance(name, str) for name in self.classes):
             raise ValueError("the class names are not distinct texts")
         own = {
@@ -65,10 +73,9 @@ def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
         for name, tensor in model.state_dict().items()
         if not name.endswith(_COUNTER)
     }
-    metadata = {"format": FORMAT} | {key: json.dumps(value) for key, value in asdict(card).items()}
     with paths.replacing(path) as temporary:
         # save_file would make a file that only its owner may read, whatever the umask.
-        temporary.write_bytes(save(tensors, metadata))
+        temporary.write_bytes(save(tensors, metadata_of(card)))
 
 
 def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
@@ -81,7 +88,7 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
         if not is_regular_file(path):
             raise WeightsError(f"{path}: is no weight file, but a folder, pipe or device.")
         with safe_open(path, framework="pt") as file:
-            card = _read_card(path, file.metadata())
+            card = card_of(path, file.metadata())
             with torch.device("meta"):
                 model = build(card.arch, **card.arch_args)
             expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
@@ -113,29 +120,36 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
     return model.eval(), card
 
 
-def find_weights(name: str | None) -> Path:
-    """Return the weight file for ``--weights name``: a file, a run folder, or without a name this user's newest run.
+def find_weights(name: str | Path | None) -> Path:
+    """Return the weight file for ``--weights name``: a released name, a file or a run folder.
 
-    Raises ``WeightsError`` if there is none.
+    Without a name it is this user's newest run, or the released digits where there is none. A file or folder that is
+    called like a released network is meant by a path such as ``./digits``. Raises ``WeightsError`` if there is none.
     """
     if name is None:
-        run = paths.newest_run()
-        if run is None:
-            raise WeightsError(
-                "There are no weights yet: train a network with `lrnet train`, or name some with --weights."
-            )
-        return run / WEIGHTS_NAME
+        return (paths.newest_run() or RELEASED[_DEFAULT]) / WEIGHTS_NAME
+    if name in RELEASED:
+        return RELEASED[name] / WEIGHTS_NAME
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / WEIGHTS_NAME).exists():
             raise WeightsError(f"{path}: the folder holds no {WEIGHTS_NAME}; give a finished run or a weight file.")
         return path / WEIGHTS_NAME
     if not path.exists():
-        raise WeightsError(f"{path}: there is no such weight file or run folder.")
+        raise WeightsError(
+            f"{path}: there is no such weight file or run folder, and no released network of that name "
+            f"({', '.join(RELEASED)})."
+        )
     return path
 
 
-def _read_card(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
+def metadata_of(card: WeightsCard) -> dict[str, str]:
+    """Return the metadata, strings only, that hold ``card`` in a weight file or an exported one."""
+    return {"format": FORMAT} | {key: json.dumps(value) for key, value in asdict(card).items()}
+
+
+def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
+    """Return the card that the metadata of the file at ``path`` hold; raises ``WeightsError`` if they hold none."""
     found = (metadata or {}).get("format")
     if found != FORMAT or metadata is None:
         raise WeightsError(
@@ -143,6 +157,7 @@ def _read_card(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
             f"(format {found!r}, expected {FORMAT!r})."
         )
     try:
+        metadata = {"temperature": "1.0"} | metadata
         values = {key: json.loads(metadata[key]) for key in WeightsCard.__dataclass_fields__}
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
         values["classes"] = tuple(values["classes"])

@@ -14,7 +14,7 @@ from lrnet_cli import paths
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.registry import build
-from lrnet_cli.weights import WeightsCard, find_weights, load_weights, save_weights
+from lrnet_cli.weights import RELEASED, WeightsCard, find_weights, load_weights, save_weights
 
 CARD = WeightsCard(
     arch="lrnet",
@@ -181,9 +181,8 @@ def test_a_failed_write_leaves_the_old_file(saved: Path) -> None:
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_weights_are_found_by_file_run_folder_or_newest_run(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no weights yet.*lrnet train"):
-        find_weights(None)
+def test_weights_are_found_by_name_file_run_folder_or_newest_run(saved: Path, tmp_path: Path) -> None:
+    assert find_weights(None) == find_weights("digits") == RELEASED["digits"] / "model.safetensors"
     assert find_weights(str(saved)) == saved
     assert find_weights(str(saved.parent)) == saved
     paths.record_run(saved.parent)
@@ -195,3 +194,19 @@ def test_weights_are_found_by_file_run_folder_or_newest_run(saved: Path, tmp_pat
         find_weights(str(tmp_path / "empty"))
     with pytest.raises(WeightsError, match="no such weight file"):
         find_weights("nowhere")
+
+
+def test_the_temperature_travels_and_files_without_one_have_one(saved: Path) -> None:
+    model, card = load_weights(saved)
+    save_weights(saved, model, replace(card, temperature=0.625))
+    assert load_weights(saved)[1].temperature == 0.625
+    texts = metadata_of(saved)
+    del texts["temperature"]
+    save_file(load_file(saved), saved, texts)
+    assert load_weights(saved)[1].temperature == 1.0
+
+
+@pytest.mark.parametrize("temperature", [0, -1.5, float("nan"), float("inf"), "1"])
+def test_a_temperature_that_makes_no_sense_is_refused(saved: Path, temperature: Any) -> None:
+    with pytest.raises(WeightsError, match="the metadata cannot be used: "):
+        load_weights(rewritten(saved, {"temperature": temperature}))

@@ -1,0 +1,97 @@
+"""The networks that come with the package."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from lrnet_cli import Classifier
+from lrnet_cli.data.catalog import CATALOG
+from lrnet_cli.engine import Engine
+from lrnet_cli.evaluation.evaluate import load_exam
+from lrnet_cli.training.run import read_config, read_result
+from lrnet_cli.weights import RELEASED, WEIGHTS_NAME, load_weights
+
+# Strokes of a pen, on a square of 100.
+STROKES: dict[str, list[list[tuple[int, int]]]] = {
+    "1": [[(55, 20), (48, 80)]],
+    "4": [[(38, 20), (30, 52), (68, 50)], [(62, 22), (56, 82)]],
+    "7": [[(30, 24), (68, 22), (48, 80)]],
+}
+
+
+def photographed(digit: str, path: Path) -> Path:
+    """Draw ``digit`` in black on a white sheet in uneven light, 280×280, blurred and noisy, as a JPEG."""
+    sheet = Image.new("L", (280, 280), 255)
+    pen = ImageDraw.Draw(sheet)
+    for stroke in STROKES[digit]:
+        points = [(x * 2.8, y * 2.8) for x, y in stroke]
+        pen.line(points, fill=20, width=20, joint="curve")
+        for x, y in points:
+            pen.ellipse((x - 10, y - 10, x + 10, y + 10), fill=20)
+    pixels = np.asarray(sheet.filter(ImageFilter.GaussianBlur(3)), dtype=float)
+    light = np.linspace(1.0, 0.8, 280)[:, None] * np.linspace(0.95, 1.0, 280)
+    noise = np.random.default_rng(int(digit)).normal(0, 4, pixels.shape)
+    Image.fromarray((pixels * light + noise).clip(0, 255).astype(np.uint8)).convert("RGB").save(path, quality=80)
+    return path
+
+
+@pytest.mark.parametrize("digit", STROKES)
+def test_a_photographed_digit_is_known_with_nothing_trained(
+    lrnet: Callable[..., Any], tmp_path: Path, digit: str
+) -> None:
+    result = lrnet("predict", photographed(digit, tmp_path / "photo.jpg"), "--format", "json")
+    (prediction,) = json.loads(result.stdout)["predictions"]
+    assert (prediction["label"], prediction["inverted"]) == (digit, True)
+    assert str(RELEASED["digits"]) in result.stderr
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], name: str) -> None:
+    card = load_weights(RELEASED[name] / WEIGHTS_NAME)[1]
+    assert card.classes == CATALOG[name].classes
+    assert card.dataset["test"] == card.metrics["test_images"] == 10_000
+    assert card.protocol["command"].startswith(f"lrnet train --dataset {name} ")
+    assert len(card.protocol["commit"]) >= 7
+    shown = lrnet(f"info --weights {name}").stdout
+    assert f"test_accuracy {card.metrics['test_accuracy']}" in shown
+    text = (RELEASED[name] / "README.md").read_text(encoding="utf-8")
+    for part in (f"**{card.metrics['test_accuracy']:.4f}**", "## Robustness", "calibration error", "curves.png"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_is_small_and_a_run_like_any_other(lrnet: Callable[..., Any], name: str) -> None:
+    assert (RELEASED[name] / WEIGHTS_NAME).stat().st_size < 4.2e6
+    config, _ = read_config(RELEASED[name])
+    result = read_result(RELEASED[name])
+    assert result is not None
+    assert (config.dataset, config.limit, result["test_reads"]) == (name, None, 1)
+    (row,) = json.loads(lrnet(f"compare {name} --json").stdout)["rows"]
+    assert (row["dataset"], row["accuracy"]["value"]) == (name, result["test_accuracy"])
+
+
+def test_garments_have_names() -> None:
+    prediction = Classifier.load("fashion").predict(np.zeros((28, 28), np.uint8))
+    assert {label for label, _ in prediction.top} == set(CATALOG["fashion"].classes)
+
+
+@pytest.fixture
+def mirrored(shared_data: Path, tmp_path: Path) -> dict[str, Any]:
+    return {"data_dir": tmp_path, "mirror": str(shared_data)}
+
+
+@pytest.mark.timeout(900)  # 10,000 pictures
+@pytest.mark.parametrize("name", RELEASED)
+def test_on_the_real_test_set_each_is_as_good_as_it_says(mirrored: dict[str, Any], name: str) -> None:
+    path = RELEASED[name] / WEIGHTS_NAME
+    metrics = load_exam(path, None, "test", engine=Engine.choose(), **mirrored).evaluate().metrics
+    told = load_weights(path)[1].metrics
+    assert metrics.n == 10_000
+    # Another machine rounds otherwise, which may turn a picture or two.
+    assert metrics.accuracy == pytest.approx(told["test_accuracy"], abs=5e-4)
+    assert metrics.ece == pytest.approx(told["test_ece"], abs=2e-3)
