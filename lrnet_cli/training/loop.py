@@ -275,6 +275,7 @@ class _Training:
             "val_accuracy": best.val_accuracy,
             "test_images": len(self.test_split),
             **_test_figures(None),
+            "test_images_per_second": None,
             "train_images_per_second": state.taken * self.batch_size / state.seconds,
             "seconds": self._clock(),
             "seed": self.card.seed,
@@ -298,6 +299,7 @@ class _Training:
         test_split = self.test_split.to(self.engine.device)
         test = self._evaluate(self.engine.ready(model), test_split, card.temperature)
         result |= _test_figures(test) | {
+            "test_images_per_second": test.images_per_second,
             "seconds": self._clock(),
             "interrupted": False,
             "test_reads": test_reads + 1,
@@ -522,13 +524,13 @@ def _calibrated(card: WeightsCard, validated: Evaluation, row: EpochRow) -> Weig
 
 
 def _test_figures(test: Evaluation | None) -> dict[str, Any]:
+    """Return what repeats from run to run, and so may stand in the weight file."""
     return {
         "test_accuracy": test.metrics.accuracy if test else None,
         "test_accuracy_ci95": list(test.metrics.accuracy_ci95) if test else None,
         "test_loss": test.metrics.loss if test else None,
         "test_ece": test.metrics.ece if test else None,
         "test_ece_uncalibrated": test.ece_uncalibrated if test else None,
-        "test_images_per_second": test.images_per_second if test else None,
     }
 
 
