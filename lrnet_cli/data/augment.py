@@ -31,8 +31,9 @@ def augment(images: Tensor, ranges: Augmentation, mirrored: Tensor, processes: P
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
     One bilinear sampling mirrors, moves, turns, stretches and shears; pixels from beyond the border are those of the
-    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come blur, cut-out (to 0) and noise. Random numbers come from the device's generator; every process
-    draws those of the global batch and uses its own part, so that their number changes nothing.
+    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come blur, cut-out (to 0)
+    and noise. Random numbers come from the device's generator; every process draws those of the global batch and uses
+    its own part, so that their number changes nothing.
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1

@@ -32,6 +32,18 @@ def test_each_picture_of_a_batch_is_moved_differently_and_little() -> None:
     assert (rows - 13.5).std() > 0.3
 
 
+def test_a_shift_alone_is_by_whole_pixels_and_blurs_nothing() -> None:
+    images = torch.rand(32, 1, 28, 28)
+    moved = altered(images, replace(STILL, shift=0.072))
+    shifts = set()
+    for picture, image in zip(moved, images, strict=True):
+        padded = torch.nn.functional.pad(image[None], (2, 2, 2, 2), mode="replicate")[0]
+        windows = {(y, x): padded[:, y : y + 28, x : x + 28] for y in range(5) for x in range(5)}
+        shifts |= {place for place, window in windows.items() if torch.allclose(picture, window, atol=1e-5)}
+    assert len(shifts) > 10
+    assert all(any(place[axis] == end for place in shifts) for axis in (0, 1) for end in (0, 4))
+
+
 def test_the_background_goes_on_beyond_the_border() -> None:
     moved = altered(stroke(64))
     assert moved.min() >= 0.25 - 1e-6
