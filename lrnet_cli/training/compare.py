@@ -93,7 +93,7 @@ def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     recipes: dict[str, dict[str, Any]] = {}
-    for folder in dict.fromkeys(path.resolve() for path in folders):
+    for folder in {path.resolve(): path for path in folders}.values():  # each once, as it was named
         config, _ = read_config(folder)
         result = _result_of(folder)
         settings = {name: value for name, value in asdict(config).items() if name not in (*_NO_RECIPE, *chosen)}
