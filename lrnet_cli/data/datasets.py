@@ -123,8 +123,14 @@ def load_dataset(
         sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
         found = common_polarity(np.asarray(picture).transpose(1, 2, 0) for picture in sample)
         preprocessing = replace(preprocessing, polarity=found)
-    own_name = known if known in KNOWN_NAMES else Path(name).expanduser().resolve().stem
-    return Dataset(own_name, raw.classes, preprocessing, train, val, test, _content_hash(raw.classes, train, val, test))
+    content = _content_hash(raw.classes, train, val, test)
+    return Dataset(name_of(name), raw.classes, preprocessing, train, val, test, content)
+
+
+def name_of(source: str) -> str:
+    """Return what a data set is called: its known name, or that of its file or folder, without what is added."""
+    known = canonical_name(source)
+    return known if known in KNOWN_NAMES else Path(source).expanduser().resolve().stem
 
 
 def _cut_fold(name: str, pool: Split, number: int, count: int) -> tuple[Split, Split]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lrnet_cli import paths
 from lrnet_cli.choices import Head
 from lrnet_cli.data.catalog import KNOWN_NAMES
-from lrnet_cli.data.datasets import Split, limited, load_dataset, with_classes_of
+from lrnet_cli.data.datasets import Split, limited, load_dataset, name_of, with_classes_of
 from lrnet_cli.data.download import OnMessage, OnProgress, silent
 from lrnet_cli.data.images import Invert
 from lrnet_cli.engine import Engine
@@ -135,7 +135,8 @@ def load_exam(
 ) -> Exam:
     """Return a weight file and a split of ``dataset``, a name or path, or of the known one it was trained on.
 
-    The pictures are preprocessed as the weights say; classes are matched by name. Raises ``WeightsError``,
+    The pictures are preprocessed as the weights say; classes are matched by name. Weights of a cross-validation are
+    examined on the fold that they did not see, when the data set is their own. Raises ``WeightsError``,
     ``DataError`` or ``UsageError`` for what cannot be used.
     """
     model, card = load_weights(weights)
@@ -144,6 +145,9 @@ def load_exam(
         raise UsageError(
             f"{weights}: was trained on {name}, which is no known data set; say where it is with --dataset."
         )
+    fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
+    if fold is not None:
+        on_message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
     loaded = load_dataset(
         name,
         data_dir=data_dir,
@@ -152,6 +156,7 @@ def load_exam(
         channels=card.preprocessing.channels,
         polarity=card.preprocessing.polarity,
         invert=invert,
+        fold=fold,
         on_progress=on_progress,
         on_message=on_message,
     )

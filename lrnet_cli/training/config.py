@@ -48,7 +48,7 @@ class TrainConfig:
     )
     patience: int | None = _setting(None, "Stop after so many epochs without a better validation accuracy.")
     augment: bool = _setting(True, "Alter each training picture at random, as the following settings say.")
-    shift: float = _setting(0.05, "Largest shift, as a share of the side; by whole pixels if --scale and --shear are 0.")
+    shift: float = _setting(0.05, "Largest shift, as a share of the side; whole pixels with --scale 0 --shear 0.")
     scale: float = _setting(0.08, "Largest relative change of width and of height.")
     shear: float = _setting(0.12, "Largest shear; two of them together turn a picture by up to so many radians.")
     flip: Flip = _setting("auto", "Mirror every other time; auto: where the data set's classes keep their meaning.")

@@ -178,7 +178,7 @@ def _prepare(
             "test": len(dataset.test),
         },
         protocol={"validation": validation, "recipe": _recipe(config, _flips(config, dataset.name))}
-        | ({"fold": f"{config.test_fold} of {config.folds}"} if config.test_fold else {}),
+        | ({"test_fold": [config.test_fold, config.folds]} if config.test_fold else {}),
         versions=versions(),
     )
     reporter.message(

@@ -1,25 +1,30 @@
 """Accuracy under corruptions of networks side by side, as the Markdown table and the plot of docs/.
 
 ``python tests/benchmarks/robustness.py 'with augmentation=runs/a' without=runs/b --limit 1000 --plot robustness.png``
+``python tests/benchmarks/robustness.py a=folds/1,folds/2 --dataset table.csv`` (each on its fold)
 ``python tests/benchmarks/robustness.py --pictures corruptions.png digits fashion``
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.engine import Engine
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Robustness, corrupt, measure_robustness
-from lrnet_cli.evaluation.evaluate import load_exam
+from lrnet_cli.evaluation.evaluate import Exam, load_exam
+from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.evaluation.report import write_robustness_plot
 from lrnet_cli.weights import find_weights
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="+", metavar="NAME=WEIGHTS")
+    parser.add_argument("networks", nargs="+", metavar="NAME=WEIGHTS[,WEIGHTS…]")
+    parser.add_argument("--dataset", help="default: the one they were trained on")
     parser.add_argument("--pictures", type=Path, help="draw a picture of each data set named, and measure nothing")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--plot", type=Path)
@@ -30,10 +35,13 @@ def main() -> None:
     engine, found = Engine.choose(), dict[str, tuple[float, Robustness]]()
     for network in options.networks:
         name, weights = network.split("=", 1)
-        exam = load_exam(find_weights(weights), None, "test", engine=engine, limit=options.limit)
-        metrics = exam.evaluate().metrics
-        found[name] = metrics.accuracy, measure_robustness(exam.network, exam.split)
-    print(f"{exam.dataset}, {metrics.n} test pictures; each cell: {' / '.join(found)}\n")
+        exams = [
+            load_exam(find_weights(path), options.dataset, "test", engine=engine, limit=options.limit)
+            for path in weights.split(",")
+        ]
+        found[name] = measured_together(exams)
+    pictures = sum(len(exam.split) for exam in exams)
+    print(f"{exams[0].dataset}, {pictures} test pictures; each cell: {' / '.join(found)}\n")
     row("corruption", *SEVERITIES, "mean")
     row(*["---"] * (len(SEVERITIES) + 2))
     by_kind = [robustness.by_kind() for _, robustness in found.values()]
@@ -46,6 +54,19 @@ def main() -> None:
     row("**mean**", *[""] * len(SEVERITIES), " / ".join(f"{r.mean_accuracy:.4f}" for _, r in found.values()))
     if options.plot is not None:
         write_robustness_plot(options.plot, found)
+
+
+def measured_together(exams: list[Exam]) -> tuple[float, Robustness]:
+    """Return the accuracy without and with corruptions over the pictures of all exams."""
+    total = sum(len(exam.split) for exam in exams)
+    clean = sum(exam.evaluate().metrics.accuracy * len(exam.split) for exam in exams) / total
+    # Sixty passes over the pictures: worth a compilation.
+    parts = [measure_robustness(torch.compile(exam.network), exam.split).cases for exam in exams]
+    cases = []
+    for several in zip(*parts, strict=True):
+        right = round(sum(case.accuracy * len(exam.split) for case, exam in zip(several, exams, strict=True)))
+        cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
+    return clean, Robustness(0, sum(case.accuracy for case in cases) / len(cases), tuple(cases))
 
 
 def draw(datasets: list[str], target: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, InterruptedRunError, UsageError
+from lrnet_cli.evaluation.evaluate import load_exam
 from lrnet_cli.training.config import TrainConfig
 from lrnet_cli.training.reporter import EpochRow, Reporter
 from lrnet_cli.training.series import resume_series, train_series
@@ -70,6 +72,13 @@ def test_every_picture_is_tested_in_one_fold(tmp_path: Path) -> None:
     assert [Path(run["run_dir"]).name for run in result["runs"]] == ["seed-5-fold-1", "seed-5-fold-2"]
     assert sum(run["test_images"] for run in result["runs"]) == everything
     assert result["test_accuracy"]["over"] == "images"
+
+
+def test_weights_of_a_fold_are_examined_on_what_they_did_not_see(tmp_path: Path) -> None:
+    for run in train_series(short(tmp_path / "series", limit=100), folds=2)["runs"]:
+        exam = load_exam(Path(run["weights"]), None, "test", engine=Engine.choose())
+        metrics = exam.evaluate().metrics
+        assert (metrics.n, metrics.accuracy) == (run["test_images"], run["test_accuracy"])
 
 
 def test_folds_are_apart_alike_and_the_same_every_time() -> None:
