@@ -60,7 +60,7 @@ no estimate of how a network does on new pictures, and no weights were kept by i
 epochs were not kept; the epoch that their validation images chose is one of those that the test images would choose
 from, so it bounds that figure from below. The others were trained for this, with every epoch's weights kept:
 
-{selected_table()}
+{selected_table(released)}
 
 {provenance("selected-on-test")}
 
@@ -79,8 +79,9 @@ Each network trained on the same 6,000 images, for the same time, on the same ma
 torchvision's networks start from fresh weights and see the pictures enlarged as far as they need it. They train with
 AdamW, LR-Net with Muon ([why, and at which learning rates](explanation/recipe.md)). The time is short, which favours
 networks that learn from few pictures: it tells what one gets in minutes on a CPU, not how far each would get in hours.
-VGG-16 came to one epoch. A run keeps back what it reckons that its last validation and test will need, so all ended
-before the time was up, VGG-16 first (the last column). The published figures are those of whole trainings.
+A run keeps back what it reckons that its last validation and test will need, and so may end before the time is up: the
+last columns tell how many epochs each came to, and in how many minutes. The published figures are those of whole
+trainings.
 
 {as_markdown(rivals)}
 {provenance("rivals")}
@@ -92,10 +93,10 @@ before the time was up, VGG-16 first (the last column). The published figures ar
 **What this is:** five-fold cross-validation within the 3,000 *test* pictures of Oracle-MNIST. Its 27,222 training
 pictures could not be had where this was measured, so each network saw 2,400 pictures less those for validation, and was
 tested on the other 600; over the five folds every picture is tested once. Each run had the time that the command below
-names. The recipe, with or without augmentation, was
-chosen in each fold on its validation images, for every network alike. **What it is not:** the published experiment.
-The figures stand beside each other, not beside the published ones, which had eleven times the training pictures. No
-weights of these runs are released, because they have seen test pictures.
+names. The recipe, with or without augmentation, was chosen in each fold on its validation images, for every network
+alike. **What it is not:** the published experiment. The figures stand beside each other, not beside the published
+ones, which had eleven times the training pictures. No weights of these runs are released, because they have seen test
+pictures.
 
 {as_markdown(oracle)}
 {provenance("oracle")}
@@ -131,12 +132,12 @@ def provenance(name: str) -> str:
     return f"Measured on {source['machine']}, {source['date']}.{notes} With:\n\n```console\n{commands}\n```"
 
 
-def selected_table() -> str:
+def selected_table(released: list[ComparedRuns]) -> str:
     lines = [
         "| data set | run | epochs | epoch chosen on validation images | epoch chosen on the test images | published |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows_of("released"):
+    for row in released:
         figure = f"{row.accuracy.value:.4f}"
         lines.append(
             f"| {row.dataset} | released | {row.epochs:g} | {figure} | at least {figure} | {row.published:.4f} |"

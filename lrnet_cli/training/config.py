@@ -171,8 +171,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"epochs": 3},
 }
 # What networks other than LR-Net need in place of its recipe. Muon would take a minute a step for VGG-16's first fully
-# connected layer. Learning rates are the best on validation images:
-# docs/explanation/recipe.md.
+# connected layer. Learning rates are the best on validation images: docs/explanation/recipe.md.
 _RECIPES: dict[str, dict[str, Any]] = {
     "vgg16": {"optimizer": "adamw", "lr": 1e-4, "dropout": 0.5},
     "inception_v3": {"optimizer": "adamw", "lr": 3e-3, "dropout": 0.5},
