@@ -1,10 +1,10 @@
 """Which device computes."""
 
-import os
 import platform
 
 import torch
 
+from lrnet_cli import ranks
 from lrnet_cli.errors import DeviceError, UsageError
 
 
@@ -40,7 +40,7 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
         raise UsageError(f"--device {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.")
     if device.type == "cuda" and (gpus is not None or device.index is None):
         # Each of the processes that a launcher started takes a GPU of its own.
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", ranks.local_rank())
     return device
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_state_path
 
+WEIGHTS_NAME = "model.safetensors"  # of a run folder
 _RECORD = "runs.txt"
 
 
@@ -59,4 +60,4 @@ def newest_run() -> Path | None:
         lines = (state_dir() / _RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return None
-    return next((Path(line) for line in reversed(lines) if (Path(line) / "model.safetensors").is_file()), None)
+    return next((Path(line) for line in reversed(lines) if (Path(line) / WEIGHTS_NAME).is_file()), None)

@@ -5,7 +5,6 @@ use the same launcher. Everywhere else there is one process, and nothing here co
 """
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from lrnet_cli import ranks
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,10 @@ class Processes:
 ALONE = Processes()
 
 
-def started_together() -> bool:
-    """Return whether a launcher started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_torchelastic_launched()
-
-
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Yield the processes that this one was started with, connected by Gloo, and by NCCL for tensors on CUDA."""
-    if not started_together():
+    if not ranks.started_together():
         yield ALONE
         return
     if device.type == "cuda":
@@ -110,9 +106,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
         dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
     else:
         dist.init_process_group("gloo")
-    local_rank = int(os.environ["LOCAL_RANK"])
     try:
-        processes = Processes(dist.get_rank(), dist.get_world_size(), local_rank)
+        processes = Processes(dist.get_rank(), dist.get_world_size(), ranks.local_rank())
         yield processes
         processes.wait()  # none leaves while another still needs it
     finally:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lrnet_cli.cli.app import app
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import train
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

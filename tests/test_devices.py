@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lrnet_cli.devices import describe_device, resolve_device
-from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DeviceError, UsageError
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.lrnet import LRNet
 
 needs_no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
@@ -79,7 +79,7 @@ def test_bfloat16_computes_nearly_the_same() -> None:
     network = LRNet(1, 28).eval()
     images = torch.rand(4, 1, 28, 28)
     with torch.no_grad():
-        exact, near = (Engine(torch.device("cpu"), precision).ready(network)(images) for precision in ("fp32", "bf16"))
+        exact, near = (Engine(torch.device("cpu"), precision).place(network)(images) for precision in ("fp32", "bf16"))
     assert near.dtype == torch.float32
     assert not torch.equal(near, exact)
     assert torch.allclose(near.softmax(1), exact.softmax(1), atol=0.02)

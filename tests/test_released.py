@@ -11,10 +11,12 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from lrnet_cli import Classifier
 from lrnet_cli.data.catalog import CATALOG
-from lrnet_cli.engine import Engine
-from lrnet_cli.evaluation.evaluate import load_exam
-from lrnet_cli.training.run import read_config, read_result
-from lrnet_cli.weights import RELEASED, WEIGHTS_NAME, load_weights
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.runs.folder import read_config, read_result
+from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.find import RELEASED
 
 # Strokes of a pen, on a square of 100.
 STROKES: dict[str, list[list[tuple[int, int]]]] = {

@@ -1,13 +1,14 @@
 """The ``lrnet`` command: registers the commands and turns failures into sentences and exit codes."""
 
 import os
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from lrnet_cli import __version__
-from lrnet_cli.cli import compare, download, eval, export, info, launch, output, predict, train
+from lrnet_cli import __version__, ranks
+from lrnet_cli.cli import bench, compare, download, eval, export, info, launch, output, predict, train
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -28,8 +29,8 @@ class _Group(TyperGroup):
         except LRNetError as error:
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
                 raise
-            if os.environ.get("LOCAL_RANK", "0") != "0":
-                raise typer.Exit from error  # the first process has met it too, and tells
+            if ranks.local_rank():
+                raise typer.Exit from error  # the first process has met it too, and reports it
             if not (isinstance(error, LostProcessError) and launch.is_launched()):
                 output.error(str(error))
             raise typer.Exit(_exit_code(error)) from error
@@ -63,13 +64,19 @@ def _options(
     pass
 
 
-app.command("download")(download.download_command)
-app.command("train")(train.train_command)
-app.command("eval")(eval.eval_command)
-app.command("predict")(predict.predict_command)
-app.command("compare")(compare.compare_command)
-app.command("export")(export.export_command)
-app.command("info")(info.info_command)
+_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "download": (download.download_command, download.EXAMPLES),
+    "train": (train.train_command, train.EXAMPLES),
+    "eval": (eval.eval_command, eval.EXAMPLES),
+    "predict": (predict.predict_command, predict.EXAMPLES),
+    "compare": (compare.compare_command, compare.EXAMPLES),
+    "export": (export.export_command, export.EXAMPLES),
+    "info": (info.info_command, info.EXAMPLES),
+    "bench": (bench.bench_command, bench.EXAMPLES),
+}
+for _name, (_command, _examples) in _COMMANDS.items():
+    # An empty line starts a new line of the help page.
+    app.command(_name, epilog="\n\n".join(["Examples:", *_examples]))(_command)
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ import typer
 
 from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json
+from lrnet_cli.cli.output import Output
 from lrnet_cli.errors import UsageError
+
+EXAMPLES = ("lrnet compare runs/", "lrnet compare digits runs/mine --plot accuracies.png", "lrnet compare runs/ --json")
 
 
 def compare_command(
@@ -22,34 +25,23 @@ def compare_command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Put finished runs beside one another and beside the published figures, a row for each recipe and data set."""
+    """Put finished runs and the published figures side by side, one row for each recipe and data set."""
     if json and markdown:
         raise UsageError("--json and --markdown are two forms of one table; choose one.")
-    from lrnet_cli.training.compare import (
-        COLUMNS,
-        as_markdown,
-        cells,
-        compare_runs,
-        find_runs,
-        legend,
-        write_comparison_plot,
-    )
-    from lrnet_cli.weights import RELEASED, find_weights
+    from lrnet_cli.runs.compare import compare_runs, find_runs
+    from lrnet_cli.runs.table import COLUMNS, as_markdown, cells, legend, write_comparison_plot
+    from lrnet_cli.weights.find import RELEASED
 
     folders = [
-        folder
-        for name in runs
-        for folder in find_runs(
-            find_weights(name).parent if name in RELEASED else Path(name).expanduser(), output.message
-        )
+        folder for name in runs for folder in find_runs(RELEASED.get(name, Path(name).expanduser()), output.message)
     ]
     rows = compare_runs(folders)
     if plot is not None:
         write_comparison_plot(plot, rows)
-    if json:
-        output.print_json({"schema": "lrnet.compare/1", "rows": [asdict(row) for row in rows]})
-    elif markdown:
+    out = Output(json)
+    out.document({"schema": "lrnet.compare/1", "rows": [asdict(row) for row in rows]})
+    if markdown:
         print(as_markdown(rows), end="")
-    else:
-        output.print_table(COLUMNS, map(cells, rows))
-        print(legend(rows))
+        return
+    out.table(COLUMNS, map(cells, rows))
+    out.line(legend(rows))

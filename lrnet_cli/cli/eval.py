@@ -10,25 +10,36 @@ import typer
 from rich.progress import MofNCompleteColumn
 
 from lrnet_cli.cli import output
-from lrnet_cli.cli.options import DataDir, Device, Invert, Json, Mirror, Precision, Weights
+from lrnet_cli.cli.options import Invert, Json, Weights
+from lrnet_cli.cli.output import Output
+from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from lrnet_cli.evaluation.corruptions import Robustness
     from lrnet_cli.evaluation.evaluate import Evaluation
+    from lrnet_cli.evaluation.exam import Exam
     from lrnet_cli.evaluation.paired import PairedComparison
+    from lrnet_cli.models.engine import Engine
 
+EXAMPLES = (
+    "lrnet eval",
+    "lrnet eval --weights runs/stamps --dataset stamps/ --report report.html",
+    "lrnet eval --weights digits --dataset digits --corruptions --limit 1000",
+)
 _MISTAKES, _DISAGREEMENTS = 10, 10  # that are printed
 
 
+@with_settings("device", "precision", "mirror", "data_dir")
 def eval_command(
+    given: dict[str, Any],
     weights: Weights = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="A known data set or a path.", show_default="the known one that the weights were trained on"),
     ] = None,
     split: Annotated[Literal["test", "train", "val"], typer.Option(help="The split to evaluate on.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="Use only so many pictures, always the same ones.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only this many pictures, always the same ones.")] = None,
     tta: Annotated[
         bool,
         typer.Option(
@@ -45,10 +56,6 @@ def eval_command(
     report: Annotated[Path | None, typer.Option(help="Write a page to look at, one self-contained HTML file.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write every picture's prediction to this CSV file.")] = None,
     invert: Invert = "no",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    mirror: Mirror = None,
-    data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """Evaluate weights on a data set: accuracy with its interval, calibration, classes, mistakes, robustness."""
@@ -56,73 +63,106 @@ def eval_command(
         raise UsageError(f"--limit takes a whole number from 1 up, got {limit}.")
     if plot is not None and not corruptions:
         raise UsageError("--plot draws the accuracies under --corruptions; give both.")
-    from lrnet_cli.devices import describe_device
-    from lrnet_cli.engine import Engine
-    from lrnet_cli.evaluation.corruptions import measure_robustness
-    from lrnet_cli.evaluation.evaluate import load_exam, write_predictions
+    from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.paired import compare_paired
-    from lrnet_cli.weights import find_weights
+    from lrnet_cli.models.engine import Engine
 
-    engine = Engine.choose(device, precision)
-    path, other = find_weights(weights), find_weights(against) if against is not None else None
-    output.message(f"Weights: {path}. Device: {engine}.")
+    engine = Engine.choose(given.pop("device", "auto"), given.pop("precision", "auto"))
+    exam, rival_exam = _load_exams(weights, against, engine, dataset, split, limit=limit, invert=invert, **given)
+    evaluation = exam.evaluate(tta=tta)
+    rival = rival_exam.evaluate(tta=tta) if rival_exam is not None else None
+    comparison = compare_paired(evaluation, rival) if rival is not None else None
+    robustness = _measure_robustness(exam) if corruptions else None
+    if predictions is not None:
+        write_predictions(predictions, evaluation)
+    _write_pages(exam, evaluation, robustness, plot, report, _provenance(engine, split, limit, tta))
+    out = Output(json)
+    document = _document(exam, evaluation, engine, split, tta)
+    if robustness is not None:
+        document["corruptions"] = asdict(robustness)
+    if comparison is not None and rival is not None and rival_exam is not None:
+        accuracy = rival.metrics.accuracy
+        document["against"] = {"weights": str(rival_exam.weights), "accuracy": accuracy, **asdict(comparison)}
+    out.document(document)
+    _show(out, evaluation, split)
+    if robustness is not None:
+        _show_robustness(out, robustness)
+    if comparison is not None and rival_exam is not None:
+        _show_comparison(out, comparison, str(exam.weights), str(rival_exam.weights))
+
+
+def _load_exams(
+    weights: str | None, against: str | None, engine: "Engine", dataset: str | None, split: Any, **settings: Any
+) -> tuple["Exam", "Exam | None"]:
+    from lrnet_cli.evaluation.exam import load_exam
+    from lrnet_cli.weights.find import find_weights
+
+    paths = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
+    output.message(f"Weights: {paths[0]}. Device: {engine}.")
     bars = output.DownloadBars()
     with bars.display:
         exam, *rivals = (
             load_exam(
-                chosen,
+                path,
                 dataset,
                 split,
                 engine=engine,
-                limit=limit,
-                invert=invert,
-                data_dir=data_dir,
-                mirror=mirror,
                 on_progress=bars.update,
                 on_message=output.message,
+                **settings,
             )
-            for chosen in (path, other)
-            if chosen is not None
+            for path in paths
         )
-    evaluation = exam.evaluate(tta=tta)
-    rival = rivals[0].evaluate(tta=tta) if rivals else None
-    comparison = compare_paired(evaluation, rival) if rival is not None else None
-    robustness = None
-    if corruptions:
-        bar = output.progress(MofNCompleteColumn())
-        with bar:
-            task = bar.add_task("corruptions")
-            robustness = measure_robustness(
-                exam.network, exam.split, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
-            )
-    if predictions is not None:
-        write_predictions(predictions, evaluation)
-    if plot is not None or report is not None:
-        from lrnet_cli.evaluation.report import write_report, write_robustness_plot  # matplotlib takes a second
+    return exam, rivals[0] if rivals else None
 
-        if plot is not None and robustness is not None:
-            write_robustness_plot(plot, {path.parent.name: (evaluation.metrics.accuracy, robustness)})
-        if report is not None:
-            provenance = {
-                "command": shlex.join(["lrnet", *sys.argv[1:]]),
-                "split": split + (f", {limit} pictures of it" if limit is not None else ""),
-                "views": "averaged over several (--tta)" if tta else "one",
-                "device": str(engine),
-            }
-            write_report(report, exam, evaluation, robustness, provenance)
-            output.message(f"Report: {report}")
-    if not json:
-        _print(evaluation, split)
-        if robustness is not None:
-            _print_robustness(robustness)
-        if comparison is not None:
-            _print_comparison(comparison, str(path), str(other))
+
+def _measure_robustness(exam: "Exam") -> "Robustness":
+    from lrnet_cli.evaluation.corruptions import measure_robustness
+
+    bar = output.progress(MofNCompleteColumn())
+    with bar:
+        task = bar.add_task("corruptions")
+        return measure_robustness(
+            exam.network, exam.split, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def _provenance(engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
+    return {
+        "command": shlex.join(["lrnet", *sys.argv[1:]]),
+        "split": split + (f", {limit} pictures of it" if limit is not None else ""),
+        "views": "averaged over several (--tta)" if tta else "one",
+        "device": str(engine),
+    }
+
+
+def _write_pages(
+    exam: "Exam",
+    evaluation: "Evaluation",
+    robustness: "Robustness | None",
+    plot: Path | None,
+    report: Path | None,
+    provenance: dict[str, str],
+) -> None:
+    if plot is None and report is None:
         return
-    document: dict[str, Any] = {
+    from lrnet_cli.report.page import write_report, write_robustness_plot  # matplotlib takes a second
+
+    if plot is not None and robustness is not None:
+        write_robustness_plot(plot, {exam.weights.parent.name: (evaluation.metrics.accuracy, robustness)})
+    if report is not None:
+        write_report(report, exam, evaluation, robustness, provenance)
+        output.message(f"Report: {report}")
+
+
+def _document(exam: "Exam", evaluation: "Evaluation", engine: "Engine", split: str, tta: bool) -> dict[str, Any]:
+    from lrnet_cli.devices import describe_device
+
+    return {
         "schema": "lrnet.eval/1",
         "dataset": evaluation.dataset,
         "split": split,
-        "weights": str(path),
+        "weights": str(exam.weights),
         **asdict(evaluation.metrics),
         "ece_uncalibrated": evaluation.ece_uncalibrated,
         "temperature": exam.card.temperature,
@@ -132,32 +172,27 @@ def eval_command(
         "device": describe_device(engine.device),
         "precision": engine.precision,
     }
-    if robustness is not None:
-        document["corruptions"] = asdict(robustness)
-    if comparison is not None and rival is not None:
-        document["against"] = {"weights": str(other), "accuracy": rival.metrics.accuracy, **asdict(comparison)}
-    output.print_json(document)
 
 
-def _print(evaluation: "Evaluation", split: str) -> None:
+def _show(out: Output, evaluation: "Evaluation", split: str) -> None:
     metrics = evaluation.metrics
     low, high = metrics.accuracy_ci95
-    print(f"{evaluation.dataset}, {split} split, {metrics.n} pictures")
-    print(f"  accuracy           {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    out.line(f"{evaluation.dataset}, {split} split, {metrics.n} pictures")
+    out.line(f"  accuracy           {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
     for k, share in metrics.top_k_accuracy.items():
-        print(f"  top-{k} accuracy     {share:.4f}")
-    print(f"  log loss           {metrics.loss:.4f}")
-    print(f"  calibration error  {metrics.ece:.4f} ({evaluation.ece_uncalibrated:.4f} before calibration)")
-    print(f"  speed              {evaluation.images_per_second:.0f} images a second")
-    output.print_table(
+        out.line(f"  top-{k} accuracy     {share:.4f}")
+    out.line(f"  log loss           {metrics.loss:.4f}")
+    out.line(f"  calibration error  {metrics.ece:.4f} ({evaluation.ece_uncalibrated:.4f} before calibration)")
+    out.line(f"  speed              {evaluation.images_per_second:.0f} images per second")
+    out.table(
         ("class", "precision", "recall", "F1", "images"),
         ((c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", c.support) for c in metrics.per_class),
     )
-    output.print_table(
+    out.table(
         ("true ↓  predicted →", *evaluation.classes),
         ((name, *row) for name, row in zip(evaluation.classes, metrics.confusion_matrix, strict=True)),
     )
-    output.print_table(
+    out.table(
         ("confidence", "pictures", "mean confidence", "accuracy"),
         (
             (f"{b.low:.3f} to {b.high:.3f}", b.count, f"{b.confidence:.4f}", f"{b.accuracy:.4f}")
@@ -166,31 +201,31 @@ def _print(evaluation: "Evaluation", split: str) -> None:
         title="Reliability",
     )
     if mistakes := evaluation.mistakes(_MISTAKES):
-        output.print_table(
+        out.table(
             ("picture", "true", "predicted", "probability"),
             ((m.index, m.true, m.predicted, f"{m.probability:.4f}") for m in mistakes),
             title="Most confident mistakes",
         )
 
 
-def _print_robustness(robustness: "Robustness") -> None:
+def _show_robustness(out: Output, robustness: "Robustness") -> None:
     rows = [
         (kind, *(f"{case.accuracy:.4f}" for case in cases), f"{sum(case.accuracy for case in cases) / len(cases):.4f}")
         for kind, cases in robustness.by_kind().items()
     ]
-    output.print_table(
+    out.table(
         ("corruption", "severity 1", "2", "3", "4", "5", "mean"),
         [*rows, ("mean over all", "", "", "", "", "", f"{robustness.mean_accuracy:.4f}")],
         title="Accuracy under corruptions",
     )
 
 
-def _print_comparison(comparison: "PairedComparison", first: str, second: str) -> None:
+def _show_comparison(out: Output, comparison: "PairedComparison", first: str, second: str) -> None:
     low, high = comparison.difference_ci95
-    print(f"Against {second}, on the same pictures")
-    print(f"  difference of accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
-    print(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
-    output.print_table(
+    out.line(f"Against {second}, on the same pictures")
+    out.line(f"  difference of accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+    out.line(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
+    out.table(
         ("", "second right", "second wrong"),
         (
             ("first right", comparison.both_right, comparison.only_first),
@@ -199,7 +234,7 @@ def _print_comparison(comparison: "PairedComparison", first: str, second: str) -
         title=f"First: {first}",
     )
     if shown := comparison.disagreements[:_DISAGREEMENTS]:
-        output.print_table(
+        out.table(
             ("picture", "true", "first", "second"),
             ((d.index, d.true, d.first, d.second) for d in shown),
             title=f"The first {len(shown)} of {len(comparison.disagreements)} disagreements (--json has all)",

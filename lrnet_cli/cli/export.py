@@ -7,6 +7,9 @@ import typer
 
 from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json, Weights
+from lrnet_cli.cli.output import Output
+
+EXAMPLES = ("lrnet export --to digits.onnx --weights digits", "lrnet export --to model.pt2 --weights runs/stamps")
 
 
 def export_command(
@@ -18,16 +21,20 @@ def export_command(
     json: Json = False,
 ) -> None:
     """Write a network for other runtimes, and check it against PyTorch on real pictures."""
-    from lrnet_cli.export import export_weights
-    from lrnet_cli.weights import find_weights
+    from lrnet_cli.weights.export import export_weights
+    from lrnet_cli.weights.find import find_weights
 
     path = find_weights(weights)
     output.message(f"Weights: {path}.")
     exported = export_weights(path, to)
-    if json:
-        document = {"schema": "lrnet.export/1", "weights": str(path), "path": str(exported.path)}
-        output.print_json(document | {"largest_difference": exported.difference, "pictures": exported.pictures})
-    else:
-        print(
-            f"Wrote {exported.path}: within {exported.difference:.1e} of PyTorch on {exported.pictures} real pictures"
-        )
+    out = Output(json)
+    out.document(
+        {
+            "schema": "lrnet.export/1",
+            "weights": str(path),
+            "path": str(exported.path),
+            "largest_difference": exported.difference,
+            "pictures": exported.pictures,
+        }
+    )
+    out.line(f"Wrote {exported.path}: within {exported.difference:.1e} of PyTorch on {exported.pictures} real pictures")

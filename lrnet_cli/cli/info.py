@@ -5,66 +5,76 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from lrnet_cli import choices, paths
-from lrnet_cli.cli import output
-from lrnet_cli.cli.options import DataDir, Json
+from lrnet_cli import paths
+from lrnet_cli.cli.options import Json
+from lrnet_cli.cli.output import Output
+from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED
 from lrnet_cli.errors import UsageError
+from lrnet_cli.settings import words
+
+EXAMPLES = ("lrnet info", "lrnet info --arch all", "lrnet info --weights digits")
 
 
+@with_settings("data_dir")
 def info_command(
+    given: dict[str, Any],
     arch: Annotated[
-        Literal[choices.Arch, "all"] | None,
+        Literal[words.Arch, "all"] | None,
         typer.Option(help="Show the layers of this network instead, with their costs; all: what each network costs."),
     ] = None,
-    image_size: Annotated[int, typer.Option(help="With --arch: the side of the pictures in pixels.")] = 28,
-    channels: Annotated[int, typer.Option(help="With --arch: 1 (grey) or 3 (RGB).")] = 1,
-    classes: Annotated[int, typer.Option(help="With --arch: how many.")] = 10,
+    image_size: Annotated[
+        int | None, typer.Option(help="With --arch: the side of the pictures in pixels.", show_default="28")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(help="With --arch: 1 (grey) or 3 (RGB).", show_default="1")] = None,
+    classes: Annotated[int | None, typer.Option(help="With --arch: how many.", show_default="10")] = None,
     weights: Annotated[
         str | None, typer.Option(help="Show what a weight file says of itself instead: a file, run folder or name.")
     ] = None,
-    data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """Show versions, the device, folders, and the data sets and weights that are there; or a network, or weights."""
     if arch is not None and weights is not None:
         raise UsageError("--arch shows a network and --weights a weight file; choose one.")
+    sizes = (image_size, channels, classes)
+    if arch is None and sizes != (None, None, None):
+        raise UsageError("--image-size, --channels and --classes are for the network of --arch; name one.")
+    image_size, channels, classes = (
+        usual if size is None else size for size, usual in zip(sizes, (28, 1, 10), strict=True)
+    )
+    out = Output(json)
     if arch == "all":
-        _show_architectures(image_size, channels, classes, json)
+        _show_architectures(image_size, channels, classes, out)
     elif arch is not None:
-        _show_layers(arch, image_size, channels, classes, json)
+        _show_layers(arch, image_size, channels, classes, out)
     elif weights is not None:
-        _show_weights(weights, json)
+        _show_weights(weights, out)
     else:
-        _show_installation(data_dir, json)
+        _show_installation(given.get("data_dir"), out)
 
 
-def _show_architectures(image_size: int, channels: int, classes: int, json: bool) -> None:
+def _show_architectures(image_size: int, channels: int, classes: int, out: Output) -> None:
     from lrnet_cli.models.registry import summary_of
 
-    costs = {arch: summary_of(arch, channels, image_size, classes) for arch in get_args(choices.Arch)}
-    if json:
-        listed = [
-            {"arch": arch, "parameters": summary.parameters, "multiply_adds": summary.multiply_adds}
-            for arch, summary in costs.items()
-        ]
-        output.print_json({"schema": "lrnet.info/1", "architectures": listed})
-        return
-    output.print_table(
+    costs = {arch: summary_of(arch, channels, image_size, classes) for arch in get_args(words.Arch)}
+    listed = [
+        {"arch": arch, "parameters": summary.parameters, "multiply_adds": summary.multiply_adds}
+        for arch, summary in costs.items()
+    ]
+    out.document({"schema": "lrnet.info/1", "architectures": listed})
+    out.table(
         ("network", "parameters", "multiply-adds a picture"),
         ((arch, f"{summary.parameters:,}", f"{summary.multiply_adds:,}") for arch, summary in costs.items()),
         title=f"Pictures of {channels}×{image_size}×{image_size}, {classes} classes",
     )
 
 
-def _show_layers(arch: str, image_size: int, channels: int, classes: int, json: bool) -> None:
+def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: Output) -> None:
     from lrnet_cli.models.registry import summary_of
 
     summary = summary_of(arch, channels, image_size, classes)
-    if json:
-        output.print_json({"schema": "lrnet.info/1", "arch": arch, **asdict(summary)})
-        return
-    output.print_table(
+    out.document({"schema": "lrnet.info/1", "arch": arch, **asdict(summary)})
+    out.table(
         ("layer", "kind", "output", "parameters", "multiply-adds"),
         (
             (
@@ -78,25 +88,23 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, json: 
         ),
         title=f"{arch} for a picture of {channels}×{image_size}×{image_size}",
     )
-    print(f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds a picture")
+    out.line(f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds a picture")
 
 
-def _show_weights(name: str, json: bool) -> None:
-    from lrnet_cli.weights import find_weights, load_weights
+def _show_weights(name: str, out: Output) -> None:
+    from lrnet_cli.weights.file import load_weights
+    from lrnet_cli.weights.find import find_weights
 
     path = find_weights(name)
     card = asdict(load_weights(path)[1])
-    if json:
-        output.print_json({"schema": "lrnet.info/1", "weights": str(path), **card})
-        return
-    _print_entries({"weights": str(path)} | card)
+    _show_entries(out, {"weights": str(path)} | card)
 
 
-def _show_installation(data_dir: Any, json: bool) -> None:
+def _show_installation(data_dir: Any, out: Output) -> None:
     from lrnet_cli.data.download import check_files, overall_state
     from lrnet_cli.devices import describe_device, resolve_device
-    from lrnet_cli.training.run import versions
-    from lrnet_cli.weights import RELEASED
+    from lrnet_cli.runs.folder import versions
+    from lrnet_cli.weights.find import RELEASED
 
     cache, newest = paths.data_dir(data_dir), paths.newest_run()
     states = {name: overall_state(check_files(entry, cache)) for name, entry in CATALOG.items()}
@@ -109,13 +117,11 @@ def _show_installation(data_dir: Any, json: bool) -> None:
         "weights": str(newest) if newest else None,
         "released": list(RELEASED),
     }
-    if json:
-        output.print_json({"schema": "lrnet.info/1"} | document)
-    else:
-        _print_entries(document)
+    _show_entries(out, document)
 
 
-def _print_entries(document: dict[str, Any]) -> None:
+def _show_entries(out: Output, document: dict[str, Any]) -> None:
+    out.document({"schema": "lrnet.info/1"} | document)
     for key, value in document.items():
         if isinstance(value, dict):
             shown = ", ".join(f"{k} {v}" for k, v in value.items())
@@ -123,4 +129,4 @@ def _print_entries(document: dict[str, Any]) -> None:
             shown = ", ".join(map(str, value))
         else:
             shown = str(value) if value is not None else ""
-        print(f"{key:<13} {output.printable(shown) or 'none'}")
+        out.line(f"{key:<13} {shown or 'none'}")

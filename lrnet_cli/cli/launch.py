@@ -14,12 +14,12 @@ _RUN_FILE = "LRNET_RUN_FILE"
 
 
 def is_launched() -> bool:
-    """Return whether ``launch`` started this process, and so will tell of processes that are lost."""
+    """Return whether ``launch`` started this process, and so will report processes that are lost."""
     return _RUN_FILE in os.environ
 
 
 def note_run(run_dir: Path) -> None:
-    """Tell the launcher, if there is one, where the run is."""
+    """Note for the launcher, if there is one, where the run is."""
     if is_launched():
         Path(os.environ[_RUN_FILE]).write_text(str(run_dir), encoding="utf-8")
 
@@ -27,7 +27,7 @@ def note_run(run_dir: Path) -> None:
 def launch(count: int) -> int:
     """Run this command line in ``count`` processes that train together; return the exit code.
 
-    What can be foreseen is told by the first process. One that is killed ends all of them, which is told here.
+    What can be foreseen is reported by the first process. One that is killed ends all of them, which is reported here.
     """
     import logging
 
@@ -67,7 +67,7 @@ def launch(count: int) -> int:
             if first > 0 and first != LOST_ANOTHER:
                 return first
             run = run_file.read_text(encoding="utf-8") if run_file.exists() else None
-            output.error(f"{_lost(codes)}. {_way_on(run)}")
+            output.error(f"{_lost(codes)}. {_how_to_resume(run)}")
             return 1
         finally:
             del os.environ[_RUN_FILE]
@@ -82,7 +82,7 @@ def _lost(codes: dict[int, int]) -> str:
     return f"Training process {rank} {how}, which ends the others"
 
 
-def _way_on(run: str | None) -> str:
+def _how_to_resume(run: str | None) -> str:
     if run is None:
         return "It had not begun to train"
-    return f"Go on from the last checkpoint with: lrnet train --resume {run}"
+    return f"Resume from the last checkpoint with: lrnet train --resume {run}"

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -20,19 +21,35 @@ from rich.table import Table
 from rich.text import Text
 
 
-def print_json(document: Any) -> None:
-    """Print one JSON document to stdout, indented."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+@dataclass(frozen=True)
+class Output:
+    """What a command prints on stdout: one JSON document, or lines and tables for people.
 
+    A command gives it both; what is not wanted is not printed, and the rows of a table are not even made.
+    """
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
-    """Print a table to stdout; long cells are folded, never cut."""
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    as_json: bool
+
+    def document(self, content: Mapping[str, Any]) -> None:
+        """Print ``content``, which names its schema, indented."""
+        if self.as_json:
+            print(json.dumps(content, indent=2, ensure_ascii=False))
+
+    def line(self, text: str) -> None:
+        """Print a line for people."""
+        if not self.as_json:
+            print(printable(text))
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[object]], title: str | None = None) -> None:
+        """Print a table for people; long cells are folded, never cut."""
+        if self.as_json:
+            return
+        table = Table(title=title, title_justify="left")
+        for name in columns:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(str(cell))) for cell in row))
+        Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def message(text: str) -> None:
@@ -71,7 +88,7 @@ def progress(*columns: ProgressColumn) -> Progress:
 
 
 class RateColumn(ProgressColumn):
-    """How many pictures a second are done."""
+    """How many pictures are done per second."""
 
     def render(self, task: Task) -> Text:
         """Return the rate of ``task``, or nothing while it is unknown."""

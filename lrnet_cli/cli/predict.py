@@ -2,48 +2,59 @@
 
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
-from rich.progress import MofNCompleteColumn
+from rich.progress import MofNCompleteColumn, Progress
 
 from lrnet_cli.cli import output
-from lrnet_cli.cli.options import Device, Invert, Precision, Weights
+from lrnet_cli.cli.inputs import find_inputs, shown
+from lrnet_cli.cli.options import Invert, Weights
+from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.rows import RowFile, RowFormat, row_writer
+from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    from lrnet_cli.inference import Prediction
+    from lrnet_cli.predict.classifier import Classifier, Prediction
 
 Format = Literal["table", "json", "jsonl", "csv"]
+_Saver = Callable[[int, Path, "Prediction"], dict[str, str]]
+EXAMPLES = (
+    "lrnet predict photo.jpg",
+    "lrnet predict scans/ --weights runs/stamps --output labels.csv",
+    "find scans -name '*.png' | lrnet predict - --format jsonl",
+)
 
 
+@with_settings("device", "precision")
 def predict_command(
+    given: dict[str, Any],
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, globs, or - for a list of paths on stdin.", show_default=False)
     ],
     weights: Weights = None,
-    top_k: Annotated[int, typer.Option(help="How many of the likeliest classes to tell.")] = 1,
+    top_k: Annotated[int, typer.Option(help="How many of the likeliest classes to show.")] = 1,
     min_confidence: Annotated[
         float, typer.Option(help="Answer 'unknown' where the likeliest class has a lower probability than this.")
     ] = 0.0,
     invert: Invert = "auto",
     format: Annotated[
         Format | None,
-        typer.Option(help="How to give the predictions.", show_default="table, or the suffix of --output"),
+        typer.Option(help="The form of the predictions.", show_default="table, or the suffix of --output"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     to: Annotated[
         Path | None,
-        typer.Option("--output", help="Write csv or jsonl rows to this file, which appears once it is whole."),
+        typer.Option("--output", help="Write csv or jsonl rows to this file, which appears once it is complete."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted --output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted --output.")] = False,
     save_inputs: Annotated[
         Path | None, typer.Option(help="Write what the network saw of each picture, as PNG files, to this folder.")
     ] = None,
@@ -54,141 +65,112 @@ def predict_command(
             "and against it (blue). Needs the extra 'explain'."
         ),
     ] = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
 ) -> None:
-    """Tell what pictures show: a label and its calibrated probability for each."""
+    """Classify pictures: a label and its calibrated probability for each."""
     if top_k < 1:
         raise UsageError(f"--top-k takes a whole number from 1 up, got {top_k}.")
     if not 0 <= min_confidence <= 1:
         raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
-    form = _form("json" if as_json else format, to, resume)
-    from lrnet_cli.devices import resolve_device
-    from lrnet_cli.inference import Classifier
-    from lrnet_cli.weights import find_weights
+    form = _form(format, as_json, to, resume)
+    from lrnet_cli.predict.classifier import Classifier
+    from lrnet_cli.weights.find import find_weights
 
     path = find_weights(weights)
-    classifier = Classifier.load(path, device=device, precision=precision)
+    classifier = Classifier.load(path, **given)
     output.message(f"Weights: {path}. Device: {classifier.runs_on}.")
     top_k = min(top_k, len(classifier.card.classes))
-    pictures = [_inputs_saver(save_inputs)] if save_inputs is not None else []
-    if explain is not None:
-        from lrnet_cli.explain import Explainer
-
-        pictures.append(_explanations_saver(explain, Explainer(path, resolve_device(device))))
+    savers = _savers(path, given.get("device", "auto"), save_inputs, explain)
     rows = None
     if to is not None:
         settings = [form, top_k, min_confidence, invert, str(save_inputs), str(explain)]
         digest = hashlib.sha256(path.read_bytes() + json.dumps(settings).encode())
         rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
         if rows.is_complete:
-            output.message(f"{to} is whole already: there is nothing to go on with.")
+            output.message(f"{to} is complete already: there is nothing to resume.")
             return
-    done, failed = 0, 0
-    is_quiet = form in ("csv", "jsonl") and to is None and sys.stdout.isatty()  # rows on the terminal are progress
     bar = output.progress(MofNCompleteColumn(), output.RateColumn())
-    bar.disable |= is_quiet
-
-    def records() -> Iterator[dict[str, Any]]:
-        nonlocal done, failed
-        task = bar.add_task("", total=None if bar.disable or "-" in inputs else sum(1 for _ in find_inputs(inputs)))
-        found = _not_done(find_inputs(inputs), rows) if rows is not None else find_inputs(inputs)
-        place = rows.done.total() if rows is not None else 0
-        bar.update(task, completed=place)
-        for source, outcome in classifier.stream(found, invert=invert, min_confidence=min_confidence):
-            place += 1
-            bar.advance(task)
-            if isinstance(outcome, ImageError):
-                failed += 1
-                output.error(f"{shown(source)}: {outcome}.")
-                yield {"path": shown(source), "error": str(outcome)}
-                continue
-            done += 1
-            record = {
-                "path": shown(source),
-                "label": outcome.label,
-                "index": outcome.index,
-                "probability": outcome.probability,
-                "top": [{"label": label, "probability": share} for label, share in outcome.top[:top_k]],
-                "inverted": outcome.inverted,
-            }
-            for save in pictures:
-                record |= save(place, source, outcome)
-            yield record
-
+    # Rows on the terminal are progress enough.
+    bar.disable |= form in ("csv", "jsonl") and to is None and sys.stdout.isatty()
+    work = _Work(classifier, inputs, invert, min_confidence, top_k, savers, rows, bar)
     with bar if not bar.disable else nullcontext(), rows or nullcontext():
-        if rows is not None:
-            _write(records(), rows)
-            done, failed = done + rows.done.total() - rows.failed, failed + rows.failed
-        elif form == "json":
-            output.print_json({"schema": "lrnet.predict/1", "weights": str(path), "predictions": list(records())})
-        elif form == "table":
-            _print_table(records(), top_k)
-        else:
-            write = row_writer(sys.stdout, form, top_k)
-            for record in records():
-                write(record)
-    if failed:
-        raise typer.Exit(3 if done else 1)
+        _render(work, path, form)
+    if work.failed:
+        raise typer.Exit(3 if work.done else 1)
 
 
-def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
-    """Yield the picture files meant by ``inputs``, in order; what does not exist is yielded as it stands.
+@dataclass
+class _Work:
+    """The prediction at hand; ``done`` and ``failed`` count pictures, those of an interrupted output included."""
 
-    Raises ``UsageError`` for a folder or pattern that gives no picture.
-    """
-    for text in inputs:
-        if text == "-":
-            lines = (line.rstrip("\n").rstrip("\r") for line in sys.stdin)
-            yield from (Path(line) for line in lines if line)
-            continue
-        path = Path(text).expanduser()
-        if path.is_dir():
-            found = _pictures_below(path)
-        elif not path.exists() and any(mark in text for mark in "*?["):
-            anchor = Path(path.anchor or ".")
-            found = iter(sorted(p for p in anchor.glob(str(path.relative_to(path.anchor))) if not p.is_dir()))
-        else:
-            yield path
-            continue
-        first = next(found, None)
-        if first is None:
-            from lrnet_cli.data.images import IMAGE_SUFFIXES
+    classifier: "Classifier"
+    inputs: list[str]
+    invert: Literal["auto", "yes", "no"]
+    min_confidence: float
+    top_k: int
+    savers: list[_Saver]
+    rows: RowFile | None
+    bar: Progress
+    done: int = 0
+    failed: int = 0
 
-            raise UsageError(f"{text}: gives no picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-        yield first
-        yield from found
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield one record per picture, as it is predicted."""
+        found, place = find_inputs(self.inputs), 0
+        if self.rows is not None:
+            place = self.rows.done.total()
+            self.failed = self.rows.failed
+            self.done = place - self.failed
+            found = _not_done(found, self.rows)
+        is_unknown = self.bar.disable or "-" in self.inputs
+        task = self.bar.add_task("", total=None if is_unknown else sum(1 for _ in find_inputs(self.inputs)))
+        self.bar.update(task, completed=place)
+        predicted = self.classifier.stream(found, invert=self.invert, min_confidence=self.min_confidence)
+        for source, outcome in predicted:
+            place += 1
+            self.bar.advance(task)
+            yield self._record(place, source, outcome)
 
-
-def _pictures_below(folder: Path) -> Iterator[Path]:
-    """Yield what is named like a picture in ``folder`` and below, sorted, holding one folder's names at a time.
-
-    Links to folders are not followed. A folder that cannot be read is yielded itself, and so becomes an error's row.
-    """
-    from lrnet_cli.data.images import IMAGE_SUFFIXES
-
-    try:
-        with os.scandir(folder) as entries:
-            listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError:
-        yield folder
-        return
-    for name, is_folder in listed:
-        if is_folder:
-            yield from _pictures_below(folder / name)
-        elif Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir():
-            yield folder / name
-
-
-def shown(path: Path) -> str:
-    r"""Return ``path`` as text; bytes that are no UTF-8 appear as ``\xNN``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    def _record(self, place: int, source: Path, outcome: "Prediction | ImageError") -> dict[str, Any]:
+        if isinstance(outcome, ImageError):
+            self.failed += 1
+            output.error(f"{shown(source)}: {outcome}.")
+            return {"path": shown(source), "error": str(outcome)}
+        self.done += 1
+        record = {
+            "path": shown(source),
+            "label": outcome.label,
+            "index": outcome.index,
+            "probability": outcome.probability,
+            "top": [{"label": label, "probability": share} for label, share in outcome.top[: self.top_k]],
+            "inverted": outcome.inverted,
+        }
+        for save in self.savers:
+            record |= save(place, source, outcome)
+        return record
 
 
-def _form(form: Format | None, to: Path | None, resume: bool) -> Format:
+def _render(work: _Work, weights: Path, form: Format) -> None:
+    if work.rows is not None:
+        _write(work.records(), work.rows)
+    elif form == "json":
+        predictions = list(work.records())
+        document = {"schema": "lrnet.predict/1", "weights": str(weights), "predictions": predictions}
+        Output(as_json=True).document(document)
+    elif form == "table":
+        _show_table(work.records(), work.top_k)
+    else:
+        write = row_writer(sys.stdout, form, work.top_k)
+        for record in work.records():
+            write(record)
+
+
+def _form(form: Format | None, as_json: bool, to: Path | None, resume: bool) -> Format:
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json is --format json, and --format {form} was asked for; give one of them.")
+    form = "json" if as_json else form
     if to is None:
         if resume:
-            raise UsageError("--resume goes on with an interrupted --output; name that file.")
+            raise UsageError("--resume resumes an interrupted --output; name that file.")
         return form or "table"
     form = form or cast("Format | None", {".csv": "csv", ".jsonl": "jsonl"}.get(to.suffix.lower()))
     if form not in ("csv", "jsonl"):
@@ -212,27 +194,28 @@ def _write(records: Iterator[dict[str, Any]], rows: RowFile) -> None:
         rows.finish()
     except KeyboardInterrupt:
         if rows.count:
-            output.message(f"{rows.count} rows are in {rows.part}; go on with --resume.")
+            output.message(f"{rows.count} rows are in {rows.part}; continue with --resume.")
         raise
 
 
-_Saver = Callable[[int, Path, "Prediction"], dict[str, str]]
+def _savers(weights: Path, device: str, save_inputs: Path | None, explain: Path | None) -> list[_Saver]:
+    savers = []
+    if save_inputs is not None:
+        from lrnet_cli.data.images import write_pixels
 
+        savers.append(_saver(save_inputs, "input", lambda target, prediction: write_pixels(target, prediction.pixels)))
+    if explain is not None:
+        from lrnet_cli.devices import resolve_device
+        from lrnet_cli.predict.explain import Explainer, write_overlay
 
-def _inputs_saver(folder: Path) -> _Saver:
-    from lrnet_cli.data.images import write_pixels
+        explainer = Explainer(weights, resolve_device(device))
 
-    return _saver(folder, "input", lambda target, prediction: write_pixels(target, prediction.pixels))
+        def save(target: Path, prediction: "Prediction") -> None:
+            index = explainer.classes.index(prediction.top[0][0])
+            write_overlay(target, prediction.pixels, explainer.attribute(prediction.pixels, index))
 
-
-def _explanations_saver(folder: Path, explainer: Any) -> _Saver:
-    from lrnet_cli.explain import write_overlay
-
-    def save(target: Path, prediction: "Prediction") -> None:
-        index = explainer.classes.index(prediction.top[0][0])
-        write_overlay(target, prediction.pixels, explainer.attribute(prediction.pixels, index))
-
-    return _saver(folder, "explanation", save)
+        savers.append(_saver(explain, "explanation", save))
+    return savers
 
 
 def _saver(folder: Path, key: str, save: Callable[[Path, "Prediction"], None]) -> _Saver:
@@ -251,7 +234,7 @@ def _saver(folder: Path, key: str, save: Callable[[Path, "Prediction"], None]) -
     return saved
 
 
-def _print_table(records: Iterator[dict[str, Any]], top_k: int) -> None:
+def _show_table(records: Iterator[dict[str, Any]], top_k: int) -> None:
     def cells(record: dict[str, Any]) -> list[str]:
         if "error" in record:
             return [record["path"], "error: " + record["error"], "", ""]
@@ -265,4 +248,4 @@ def _print_table(records: Iterator[dict[str, Any]], top_k: int) -> None:
         ]
 
     columns = ["picture", "label", "probability", "inverted"] + (["next"] if top_k > 1 else [])
-    output.print_table(columns, ([*cells(record), ""][: len(columns)] for record in records))
+    Output(as_json=False).table(columns, ([*cells(record), ""][: len(columns)] for record in records))

@@ -56,7 +56,7 @@ class RowFile:
         left = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
         if left and not resume:
             raise UsageError(
-                f"{left[0]}: holds the rows of an interrupted prediction; go on with --resume, or delete it."
+                f"{left[0]}: holds the rows of an interrupted prediction; continue with --resume, or delete it."
             )
         if left and self.part not in left:
             raise UsageError(
@@ -121,5 +121,5 @@ class RowFile:
         return whole > 0
 
     def _unwritable(self, error: OSError) -> UsageError:
-        kept = f" The rows so far are in {self.part}; go on with --resume." if self.part.exists() else ""
+        kept = f" The rows so far are in {self.part}; continue with --resume." if self.part.exists() else ""
         return UsageError(f"{self.path}: cannot be written ({error.strerror or error}).{kept}")

@@ -9,38 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
-from lrnet_cli.data.download import OnMessage, OnProgress, check_files, download, overall_state, silent
-from lrnet_cli.data.images import Invert, Polarity, Preprocessing, common_polarity, prepare
-from lrnet_cli.data.readers import RawDataset, RawSplit, as_image, read_idx_folder, read_raw
+from lrnet_cli.data.download import check_files, download, overall_state
+from lrnet_cli.data.images import Invert, Polarity, Preprocessing, as_image, common_polarity, prepare
+from lrnet_cli.data.readers import idx
+from lrnet_cli.data.readers.by_path import read_raw
+from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.splits import Split, fold_cut, test_cut
 from lrnet_cli.errors import DataError, ImageError, UsageError
+from lrnet_cli.reporter import OnMessage, OnProgress, silent
 
-TEST_FRACTION = 0.2  # of a data set that comes without a test split
-_TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same pictures
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
 _POLARITY_SAMPLE = 2000  # pictures
-
-
-@dataclass(frozen=True)
-class Split:
-    """Pictures, uint8 (N, channels, side, side), and their class indices, int64 (N,)."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Tensor) -> "Split":
-        """Return the pictures at ``indices``, int64 (M,)."""
-        return Split(self.images[indices], self.labels[indices])
-
-    def to(self, device: torch.device) -> "Split":
-        """Return the same pictures on ``device``."""
-        return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -83,21 +65,7 @@ def load_dataset(
 
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
-    known = canonical_name(name)
-    if known in CATALOG:
-        entry, cache = CATALOG[known], paths.data_dir(data_dir)
-        if overall_state(check_files(entry, cache)) != "ok":
-            on_message(f"{entry.title} is not in {cache} yet; downloading it.")
-            download(entry, cache, mirror=mirror, on_progress=on_progress, on_message=on_message)
-        raw = read_idx_folder(cache / known, entry.classes)
-    elif known == EMBEDDED:
-        raw = _read_embedded()
-    elif Path(name).expanduser().exists():
-        raw = read_raw(Path(name).expanduser())
-    else:
-        raise UsageError(
-            f"There is no data set {name!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
-        )
+    raw = _read(name, data_dir, mirror, on_progress, on_message)
     if image_size is None or channels is None:
         own_size, own_channels = _own_shape(raw.train)
         image_size, channels = image_size or own_size, channels or own_channels
@@ -111,14 +79,9 @@ def load_dataset(
     )
     assert train is not None
     if fold is not None:
-        train, test = _cut_fold(name, train, *fold)
+        train, test = fold_cut(name, train, *fold)
     elif test is None:
-        kept, cut = stratified_cut(train.labels, TEST_FRACTION, _TEST_SEED)
-        if not len(cut):
-            raise DataError(
-                f"{name}: too few pictures to set a fifth aside for testing; each class needs three or more."
-            )
-        train, test = train.take(kept), train.take(cut)
+        train, test = test_cut(name, train)
     if polarity is None:
         sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
         found = common_polarity(np.asarray(picture).transpose(1, 2, 0) for picture in sample)
@@ -131,41 +94,6 @@ def name_of(source: str) -> str:
     """Return what a data set is called: its known name, or that of its file or folder, without what is added."""
     known = canonical_name(source)
     return known if known in KNOWN_NAMES else Path(source).expanduser().resolve().stem
-
-
-def _cut_fold(name: str, pool: Split, number: int, count: int) -> tuple[Split, Split]:
-    from sklearn.model_selection import StratifiedKFold  # takes a second
-
-    fewest = int(torch.bincount(pool.labels)[pool.labels].min())
-    if fewest < count:
-        raise DataError(
-            f"{name}: a class has {fewest} pictures, too few to be cut into {count} folds; give less --folds."
-        )
-    cuts = StratifiedKFold(count, shuffle=True, random_state=_TEST_SEED).split(pool.labels, pool.labels)
-    kept, cut = list(cuts)[number - 1]
-    return pool.take(torch.from_numpy(kept)), pool.take(torch.from_numpy(cut))
-
-
-def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return (kept, cut): sorted indices with ``fraction`` of each class in ``cut``, drawn with ``seed``.
-
-    A class keeps at least one picture.
-    """
-    generator = np.random.default_rng(seed)
-    values = labels.cpu().numpy()
-    cut = np.zeros(len(values), dtype=bool)
-    for label in np.unique(values):
-        members = generator.permutation(np.flatnonzero(values == label))
-        cut[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
-    return torch.from_numpy(np.flatnonzero(~cut)), torch.from_numpy(np.flatnonzero(cut))
-
-
-def limited(split: Split, limit: int | None, seed: int) -> Split:
-    """Return ``limit`` pictures of ``split``, drawn with ``seed``, in their old order; all of them without a limit."""
-    if limit is None or limit >= len(split):
-        return split
-    chosen = np.random.default_rng(seed).permutation(len(split))[:limit]
-    return split.take(torch.from_numpy(np.sort(chosen)))
 
 
 def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
@@ -187,6 +115,25 @@ def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     assert train is not None
     assert test is not None
     return replace(dataset, classes=tuple(classes), train=train, val=val, test=test)
+
+
+def _read(
+    name: str, data_dir: Path | None, mirror: str | None, on_progress: OnProgress, on_message: OnMessage
+) -> RawDataset:
+    known = canonical_name(name)
+    if known in CATALOG:
+        entry, cache = CATALOG[known], paths.data_dir(data_dir)
+        if overall_state(check_files(entry, cache)) != "ok":
+            on_message(f"{entry.title} is not in {cache} yet; downloading it.")
+            download(entry, cache, mirror=mirror, on_progress=on_progress, on_message=on_message)
+        return idx.read(cache / known, entry.classes)
+    if known == EMBEDDED:
+        return _read_embedded()
+    if Path(name).expanduser().exists():
+        return read_raw(Path(name).expanduser())
+    raise UsageError(
+        f"There is no data set {name!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
+    )
 
 
 def _read_embedded() -> RawDataset:

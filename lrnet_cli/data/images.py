@@ -87,6 +87,11 @@ def prepare(source: Picture, preprocessing: Preprocessing, invert: Invert = "aut
     return np.ascontiguousarray(255 - result if inverted else result), inverted
 
 
+def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return uint8 (height, width, 1 or 3) as a picture."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
     """Write a network's input, uint8 (channels, side, side), as a PNG file."""
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(target, format="PNG")

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lrnet_cli.data.datasets import Split
-from lrnet_cli.data.readers import as_image
+from lrnet_cli.data.images import as_image
+from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.metrics import wilson_interval
-from lrnet_cli.inference import predict_logits
+from lrnet_cli.models.logits import predict_logits
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _CHUNK = 1000  # pictures that are corrupted at a time; part of what a seed means

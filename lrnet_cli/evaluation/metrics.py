@@ -1,18 +1,16 @@
 """Metrics of a classifier from its logits, most of them scikit-learn's and SciPy's."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from lrnet_cli.choices import Head
-from lrnet_cli.inference import probabilities
+from lrnet_cli.models.heads import head_loss, probabilities
+from lrnet_cli.settings.words import Head
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, arXiv:1706.04599, section 5
 _TOP_K = (2, 3, 5)
-_TEMPERATURES = (0.05, 20.0)  # between which one is looked for
 
 
 @dataclass(frozen=True)
@@ -59,36 +57,6 @@ class Metrics:
     reliability: tuple[ReliabilityBin, ...]
     per_class: tuple[ClassMetrics, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
-
-
-def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0) -> Tensor:
-    """Return the mean loss of logits (N, classes) against labels (N,), a scalar in nats.
-
-    Softmax: cross-entropy. Sigmoid: binary cross-entropy of each class against the rest, summed over the classes.
-    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no.
-    """
-    if head == "softmax":
-        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    targets = targets * (1 - smoothing) + smoothing / 2
-    return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
-
-
-def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
-    """Return the temperature by which to divide logits (N, classes) for the least loss against labels (N,).
-
-    Guo et al. 2017, arXiv:1706.04599, section 4.2. It changes no label, only how sure the network says it is.
-    """
-    from scipy.optimize import minimize_scalar
-
-    exact = logits.double()
-    lowest, highest = (math.log(temperature) for temperature in _TEMPERATURES)
-    found = minimize_scalar(
-        lambda power: float(head_loss(exact / math.exp(power), labels, head)),
-        bounds=(lowest, highest),
-        method="bounded",
-    )
-    return float(math.exp(found.x))
 
 
 def compute_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...], head: Head) -> Metrics:

@@ -6,11 +6,11 @@ from typing import get_args
 import torch
 from torch import nn
 
-from lrnet_cli.choices import Arch
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.baselines import builder
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.summary import Summary, summarise
+from lrnet_cli.settings.words import Arch
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     arch: LRNet if arch == "lrnet" else builder(arch) for arch in get_args(Arch)

@@ -1,1 +1,1 @@
-"""Plots of what was measured."""
+"""Pages to look at."""

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.errors import TrainingError
-from lrnet_cli.training.reporter import EpochRow
+from lrnet_cli.reporter import EpochRow
 from lrnet_cli.training.state import TrainingState
 
 FORMAT = "lrnet-checkpoint/2"
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
+# What a checkpoint calls the numbers of a state.
+_POSITION = {name: name for name in ("epoch", "step", "seconds", "elapsed", "compiled")} | {"taken": "steps_taken"}
 
 
 def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
@@ -30,12 +32,7 @@ def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) ->
     position = {
         "format": FORMAT,
         "content_sha256": content_sha256,
-        "epoch": state.epoch,
-        "step": state.step,
-        "taken": state.taken,
-        "seconds": state.seconds,
-        "elapsed": state.elapsed,
-        "compiled": state.compiled,
+        **{key: getattr(state, name) for key, name in _POSITION.items()},
         "rows": [asdict(row) for row in state.rows],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
@@ -50,8 +47,8 @@ def load_checkpoint(
 ) -> bool:
     """Bring ``state``, fresh from the same settings, to the newest whole checkpoint; return whether there is one.
 
-    A damaged checkpoint is told, and the previous one is taken. Raises ``TrainingError`` if none is whole, or if the
-    data are others.
+    A damaged checkpoint is reported, and the previous one is taken. Raises ``TrainingError`` if all are damaged, or if
+    the data have changed.
     """
     damaged = []
     for name in (_LATEST, _PREVIOUS):
@@ -76,8 +73,8 @@ def load_checkpoint(
                 f"{position['content_sha256'][:12]}…); bring the old data back or start a new run."
             )
         _restore(state, tensors)
-        for field in ("epoch", "step", "taken", "seconds", "elapsed", "compiled"):
-            setattr(state, field, position[field])
+        for key, attribute in _POSITION.items():
+            setattr(state, attribute, position[key])
         state.rows = [EpochRow(**row) for row in position["rows"]]
         return True
     if damaged:

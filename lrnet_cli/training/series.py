@@ -8,11 +8,11 @@ from typing import Any
 
 from lrnet_cli.data.catalog import KNOWN_NAMES, canonical_name
 from lrnet_cli.errors import InterruptedRunError, UsageError
-from lrnet_cli.training.compare import accuracy_over
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.runs.compare import accuracy_over
+from lrnet_cli.runs.folder import create_run_dir, read_result, read_series, write_result, write_series
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
-from lrnet_cli.training.reporter import Reporter
-from lrnet_cli.training.run import create_run_dir, read_result, read_series, write_result, write_series
 
 
 def train_series(
@@ -31,7 +31,7 @@ def train_series(
     """
     if runs < 1:
         raise UsageError(f"--runs takes a whole number from 1 up, got {runs}.")
-    if (config.procs or config.gpus or 1) > 1:
+    if config.processes > 1:
         raise UsageError("--runs and --folds train in one process; start the runs one by one for several.")
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or say what is wrong
@@ -47,7 +47,7 @@ def train_series(
 def resume_series(
     folder: Path, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
-    """Go on with the series in ``folder``: finish the run that was interrupted and those after it."""
+    """Resume the series in ``folder``: finish the run that was interrupted and those after it."""
     reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
     members = list(_members(folder, config, runs, folds))
@@ -56,7 +56,7 @@ def resume_series(
     for number, member in enumerate(members, 1):
         assert member.out is not None
         result = read_result(member.out)
-        if result is None or result["interrupted"]:
+        if result is None or result["status"] != "finished":
             reporter.message(f"Run {number} of {len(members)}: {member.out.name}.")
             try:
                 if (member.out / "config.json").exists():
@@ -66,12 +66,12 @@ def resume_series(
             except InterruptedRunError:
                 interrupted = True
                 break
-            if result["interrupted"]:
+            if result["status"] != "finished":
                 interrupted = True
                 break
         results.append(result)
     if interrupted and not results:
-        raise InterruptedRunError(f"Stopped before the first run ended; go on with: lrnet train --resume {folder}")
+        raise InterruptedRunError(f"Stopped before the first run ended; resume with: lrnet train --resume {folder}")
     tested = config.test and bool(results)
     document = {
         "schema": "lrnet.series/1",
@@ -84,7 +84,7 @@ def resume_series(
         "val_accuracy": sum(result["val_accuracy"] for result in results) / len(results),
         "test_accuracy": asdict(accuracy_over(results)) if tested else None,
         "seconds": sum(result["seconds"] for result in results),
-        "interrupted": interrupted,
+        "status": "interrupted" if interrupted else "finished",
         "runs": results,
     }
     write_result(folder, document)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_cli.errors import InterruptedRunError
-from lrnet_cli.training import loop
-from lrnet_cli.training.config import TrainConfig
-from lrnet_cli.training.reporter import Reporter
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import keep, loop
 
 
 def write_pictures(folder: Path, n: int) -> None:
@@ -43,14 +43,14 @@ def measure(n: int) -> None:
             self.taken += 1
             times.setdefault("seconds_to_first_step", time.perf_counter() - start)
 
-    save_checkpoint = loop.save_checkpoint
+    save_checkpoint = keep.save_checkpoint
 
     def timed(*arguments: object) -> None:
         begun = time.perf_counter()
         save_checkpoint(*arguments)  # type: ignore[arg-type]
         times["seconds_of_checkpoint"] = time.perf_counter() - begun
 
-    loop.save_checkpoint = timed
+    keep.save_checkpoint = timed
     steps = Steps()
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), n)

@@ -15,13 +15,15 @@ from typing import Any, get_args
 
 import numpy as np
 
-from lrnet_cli.choices import Arch
 from lrnet_cli.data.catalog import TEST_IMAGES, TEST_LABELS
-from lrnet_cli.data.idx import read_idx
-from lrnet_cli.training.compare import as_markdown, compare_runs
-from lrnet_cli.training.config import TrainConfig, seconds_of
+from lrnet_cli.data.readers.idx import read_idx
+from lrnet_cli.runs.compare import compare_runs
+from lrnet_cli.runs.folder import read_result
+from lrnet_cli.runs.table import as_markdown
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.durations import seconds_of
+from lrnet_cli.settings.words import Arch
 from lrnet_cli.training.loop import train
-from lrnet_cli.training.run import read_result
 
 FOLDS = 5
 RECIPES: dict[str, dict[str, Any]] = {"augmented": {}, "plain": {"augment": False}}
@@ -47,7 +49,7 @@ def main(mirror: Path, out: Path, time: str) -> None:
 
 def run(table: Path, folder: Path, arch: str, fold: int, time: str, recipe: str) -> dict[str, Any]:
     result = read_result(folder)
-    if result is None or result["interrupted"]:
+    if result is None or result["status"] != "finished":
         settings = {"dataset": str(table), "folds": FOLDS, "test_fold": fold, "max_time": seconds_of(time), "seed": 0}
         if folder.exists():
             shutil.rmtree(folder)  # begun and not finished

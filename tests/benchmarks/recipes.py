@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_cli.data.datasets import limited, load_dataset, stratified_cut
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.splits import limited, stratified_cut
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import train
 
 AFFINE: dict[str, Any] = {"shift": 0.05, "scale": 0.08, "shear": 0.12, "cutout": 0.0}

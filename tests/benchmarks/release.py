@@ -11,13 +11,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from lrnet_cli.engine import Engine
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, measure_robustness
-from lrnet_cli.evaluation.evaluate import load_exam
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.registry import summary_of
-from lrnet_cli.training.config import command_of
-from lrnet_cli.training.run import read_config, read_result, write_model_card, write_result
-from lrnet_cli.weights import RELEASED, WEIGHTS_NAME, load_weights, save_weights
+from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.runs.folder import read_config, read_result, write_result
+from lrnet_cli.runs.model_card import write_model_card
+from lrnet_cli.settings.command import command_of
+from lrnet_cli.weights.file import load_weights, save_weights
+from lrnet_cli.weights.find import RELEASED
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ import torch
 from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.engine import Engine
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Robustness, corrupt, measure_robustness
-from lrnet_cli.evaluation.evaluate import Exam, load_exam
+from lrnet_cli.evaluation.exam import Exam, load_exam
 from lrnet_cli.evaluation.metrics import wilson_interval
-from lrnet_cli.evaluation.report import write_robustness_plot
-from lrnet_cli.weights import find_weights
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.report.page import write_robustness_plot
+from lrnet_cli.weights.find import find_weights
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import json
 import sys
 from pathlib import Path
 
-from lrnet_cli.engine import Engine
-from lrnet_cli.evaluation.evaluate import load_exam
-from lrnet_cli.training.run import read_result
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.runs.folder import read_result
 
 
 def main(folders: list[Path]) -> None:

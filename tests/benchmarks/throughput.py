@@ -17,7 +17,7 @@ from PIL import Image
 
 from lrnet_cli import Classifier
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.inference import BATCH_SIZE
+from lrnet_cli.models.logits import BATCH_SIZE
 
 
 def main() -> None:

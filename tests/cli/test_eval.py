@@ -92,7 +92,7 @@ def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
 
 @pytest.mark.parametrize("flip", ["on", "off"])
 def test_the_card_tells_whether_pictures_were_mirrored(lrnet: CliRun, flip: str) -> None:
-    from lrnet_cli.weights import load_weights
+    from lrnet_cli.weights.file import load_weights
 
     lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip {flip}")
     assert load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]["flip"] == flip

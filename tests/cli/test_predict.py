@@ -17,7 +17,7 @@ from PIL import Image
 
 from lrnet_cli import paths
 from lrnet_cli.cli import predict
-from lrnet_cli.cli.predict import find_inputs
+from lrnet_cli.cli.inputs import find_inputs
 from lrnet_cli.cli.rows import RowFile
 from lrnet_cli.data.datasets import load_dataset
 
@@ -186,7 +186,7 @@ def test_an_interrupted_file_is_neither_lost_nor_mixed_with_other_settings(lrnet
     part.write_text("path,label,index,probability,inverted,error\n")
     again = lrnet("predict pictures --output rows.csv")
     assert again.exit_code == 2
-    assert f"{part}: holds the rows of an interrupted prediction; go on with --resume, or delete it" in again.stderr
+    assert f"{part}: holds the rows of an interrupted prediction; continue with --resume, or delete it" in again.stderr
     other = lrnet("predict pictures --output rows.csv --resume --top-k 2")
     assert other.exit_code == 2
     assert "was begun with other weights or settings" in other.stderr
@@ -194,7 +194,7 @@ def test_an_interrupted_file_is_neither_lost_nor_mixed_with_other_settings(lrnet
     assert lrnet("predict pictures --output rows.csv --resume").exit_code == 0
     done = lrnet("predict pictures --output rows.csv --resume")
     assert done.exit_code == 0
-    assert "rows.csv is whole already" in done.stderr
+    assert "rows.csv is complete already" in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

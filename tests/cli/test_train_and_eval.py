@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrnet_cli.data.idx import read_idx
-from lrnet_cli.weights import load_weights
+from lrnet_cli.data.readers.idx import read_idx
+from lrnet_cli.weights.file import load_weights
 
 CliRun = Callable[..., Any]
 
@@ -91,7 +91,7 @@ def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Sig
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     document = json.loads(stdout)
-    assert document["interrupted"] is True
+    assert document["status"] == "interrupted"
     assert document["test_accuracy"] is None
     assert "Traceback" not in stderr
     load_weights(Path("r/model.safetensors"))
@@ -100,9 +100,9 @@ def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Sig
 
 def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
     assert lrnet("train --epochs 1 --limit 200 --seed 3 --out r").exit_code == 0
-    refused = lrnet("train --resume r --lr 0.1 --no-fold")
+    refused = lrnet("train --resume r --lr 0.1 --no-fuse")
     assert refused.exit_code == 2
-    assert "leave out: --fold, --lr" in refused.stderr
+    assert "leave out: --fuse, --lr" in refused.stderr
     done = lrnet("train --resume r --json")
     assert (done.exit_code, json.loads(done.stdout)["epochs"]) == (0, 1)
     longer = lrnet("train --resume r --epochs 2 --json")

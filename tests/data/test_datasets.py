@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from lrnet_cli.data.catalog import CatalogEntry, canonical_name
-from lrnet_cli.data.datasets import Dataset, limited, load_dataset, stratified_cut, with_classes_of
+from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
+from lrnet_cli.data.splits import limited, stratified_cut
 from lrnet_cli.errors import DataError, DownloadError, UsageError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lrnet_cli.data import download as module
+from lrnet_cli.data import transfer
 from lrnet_cli.data.catalog import CATALOG, TRAIN_IMAGES, TRAIN_LABELS, CatalogEntry
 from lrnet_cli.data.download import check_files, download
 from lrnet_cli.errors import DownloadError
@@ -30,8 +30,8 @@ IMAGES_PATH = f"/tiny/{TRAIN_IMAGES}.gz"
 @pytest.fixture(autouse=True)
 def online_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LRNET_OFFLINE")
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(module, "_READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(transfer, "_READ_TIMEOUT", 0.5)
 
 
 @pytest.fixture

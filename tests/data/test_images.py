@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrnet_cli.data.idx import read_idx
 from lrnet_cli.data.images import Preprocessing, common_polarity, polarity_of, prepare
+from lrnet_cli.data.readers.idx import read_idx
 from lrnet_cli.errors import ImageError
 
 GREY = Preprocessing(28, 1, "light-on-dark")

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.engine import Engine
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, measure_robustness
-from lrnet_cli.evaluation.evaluate import load_exam
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
 
 KIND = pytest.mark.parametrize("kind", CORRUPTIONS, ids=lambda kind: kind.name)
 

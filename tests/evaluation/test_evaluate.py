@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.evaluation.evaluate import Evaluation, load_exam, write_predictions
+from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.evaluation.exam import load_exam, write_predictions
+from lrnet_cli.models.engine import Engine
 
 CPU = Engine(torch.device("cpu"))
 

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from lrnet_cli.choices import Head
-from lrnet_cli.evaluation.metrics import compute_metrics, fit_temperature, head_loss, wilson_interval
+from lrnet_cli.evaluation.metrics import compute_metrics, wilson_interval
+from lrnet_cli.models.heads import fit_temperature, head_loss
+from lrnet_cli.settings.words import Head
 
 # Four pictures, three classes: the first three are right with 0.8, the last is wrong with 0.6.
 PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.6, 0.2]], dtype=torch.float64)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lrnet_cli.data.datasets import Split
+from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.paired import compare_paired

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from lrnet_cli.engine import Engine
 from lrnet_cli.evaluation.corruptions import measure_robustness
-from lrnet_cli.evaluation.evaluate import Exam, load_exam
-from lrnet_cli.evaluation.report import write_report
+from lrnet_cli.evaluation.exam import Exam, load_exam
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.report.page import write_report
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

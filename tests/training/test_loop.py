@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
-from lrnet_cli.training import loop
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.reporter import EpochRow, Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import compiling, keep, step
 from lrnet_cli.training.loop import train
-from lrnet_cli.training.reporter import EpochRow, Reporter
-from lrnet_cli.weights import load_weights
+from lrnet_cli.weights.file import load_weights
 
 
 def short(tmp_path: Path, name: str = "run", **settings: Any) -> TrainConfig:
@@ -64,7 +64,7 @@ def test_the_stored_statistics_are_recomputed_and_evaluate_to_the_same_figure(tr
     model, card = load_weights(trained_run / "model.safetensors")
     result = json.loads((trained_run / "result.json").read_text())
     test = load_dataset("optdigits").test
-    ready = Engine.choose().ready(model).eval()  # the training's own precision
+    ready = Engine.choose().place(model).eval()  # the training's own precision
     metrics = evaluate(ready, test, "optdigits", card.classes, card.head).metrics
     assert metrics.accuracy == result["test_accuracy"]
 
@@ -88,7 +88,7 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, set[bytes]] = {"train": set(), "val": set()}
-    as_input = loop.as_input
+    as_input = step.as_input
 
     def spy(images: torch.Tensor) -> torch.Tensor:
         seen["train"].update(image.numpy().tobytes() for image in images)
@@ -98,8 +98,8 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
         seen.setdefault("evaluated", set()).update(image.numpy().tobytes() for image in split.images)
         return evaluate(model, split, *rest, **settings)
 
-    monkeypatch.setattr(loop, "as_input", spy)
-    monkeypatch.setattr(loop, "evaluate", evaluate_spy)
+    monkeypatch.setattr(step, "as_input", spy)
+    monkeypatch.setattr(keep, "evaluate", evaluate_spy)
     train(short(tmp_path, limit=None))
     dataset = load_dataset("optdigits")
     everything = {image.numpy().tobytes() for image in dataset.train.images}
@@ -140,14 +140,14 @@ def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path
         return rows.exists() and len(rows.read_text().splitlines()) == 3
 
     result = train(short(tmp_path, epochs=50), should_stop=two_epochs_are_over)
-    assert (result["interrupted"], result["epochs"], result["test_accuracy"]) == (True, 2, None)
+    assert (result["status"], result["epochs"], result["test_accuracy"]) == ("interrupted", 2, None)
     assert "The test images have not been read with these weights." in (tmp_path / "run" / "README.md").read_text()
     load_weights(tmp_path / "run" / "model.safetensors")
     assert paths.newest_run() == (tmp_path / "run").resolve()
 
 
 def test_stopping_before_the_first_epoch_says_that_there_are_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(InterruptedRunError, match="no weights yet; go on with: lrnet train --resume"):
+    with pytest.raises(InterruptedRunError, match="no weights yet; resume with: lrnet train --resume"):
         train(short(tmp_path), should_stop=lambda: True)
 
 
@@ -228,14 +228,14 @@ class Told(Reporter):
 def test_without_a_test_the_test_images_stay_unread(tmp_path: Path) -> None:
     reporter = Told()
     result = train(short(tmp_path, test=False), reporter)
-    assert (result["interrupted"], result["test_accuracy"], result["test_reads"]) == (False, None, 0)
+    assert (result["status"], result["test_accuracy"], result["test_reads"]) == ("finished", None, 0)
     assert not any("Reading the" in text for text in reporter.texts)
 
 
 def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> None:
     result = train(TrainConfig(epochs=None, max_time=12.0, seed=5, limit=400, out=tmp_path / "run"))
     assert result["epochs"] >= 1
-    assert not result["interrupted"]
+    assert result["status"] == "finished"
     assert 6 < result["seconds"] < 40  # a wide bound: a busy machine may be slow with the last validation
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
     # The time may also run out while the last epoch is validated, a little before the schedule's end.
@@ -273,13 +273,13 @@ def test_flips_alternate_from_epoch_to_epoch_where_classes_keep_their_meaning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrored: list[int] = []
-    augment = loop.augment
+    augment = step.augment
 
     def spy(images: Any, ranges: Any, chosen: torch.Tensor, processes: Any) -> Any:
         mirrored.append(int(chosen.sum()))
         return augment(images, ranges, chosen, processes)
 
-    monkeypatch.setattr(loop, "augment", spy)
+    monkeypatch.setattr(step, "augment", spy)
     settings: dict[str, Any] = {"limit": 80, "epochs": 2, "batch_size": 32, "test": False}
     train(short(tmp_path, "flipped", flip="on", **settings))
     first, second = sum(mirrored[: len(mirrored) // 2]), sum(mirrored[len(mirrored) // 2 :])
@@ -304,7 +304,7 @@ def test_a_failing_compiler_is_told_in_one_line_and_changes_nothing(
     monkeypatch.setattr(torch, "compile", broken)
     reporter = Told()
     result = train(short(tmp_path, "broken", compile="on"), reporter)
-    assert f"Training goes on without compiling, which failed: {str(failure).splitlines()[0]}" in reporter.texts
+    assert f"Training continues without compiling, which failed: {str(failure).splitlines()[0]}" in reporter.texts
     assert not result["compiled"]
     assert all(torch.equal(a, b) for a, b in zip(weights_of(eager).values(), weights_of(result).values(), strict=True))
 
@@ -316,7 +316,7 @@ def test_compiling_is_decided_by_what_is_left_and_leaves_no_trace(
     monkeypatch.setattr(torch, "compile", lambda network: calls.append("compiled") or network)
     short_run = train(short(tmp_path, "short", epochs=2, compile="auto"))
     assert (calls, short_run["compiled"]) == ([], False)
-    monkeypatch.setattr(loop, "_COMPILE_SECONDS", 0.0)
+    monkeypatch.setattr(compiling, "_COMPILE_SECONDS", 0.0)
     reporter = Told()
     long_run = train(short(tmp_path, "long", epochs=2, compile="auto"), reporter)
     assert (calls, long_run["compiled"]) == (["compiled"], True)

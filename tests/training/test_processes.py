@@ -17,12 +17,12 @@ from torch.distributed.launcher import api
 
 from lrnet_cli.cli import launch
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.evaluation.evaluate import load_exam
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes, gathered, summed
-from lrnet_cli.training import loop
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import prepare
 from lrnet_cli.training.loop import resume, train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo")
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals a
 SAME_STEP = """
 import sys
 import torch
-from lrnet_cli.models.folding import FoldedLRNet
+from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.processes import joined
 
@@ -42,10 +42,10 @@ with joined(torch.device("cpu")) as processes:
     many.load_state_dict(one.state_dict())
     images, labels = torch.rand(12, 2, 16, 16, dtype=torch.float64), torch.randint(5, (12,))
     torch.manual_seed(1)
-    whole = FoldedLRNet(one)(images)
+    whole = FusedLRNet(one)(images)
     torch.nn.functional.cross_entropy(whole, labels).backward()
     torch.manual_seed(1)
-    part = FoldedLRNet(many, processes)(processes.own_rows(images))
+    part = FusedLRNet(many, processes)(processes.own_rows(images))
     torch.nn.functional.cross_entropy(part, processes.own_rows(labels)).backward()
     processes.average_gradients(many)
     torch.testing.assert_close(processes.collect(part.detach(), 12), whole.detach(), rtol=1e-9, atol=1e-12)
@@ -139,7 +139,7 @@ def test_a_killed_process_ends_all_with_one_message_and_a_checkpoint(rank: int, 
     errors = [line for line in text.splitlines() if not line.startswith("epoch ") and line]
     assert errors == [
         f"Error: Training process {rank} was killed by SIGKILL, which ends the others. "
-        f"Go on from the last checkpoint with: lrnet train --resume {tmp_path / 'run'}"
+        f"Resume from the last checkpoint with: lrnet train --resume {tmp_path / 'run'}"
     ]
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     position = len((tmp_path / "run" / "metrics.csv").read_text().splitlines())
@@ -160,7 +160,7 @@ def test_ctrl_c_stops_all_processes_after_a_checkpoint_and_one_goes_on(tmp_path:
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert text.count("Stopping after this step") == 1
-    assert f"to go on: lrnet train --resume {tmp_path / 'run'}" in text
+    assert f"to resume: lrnet train --resume {tmp_path / 'run'}" in text
     assert resume(tmp_path / "run", {"procs": 1})["epochs"] == 3
 
 
@@ -210,10 +210,10 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(
         UsageError, match="--batch-size 32 cannot be shared by 3 processes; give a multiple, such as 33"
     ):
-        loop._batch_size(32, 1000, 3)
-    assert loop._batch_size(None, 10000, 3) == 129
+        prepare._batch_size(32, 1000, 3)
+    assert prepare._batch_size(None, 10000, 3) == 129
     with pytest.raises(DataError, match="1 training images are too few for 2 processes"):
-        loop._batch_size(None, 1, 2)
+        prepare._batch_size(None, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     [
         ({"procs": 2, "gpus": 2}, "--procs is for CPUs and --gpus for GPUs"),
         ({"procs": 2, "device": "cuda"}, "--procs trains on the CPU"),
-        ({"procs": 2, "fold": False}, "--no-fold trains in one process"),
+        ({"procs": 2, "fuse": False}, "--no-fuse trains in one process"),
     ],
 )
 def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -234,8 +234,8 @@ def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> N
     [
         ({0: 2, 1: -15}, 2, None),  # the first process has told what is wrong
         ({0: 130}, 130, None),
-        ({0: 75, 1: -9}, 1, "Training process 1 was killed by SIGKILL, which ends the others. Go on from the last"),
-        ({1: 1, 0: -15}, 1, "Training process 1 failed with exit code 1, which ends the others. Go on from the last"),
+        ({0: 75, 1: -9}, 1, "Training process 1 was killed by SIGKILL, which ends the others. Resume from the last"),
+        ({1: 1, 0: -15}, 1, "Training process 1 failed with exit code 1, which ends the others. Resume from the last"),
         ({0: -11, 1: 75}, 1, "Training process 0 was killed by SIGSEGV"),
     ],
 )

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
-from lrnet_cli.training import loop
-from lrnet_cli.training.config import TrainConfig
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import clock
 from lrnet_cli.training.loop import resume, train
-from lrnet_cli.training.reporter import Reporter
-from lrnet_cli.training.state import learning_rate
-from lrnet_cli.weights import load_weights
+from lrnet_cli.training.optimizers import learning_rate
+from lrnet_cli.weights.file import load_weights
 
 
 class Messages(Reporter):
@@ -78,12 +78,12 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     # 160 images in batches of 16: 10 steps an epoch.
     reporter, should_stop = after_steps(steps)
     try:
-        assert train(config(tmp_path / "run"), reporter, should_stop)["interrupted"]
+        assert train(config(tmp_path / "run"), reporter, should_stop)["status"] == "interrupted"
     except InterruptedRunError as error:
         assert steps <= 10
         assert f"lrnet train --resume {tmp_path / 'run'}" in str(error)
     result = resume(tmp_path / "run")
-    assert not result["interrupted"]
+    assert result["status"] == "finished"
     assert result["test_accuracy"] == json.loads((uninterrupted / "result.json").read_text())["test_accuracy"]
     assert_same_outcome(uninterrupted, tmp_path / "run")
 
@@ -106,10 +106,10 @@ CHILD = """
 import sys
 from pathlib import Path
 import sklearn.datasets, sklearn.metrics, scipy.stats
-import lrnet_cli.report.plots
-from lrnet_cli.training import loop
-from lrnet_cli.training.config import TrainConfig
-loop._CHECKPOINT_SECONDS = 0.0  # after every step, so that many kills fall into a write
+import lrnet_cli.plots
+from lrnet_cli.training import clock, loop
+from lrnet_cli.settings.config import TrainConfig
+clock._CHECKPOINT_SECONDS = 0.0  # after every step, so that many kills fall into a write
 out = Path(sys.argv[1])
 print("ready", flush=True)  # all is loaded; what follows is the run
 if (out / "config.json").exists():
@@ -244,7 +244,7 @@ def test_a_full_disk_loses_nothing(uninterrupted: Path, small_disk: Path) -> Non
 def test_a_checkpoint_is_written_within_an_epoch_when_time_has_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "_CHECKPOINT_SECONDS", 0.0)
     seen = []
 
     class Watch(Reporter):
@@ -309,7 +309,7 @@ def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path
     reporter, should_stop = after_steps(25)
     train(config(tmp_path / "run", epochs=None, max_time=15.0), reporter, should_stop)
     result = resume(tmp_path / "run")
-    assert not result["interrupted"]
+    assert result["status"] == "finished"
     assert result["seconds"] < 60
     longer = resume(tmp_path / "run", {"max_time": result["seconds"] + 5.0})
     assert longer["epochs"] > result["epochs"]

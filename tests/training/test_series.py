@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.engine import Engine
 from lrnet_cli.errors import DataError, InterruptedRunError, UsageError
-from lrnet_cli.evaluation.evaluate import load_exam
-from lrnet_cli.training.config import TrainConfig
-from lrnet_cli.training.reporter import EpochRow, Reporter
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.reporter import EpochRow, Reporter
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.series import resume_series, train_series
 
 
@@ -53,13 +53,13 @@ def test_an_interrupted_series_goes_on_to_the_same_result(tmp_path: Path, epochs
     stopped = tmp_path / "stopped"
     try:
         first = train_series(short(stopped, epochs=2), runs=2, reporter=stop, should_stop=stop.should_stop)
-        assert first["interrupted"]
+        assert first["status"] == "interrupted"
         assert len(first["runs"]) == epochs // 2
     except InterruptedRunError as error:
         assert epochs == 1
         assert f"lrnet train --resume {stopped}" in str(error)
     result = resume_series(stopped)
-    assert not result["interrupted"]
+    assert result["status"] == "finished"
     assert figures(result) == figures(whole)
     assert figures(resume_series(stopped)) == figures(whole)
 

@@ -1,0 +1,91 @@
+"""What a training shows while it runs, and how it is stopped."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.progress import MofNCompleteColumn, TaskID, TextColumn
+
+from lrnet_cli import ranks
+from lrnet_cli.cli import launch, output
+from lrnet_cli.reporter import EpochRow, Reporter
+
+
+@contextmanager
+def live() -> Iterator[tuple[Reporter, Callable[[], bool]]]:
+    """Yield a reporter that shows a training, and a question that the first Ctrl-C or SIGTERM turns true.
+
+    A second one interrupts at once. Before the first step there is nothing to save, so there the first one does too.
+    """
+    shown = _Live()
+    asked = False
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if not ranks.is_first():
+            return  # the first process decides, and ends the others
+        if asked or not shown.is_training:
+            raise KeyboardInterrupt
+        asked = True
+        # The launcher ends what others left behind by SIGTERM, which is no news.
+        if not (launch.is_launched() and number == signal.SIGTERM):
+            output.message("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield shown, lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        shown.close()
+
+
+class _Live(Reporter):
+    """Shows a bar for the epoch on a terminal, and one line per epoch everywhere."""
+
+    def __init__(self) -> None:
+        self.is_training = False
+        self.downloads = output.DownloadBars()
+        self.bar = output.progress(MofNCompleteColumn(), TextColumn("steps"))
+        self._of_epochs = ""
+        self._task: TaskID | None = None
+
+    def close(self) -> None:
+        self.downloads.display.stop()
+        self.bar.stop()
+
+    def message(self, text: str) -> None:
+        output.message(text)
+
+    def download(self, name: str, done: int, total: int | None) -> None:
+        self.downloads.display.start()
+        self.downloads.update(name, done, total)
+
+    def start(self, run_dir: Path, epochs: int | None) -> None:
+        launch.note_run(run_dir)
+        self._of_epochs = f"/{epochs}" if epochs is not None else ""
+        self.downloads.display.stop()
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        if self._task is None:
+            self.is_training = True
+            self.bar.start()
+            self._task = self.bar.add_task("")
+        self.bar.update(
+            self._task,
+            completed=done,
+            total=total,
+            description=f"epoch {epoch}{self._of_epochs}",
+            refresh=done == total,
+        )
+
+    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+        self.bar.console.print(
+            f"epoch {row.epoch}{self._of_epochs}  train loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}  "
+            f"val loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.4f}{' (best)' if is_best else ''}  "
+            f"{images_per_second:.0f} images/s",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,54 @@
+"""Options of the command line made of the settings of a training, which say everything about them."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from lrnet_cli.settings.config import SETTINGS
+from lrnet_cli.settings.durations import seconds_of
+from lrnet_cli.settings.setting import Setting
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting called in ``names``, in panels for all of them if none is.
+
+    ``command(given, …)`` receives, by name, those on the command line and in environment variables.
+    """
+    chosen = {name: setting for name, setting in SETTINGS.items() if setting.option and (name in names or not names)}
+    made = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[setting.kind | None, _option(setting, None if names else setting.panel)],
+        )
+        for name, setting in chosen.items()
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            given = {name: values.pop(name) for name in chosen}
+            command({name: value for name, value in given.items() if value is not None}, **values)
+
+        _, *own = inspect.signature(command).parameters.values()
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        # Arguments and a command's own options come first, but for the settings that a command is all about.
+        ordered = [*parameters, *made] if names else [*made, *parameters]
+        run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]  # what Typer reads
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+        return run
+
+    return decorate
+
+
+def _option(setting: Setting, panel: str | None) -> Any:
+    # A switch that is off by default needs no second flag to turn it off.
+    flags = [setting.flag] if setting.kind is bool and not setting.default else []
+    more: dict[str, Any] = {"metavar": "TIME", "parser": seconds_of} if setting.unit == "time" else {}
+    return typer.Option(
+        *flags, help=setting.description, show_default=False, rich_help_panel=panel, envvar=setting.envvar, **more
+    )

@@ -1,0 +1,37 @@
+"""Reading ahead in threads, in order and through bounded memory."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+_CHUNK = 64  # things that a thread reads at a time
+_CHUNKS_AHEAD = 8
+_READERS = min(4, os.cpu_count() or 1)  # each may hold a picture of 64 million pixels
+
+_Source = TypeVar("_Source")
+_Read = TypeVar("_Read")
+
+
+def read_ahead(sources: Iterable[_Source], read: Callable[[_Source], _Read]) -> Iterator[tuple[_Source, _Read]]:
+    """Yield each of ``sources``, in order, with what ``read`` makes of it.
+
+    Threads read ahead while the caller works; memory holds some hundred results, however many there will be.
+    """
+
+    def read_chunk(chunk: list[_Source]) -> list[tuple[_Source, _Read]]:
+        return [(source, read(source)) for source in chunk]
+
+    remaining, pending = iter(sources), deque[Future[list[tuple[_Source, _Read]]]]()
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+    try:
+        while chunk := list(islice(remaining, _CHUNK)):
+            pending.append(pool.submit(read_chunk, chunk))
+            if len(pending) == _CHUNKS_AHEAD:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,34 @@
+"""Which reader reads what lies at a path."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lrnet_cli.data.readers import class_folders, idx, npz, pixel_table
+from lrnet_cli.data.readers.raw import RawDataset
+from lrnet_cli.errors import DataError
+
+# What says whether it reads a path, and what reads it; the first that says so does.
+_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RawDataset]], ...] = (
+    (idx.reads, idx.read),
+    (class_folders.reads, class_folders.read),
+    (npz.reads, npz.read),
+    (pixel_table.reads, pixel_table.read),
+)
+
+
+def read_raw(path: Path) -> RawDataset:
+    """Read the data set at ``path``: a folder of IDX files or of class folders, an ``.npz`` or a ``.csv`` file.
+
+    Raises ``DataError`` naming the file and what is wrong with it.
+    """
+    try:
+        if not path.exists():
+            raise DataError(f"{path}: there is no such file or folder.")
+        if not path.is_dir() and not path.is_file():
+            raise DataError(f"{path}: is a pipe or device, not a file or folder.")
+        for reads, read in _READERS:
+            if reads(path):
+                return read(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}.") from error
+    raise DataError(f"{path}: is no data set; give a folder of class folders or IDX files, an .npz or a .csv file.")

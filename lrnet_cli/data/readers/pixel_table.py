@@ -1,0 +1,47 @@
+"""CSV files in Kaggle's form: a header with ``label`` and one column per pixel, then one picture per line."""
+
+import csv
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from lrnet_cli.data.readers.raw import RawDataset, check_range, checked, numbered
+from lrnet_cli.errors import DataError
+
+
+def reads(path: Path) -> bool:
+    """Return whether ``path`` is named like a CSV file."""
+    return path.suffix.lower() == ".csv"
+
+
+def read(path: Path) -> RawDataset:
+    """Read a table of pixels, row by row; raises ``DataError`` naming the file and what is wrong with it."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as source:
+            header = next(csv.reader(source), [])
+            if "label" not in header:
+                raise DataError(f"{path}: the first line has no column named label.")
+            pixels = len(header) - 1
+            side = round(pixels**0.5)
+            if pixels < 1 or side * side != pixels:
+                raise DataError(f"{path}: {pixels} pixel columns beside label make no square picture.")
+            line = source.readline()
+            if not line.strip():
+                raise DataError(f"{path}: holds no pictures.")
+            table = np.loadtxt(chain([line], source), delimiter=",", dtype=np.int64, ndmin=2)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no UTF-8 text ({error.reason}).") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error} (rows counted from the first picture).") from error
+    if table.shape[1] != len(header):
+        raise DataError(f"{path}: the lines have {table.shape[1]} columns, but the header {len(header)}.")
+    column = header.index("label")
+    values = np.delete(table, column, axis=1)
+    if values.min() < 0 or values.max() > 255:
+        row = int(np.flatnonzero((values < 0).any(1) | (values > 255).any(1))[0])
+        raise DataError(f"{path}: picture {row + 1} has pixel values outside 0 to 255.")
+    train = checked(values.astype(np.uint8).reshape(-1, side, side, 1), table[:, column], str(path))
+    classes = numbered(train.labels, f"{path}: label")
+    check_range(train.labels, len(classes), f"{path}: label")
+    return RawDataset(classes, train, None, None)

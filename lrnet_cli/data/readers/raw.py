@@ -1,0 +1,57 @@
+"""Pictures and labels before preprocessing, and the checks that every reader makes of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrnet_cli.errors import DataError
+
+Labels = NDArray[np.int64]
+_MOST_CLASSES = 65_536  # a larger label is damage, and would ask for a class layer beyond any memory
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """Pictures with their labels: uint8 (N, height, width, channels), or for class folders N paths; labels (N,)."""
+
+    pictures: NDArray[np.uint8] | list[Path]
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """The splits of a data set before preprocessing; ``val`` and ``test`` only if the source has them."""
+
+    classes: tuple[str, ...]
+    train: RawSplit
+    val: RawSplit | None
+    test: RawSplit | None
+
+
+def numbered(labels: Labels, where: str) -> tuple[str, ...]:
+    """Return the class names ``0``, ``1``, … up to the highest of ``labels``."""
+    highest = int(labels.max())
+    if highest >= _MOST_CLASSES:
+        raise DataError(f"{where}: the label {highest} is out of range; at most {_MOST_CLASSES} classes are read.")
+    return tuple(map(str, range(highest + 1)))
+
+
+def checked(images: NDArray[np.uint8], labels: Labels, where: str) -> RawSplit:
+    """Return ``images`` with their labels; raises ``DataError`` if there are none."""
+    if images.size == 0:
+        raise DataError(f"{where}: holds no pictures (shape {images.shape}).")
+    return RawSplit(images, labels)
+
+
+def check_range(labels: Labels, classes: int, where: str) -> None:
+    """Raise ``DataError`` for a label that is none of ``classes`` classes, or for fewer than two of these."""
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(outside):
+        raise DataError(
+            f"{where}: {len(outside)} labels are out of range; the first is {labels[outside[0]]} of picture "
+            f"{outside[0] + 1}, but there are {classes} classes, counted from 0."
+        )
+    if classes < 2:
+        raise DataError(f"{where}: only one class; a classifier needs two.")

@@ -1,0 +1,75 @@
+"""Pictures with their labels, and how they are cut: for testing, for validation, into folds, to a limit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrnet_cli.errors import DataError
+
+TEST_FRACTION = 0.2  # of a data set that comes without a test split
+_TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same pictures
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures, uint8 (N, channels, side, side), and their class indices, int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """Return the pictures at ``indices``, int64 (M,)."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> "Split":
+        """Return the same pictures on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return (kept, cut): sorted indices with ``fraction`` of each class in ``cut``, drawn with ``seed``.
+
+    A class keeps at least one picture.
+    """
+    generator = np.random.default_rng(seed)
+    values = labels.cpu().numpy()
+    cut = np.zeros(len(values), dtype=bool)
+    for label in np.unique(values):
+        members = generator.permutation(np.flatnonzero(values == label))
+        cut[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
+    return torch.from_numpy(np.flatnonzero(~cut)), torch.from_numpy(np.flatnonzero(cut))
+
+
+def limited(split: Split, limit: int | None, seed: int) -> Split:
+    """Return ``limit`` pictures of ``split``, drawn with ``seed``, in their old order; all of them without a limit."""
+    if limit is None or limit >= len(split):
+        return split
+    chosen = np.random.default_rng(seed).permutation(len(split))[:limit]
+    return split.take(torch.from_numpy(np.sort(chosen)))
+
+
+def test_cut(name: str, pool: Split) -> tuple[Split, Split]:
+    """Return (train, test): a stratified fifth of ``pool`` for testing, the same fifth every time."""
+    kept, cut = stratified_cut(pool.labels, TEST_FRACTION, _TEST_SEED)
+    if not len(cut):
+        raise DataError(f"{name}: too few pictures to set a fifth aside for testing; each class needs three or more.")
+    return pool.take(kept), pool.take(cut)
+
+
+def fold_cut(name: str, pool: Split, number: int, count: int) -> tuple[Split, Split]:
+    """Return (train, test): fold ``number``, from 1 up, of ``count`` stratified ones for testing, always the same."""
+    from sklearn.model_selection import StratifiedKFold  # takes a second
+
+    fewest = int(torch.bincount(pool.labels)[pool.labels].min())
+    if fewest < count:
+        raise DataError(
+            f"{name}: a class has {fewest} pictures, too few to be cut into {count} folds; use fewer folds."
+        )
+    cuts = StratifiedKFold(count, shuffle=True, random_state=_TEST_SEED).split(pool.labels, pool.labels)
+    kept, cut = list(cuts)[number - 1]
+    return pool.take(torch.from_numpy(kept)), pool.take(torch.from_numpy(cut))

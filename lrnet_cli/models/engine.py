@@ -1,0 +1,88 @@
+"""How a network is run: on which device, fused or plain, in which precision."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.devices import describe_device, resolve_device
+from lrnet_cli.models.fused import fuse
+from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.settings.words import Precision
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A device, the precision it computes in, and whether norms are fused into the convolutions."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"] = "fp32"
+    fuse: bool = True
+
+    @classmethod
+    def choose(
+        cls,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        fuse: bool = True,
+        gpus: int | None = None,
+        procs: int | None = None,
+    ) -> "Engine":
+        """Return the engine for ``--device``, ``--gpus``, ``--procs`` and ``--precision``.
+
+        Raises ``DeviceError`` for a device that is not there, ``UsageError`` for one that is unknown.
+        """
+        chosen = resolve_device(device if procs is None else "cpu", gpus)
+        if precision == "auto":
+            precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"
+        return cls(chosen, precision, fuse)
+
+    def place(self, network: nn.Module, processes: Processes = ALONE) -> nn.Module:
+        """Move ``network`` to the device, channels-last, and return a view of it to call: fused, in this precision.
+
+        The view shares the parameters, takes floats (N, C, S, S) in [0, 1] and returns float32 logits (N, classes).
+        Batch statistics are those of all ``processes``.
+        """
+        view = fuse(to_device(network, self.device), self.fuse, processes)
+        return _InBfloat16(view) if self.precision == "bf16" else view
+
+    def __str__(self) -> str:
+        return f"{describe_device(self.device)}, {self.precision}"
+
+
+def compiled(view: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return ``view`` compiled; the compiler works at the first call, which takes minutes on a CPU."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "No CUDA runtime is found"
+    compiled: Callable[[Tensor], Tensor] = torch.compile(view)
+    return compiled
+
+
+def to_device(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return ``model`` moved to ``device``, convolutions laid out channels-last, which is faster."""
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether ``device`` multiplies bfloat16 natively: CUDA from Ampere on, or a CPU with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # PyTorch reports a CPU's instructions by private functions only.
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class _InBfloat16(nn.Module):
+    """``network`` under autocast to bfloat16, with float32 logits; parameters and statistics stay float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits: Tensor = self.network(images.to(torch.bfloat16))
+        return logits.float()

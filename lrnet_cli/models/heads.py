@@ -1,0 +1,44 @@
+"""What logits mean: the loss of a head, its probabilities, and the temperature that calibrates them."""
+
+import math
+
+from torch import Tensor, nn
+
+from lrnet_cli.settings.words import Head
+
+_TEMPERATURES = (0.05, 20.0)  # between which one is looked for
+
+
+def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0) -> Tensor:
+    """Return the mean loss of logits (N, classes) against labels (N,), a scalar in nats.
+
+    Softmax: cross-entropy. Sigmoid: binary cross-entropy of each class against the rest, summed over the classes.
+    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no.
+    """
+    if head == "softmax":
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    targets = targets * (1 - smoothing) + smoothing / 2
+    return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
+
+
+def probabilities(logits: Tensor, head: Head) -> Tensor:
+    """Return the probabilities in [0, 1] of logits (N, classes): their softmax, or independent ones for ``sigmoid``."""
+    return logits.softmax(1) if head == "softmax" else logits.sigmoid()
+
+
+def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
+    """Return the temperature by which to divide logits (N, classes) for the least loss against labels (N,).
+
+    Guo et al. 2017, arXiv:1706.04599, section 4.2. It changes no label, only how sure the network says it is.
+    """
+    from scipy.optimize import minimize_scalar
+
+    exact = logits.double()
+    lowest, highest = (math.log(temperature) for temperature in _TEMPERATURES)
+    found = minimize_scalar(
+        lambda power: float(head_loss(exact / math.exp(power), labels, head)),
+        bounds=(lowest, highest),
+        method="bounded",
+    )
+    return float(math.exp(found.x))

@@ -1,0 +1,51 @@
+"""From pixels to logits: uint8 pictures through a network, over one view of each or several."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+BATCH_SIZE = 256
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return uint8 pictures (N, C, S, S) as the network's floats in [0, 1], channels last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture moved ``down`` and ``right`` by whole pixels, its border repeated, and perhaps mirrored."""
+
+    down: int = 0
+    right: int = 0
+    mirrored: bool = False
+
+    def of(self, images: Tensor) -> Tensor:
+        """Return the view of pictures (N, C, S, S)."""
+        side = images.shape[-1]
+        if self.down or self.right:
+            down, right = abs(self.down), abs(self.right)
+            padded = nn.functional.pad(images, (right, right, down, down), mode="replicate")
+            top, left = down - self.down, right - self.right
+            images = padded[..., top : top + side, left : left + side]
+        return (images.flip(-1) if self.mirrored else images).contiguous(memory_format=torch.channels_last)
+
+
+AS_IT_IS = (View(),)
+
+
+def averaging_views(*, mirrored: bool) -> tuple[View, ...]:
+    """Return the views that test-time augmentation averages: as it is, moved a pixel each way, all of it mirrored."""
+    moves = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+    return tuple(View(down, right, side) for side in (False, True)[: 1 + mirrored] for down, right in moves)
+
+
+@torch.inference_mode()
+def predict_logits(model: nn.Module, images: Tensor, views: tuple[View, ...] = AS_IT_IS) -> Tensor:
+    """Return the logits, float32 (N, classes) on the CPU, of uint8 pictures (N, C, S, S), averaged over ``views``.
+
+    ``model`` must be in evaluation mode and on the device of ``images``; it sees a batch at a time.
+    """
+    batches = (as_input(batch) for batch in images.split(BATCH_SIZE))
+    return torch.cat([torch.stack([model(view.of(batch)) for view in views]).mean(0) for batch in batches]).cpu()

@@ -1,0 +1,1 @@
+"""Weights and pictures in, labels out."""

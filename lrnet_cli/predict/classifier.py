@@ -1,0 +1,164 @@
+"""Weights and pictures in, labelled probabilities out."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, cast, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from lrnet_cli.data.ahead import read_ahead
+from lrnet_cli.data.images import Invert, Picture, prepare
+from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.heads import probabilities
+from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
+from lrnet_cli.settings.words import Precision
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.find import find_weights
+
+UNKNOWN, NONE_OF_THESE = "unknown", "none of these"
+_YES = 0.5  # from which probability on a sigmoid output says that a picture is of its class
+
+_Source = TypeVar("_Source", bound=Picture)
+_Read = tuple[NDArray[np.uint8], bool] | ImageError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture: every class with its probability in [0, 1], the likeliest first in ``top``.
+
+    ``index`` is the position of ``label`` in the class list, ``probability`` that of the likeliest class.
+    Where the answer is none of the classes, ``index`` is None and ``label`` is ``unknown`` (the probability is below
+    what was asked for) or ``none of these`` (a sigmoid head says no to every class). ``inverted`` tells whether light
+    and dark were swapped, and ``pixels``, uint8 (channels, side, side), are what the network saw.
+    """
+
+    label: str
+    index: int | None
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    inverted: bool
+    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+
+
+class Classifier:
+    """A trained network that labels pictures.
+
+    ``logits`` takes uint8 pictures (N, C, S, S) on the CPU and returns float32 logits (N, classes) there; ``card`` is
+    what the weight file says of itself, and ``runs_on`` where and how the network runs, in words.
+    """
+
+    def __init__(self, logits: Callable[[Tensor], Tensor], card: WeightsCard, runs_on: str) -> None:
+        self.logits = logits
+        self.card = card
+        self.runs_on = runs_on
+
+    @classmethod
+    def load(
+        cls, weights: str | Path | None = None, *, device: str = "auto", precision: Precision = "auto"
+    ) -> "Classifier":
+        """Return the classifier of a weight file, run folder or exported ``.onnx``; without one, of the newest run.
+
+        Raises ``WeightsError`` for weights that cannot be used, ``DeviceError`` or ``UsageError`` for a device that
+        cannot.
+        """
+        path = find_weights(weights)
+        if path.suffix == ".onnx":
+            from lrnet_cli.weights.onnx import load_onnx
+
+            if device not in ("auto", "cpu") or precision == "bf16":
+                raise UsageError(f"{path}: an ONNX file runs on the CPU, in fp32; leave out --device and --precision.")
+            logits, card = load_onnx(path)
+            return cls(logits, card, "ONNX Runtime, cpu")
+        engine = Engine.choose(device, precision)
+        model, card = load_weights(path)
+        network = engine.place(model)
+        return cls(lambda images: predict_logits(network, images.to(engine.device)), card, str(engine))
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of texts, an array one of arrays
+        self, pictures: Picture, *, invert: Invert = ..., min_confidence: float = ...
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, pictures: Iterable[Picture], *, invert: Invert = ..., min_confidence: float = ...
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self, pictures: Picture | Iterable[Picture], *, invert: Invert = "auto", min_confidence: float = 0.0
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction for a picture, or a list of them for several.
+
+        A picture is a path, a PIL image, an array or a tensor. An array is (height, width) or (height, width,
+        channels), a tensor (height, width) or (channels, height, width), with 1, 3 or 4 channels, as uint8 from 0 to
+        255 or as floats from 0 to 1. Several are any iterable of pictures; an array (N, height, width, channels) or a
+        tensor (N, channels, height, width) is one.
+
+        Raises ``ImageError`` for the first picture that cannot be read.
+        """
+        several = not isinstance(pictures, str | os.PathLike | Image.Image)
+        if isinstance(pictures, np.ndarray | Tensor):
+            several = pictures.ndim == 4
+        given = pictures if several else (pictures,)
+        found = []
+        for number, (source, outcome) in enumerate(
+            self.stream(cast("Iterable[Picture]", given), invert=invert, min_confidence=min_confidence)
+        ):
+            if isinstance(outcome, ImageError):
+                name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {number}"
+                raise ImageError(f"{name}: {outcome}") from outcome
+            found.append(outcome)
+        return found if several else found[0]
+
+    def stream(
+        self, pictures: Iterable[_Source], *, invert: Invert = "auto", min_confidence: float = 0.0
+    ) -> Iterator[tuple[_Source, Prediction | ImageError]]:
+        """Yield, in order, each picture with its prediction, or with the error that kept it from being read.
+
+        Threads read ahead while the network works; memory holds some hundred pictures, however many there are.
+
+        Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1.
+        """
+        if not 0 <= min_confidence <= 1:
+            raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
+        read = read_ahead(pictures, lambda source: self._read(source, invert))
+        while batch := list(islice(read, BATCH_SIZE)):
+            inputs = [outcome[0] for _, outcome in batch if not isinstance(outcome, ImageError)]
+            rows = iter(self._probabilities(inputs))
+            for source, outcome in batch:
+                if isinstance(outcome, ImageError):
+                    yield source, outcome
+                else:
+                    yield source, self._label(next(rows), *outcome, min_confidence)
+
+    def _read(self, source: Picture, invert: Invert) -> _Read:
+        try:
+            return prepare(source, self.card.preprocessing, invert)
+        except ImageError as error:
+            return error
+
+    def _probabilities(self, inputs: list[NDArray[np.uint8]]) -> Tensor:
+        if not inputs:
+            return torch.empty(0, len(self.card.classes))
+        logits = self.logits(torch.from_numpy(np.stack(inputs)))
+        return probabilities(logits / self.card.temperature, self.card.head)
+
+    def _label(self, row: Tensor, pixels: NDArray[np.uint8], inverted: bool, min_confidence: float) -> Prediction:
+        values, order = row.sort(descending=True, stable=True)
+        top = tuple((self.card.classes[i], p) for i, p in zip(order.tolist(), values.tolist(), strict=True))
+        label, highest = top[0]
+        index: int | None = int(order[0])
+        if self.card.head == "sigmoid" and highest < _YES:
+            label, index = NONE_OF_THESE, None
+        elif highest < min_confidence:
+            label, index = UNKNOWN, None
+        return Prediction(label, index, highest, top, inverted, pixels)

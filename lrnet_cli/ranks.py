@@ -1,0 +1,26 @@
+"""Which of the processes that train together this one is, as its launcher put into the environment.
+
+Nothing here imports PyTorch, and nothing elsewhere reads these variables.
+"""
+
+import os
+
+
+def rank() -> int:
+    """Return this process's number among those that train together, from 0 up."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """Return this process's number among those on this machine, from 0 up."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_first() -> bool:
+    """Return whether this is the process that writes, reports and decides for all, or the only one."""
+    return rank() == 0
+
+
+def started_together() -> bool:
+    """Return whether PyTorch's launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ

@@ -1,0 +1,168 @@
+"""The evaluation report: from an evaluation to one HTML file that needs no other."""
+
+import base64
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from lrnet_cli import __version__, paths
+from lrnet_cli.errors import UsageError
+from lrnet_cli.evaluation.corruptions import Robustness
+from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.evaluation.exam import Exam
+from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
+from lrnet_cli.runs.folder import read_rows
+
+_PICTURES_A_CELL, _MISTAKES = 24, 40
+_CLASSES = 40  # in the confusion matrix: beyond that nobody finds anything in it, and the page grows with their square
+
+
+def write_report(
+    path: Path,
+    exam: Exam,
+    evaluation: Evaluation,
+    robustness: Robustness | None,
+    provenance: Mapping[str, str],
+) -> None:
+    """Write the evaluation to ``path`` as one HTML file that holds its pictures and charts and needs no other file.
+
+    ``provenance`` is shown with the settings. Where the weights lie in a run folder, its learning curves are shown.
+    Raises ``UsageError`` if the file cannot be written, ``DataError`` for a damaged ``metrics.csv``.
+    """
+    metrics, card = evaluation.metrics, exam.card
+    low, high = metrics.accuracy_ci95
+    figures = [
+        _figure("accuracy", f"{metrics.accuracy:.4f}", f"95 % interval {low:.4f} to {high:.4f}"),
+        *(_figure(f"top-{k} accuracy", f"{share:.4f}", "") for k, share in metrics.top_k_accuracy.items()),
+        _figure("log loss", f"{metrics.loss:.4f}", "nats a picture"),
+        _figure("calibration error", f"{metrics.ece:.4f}", f"{evaluation.ece_uncalibrated:.4f} before calibration"),
+        _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} a second"),
+    ]
+    if robustness is not None:
+        figures.append(_figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean accuracy over all corruptions"))
+    images = exam.split.images.cpu().numpy()
+    mistakes = evaluation.mistakes(_MISTAKES)
+    rows = read_rows(exam.weights.parent)
+    shown = _most_mistaken(metrics.confusion_matrix)
+    page = render_report(
+        title=f"{card.arch} on {evaluation.dataset}",
+        subtitle=f"{metrics.n:,} pictures of {len(evaluation.classes)} classes; weights {exam.weights}",
+        figures=figures,
+        classes=evaluation.classes,
+        matrix=metrics.confusion_matrix,
+        shown=shown,
+        per_class=metrics.per_class,
+        reliability=metrics.reliability,
+        reliability_svg=as_svg(
+            plot_reliability([tuple(asdict(b).values()) for b in metrics.reliability]), "reliability"
+        ),
+        mistakes=[asdict(mistake) | {"src": as_data_uri(images[mistake.index])} for mistake in mistakes],
+        robustness=_robustness_content(robustness, metrics.accuracy) if robustness is not None else None,
+        curves_svg=as_svg(plot_curves(rows), "curves") if rows else None,
+        last_val_accuracy=rows[-1]["val_accuracy"] if rows else None,
+        settings=[
+            *provenance.items(),
+            ("weights", f"{exam.weights}\nSHA-256 {hashlib.sha256(exam.weights.read_bytes()).hexdigest()}"),
+            ("data", json.dumps(card.dataset, indent=1, ensure_ascii=False)),
+            ("protocol", json.dumps(card.protocol, indent=1, ensure_ascii=False)),
+            ("preprocessing", json.dumps(asdict(card.preprocessing))),
+            ("head, temperature, seed", f"{card.head}, {card.temperature:.4f}, {card.seed}"),
+            ("figures of the training", json.dumps(card.metrics)),
+            ("trained with", json.dumps(card.versions)),
+        ],
+        footer=f"Written by lrnet-cli {__version__} on {time.strftime('%Y-%m-%d %H:%M %Z')}.",
+        cells=_cells(evaluation, images, set(shown)),
+    )
+    try:
+        paths.write_text(path, page)
+    except OSError as error:
+        raise UsageError(f"{path}: the report cannot be written ({error.strerror or error}).") from error
+
+
+def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robustness]]) -> None:
+    """Draw accuracy by severity to the PNG file ``path``, for named networks with their accuracy on clean pictures.
+
+    Raises ``UsageError`` if the file cannot be written.
+    """
+    lines = {name: _accuracies(robustness, clean) for name, (clean, robustness) in networks.items()}
+    try:
+        with paths.replacing(path) as temporary:
+            write_png(plot_robustness(lines), temporary)
+    except OSError as error:
+        raise UsageError(f"{path}: the plot cannot be written ({error.strerror or error}).") from error
+
+
+def render_report(**content: Any) -> str:
+    """Return the page for ``content``, whose names are those of the template; every text in it is escaped.
+
+    Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and go in as they are.
+    """
+    environment = Environment(
+        loader=PackageLoader("lrnet_cli", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2").render(**content)
+
+
+def as_data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return a picture, uint8 (channels, side, side), as a PNG in a data URI."""
+    stored = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(
+        stored, format="PNG", optimize=True
+    )
+    return "data:image/png;base64," + base64.b64encode(stored.getvalue()).decode("ascii")
+
+
+def _figure(name: str, value: str, note: str) -> dict[str, str]:
+    return {"name": name, "value": value, "note": note}
+
+
+def _accuracies(robustness: Robustness, clean: float) -> dict[str, list[float]]:
+    return {kind: [clean, *(case.accuracy for case in cases)] for kind, cases in robustness.by_kind().items()}
+
+
+def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
+    kinds = [
+        {
+            "name": name.replace("_", " "),
+            "accuracies": [f"{accuracy:.4f}" for accuracy in accuracies],
+            "mean": f"{sum(accuracies[1:]) / len(accuracies[1:]):.4f}",
+            "svg": as_svg(plot_severities(name, accuracies), name),
+        }
+        for name, accuracies in _accuracies(robustness, clean).items()
+    ]
+    return {"mean": robustness.mean_accuracy, "kinds": kinds}
+
+
+def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Return the classes to show a matrix of, in their order: all, or those with the most mistakes to or from them."""
+    mistakes = [sum(row) + sum(other[place] for other in matrix) - 2 * row[place] for place, row in enumerate(matrix)]
+    return sorted(sorted(range(len(matrix)), key=lambda place: -mistakes[place])[:_CLASSES])
+
+
+def _cells(evaluation: Evaluation, images: Any, shown: set[int]) -> dict[str, list[dict[str, Any]]]:
+    """Return some pictures of every cell: of the mistakes the surest, of the others the least sure."""
+    values, predicted = evaluation.probabilities.max(1)
+    chosen: dict[tuple[int, int], list[int]] = {}
+    for index in values.argsort(descending=True, stable=True).tolist():
+        chosen.setdefault((int(evaluation.labels[index]), int(predicted[index])), []).append(index)
+    return {
+        f"{true},{taken_for}": [
+            {"src": as_data_uri(images[index]), "index": index, "probability": round(float(values[index]), 4)}
+            for index in (indices[::-1] if true == taken_for else indices)[:_PICTURES_A_CELL]
+        ]
+        for (true, taken_for), indices in sorted(chosen.items())
+        if {true, taken_for} <= shown
+    }

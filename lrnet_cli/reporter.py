@@ -1,0 +1,47 @@
+"""What work reports while it goes on: messages, downloads, steps and epochs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+OnProgress = Callable[[str, int, int | None], None]
+"""Called with a file's name, the bytes that have arrived and the bytes to come in all (None if not known)."""
+OnMessage = Callable[[str], None]
+
+
+def silent(*_: object) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One row of ``metrics.csv``. Losses are means per picture in nats, accuracies shares in [0, 1].
+
+    Nothing here depends on the clock: a resumed run writes the rows of an uninterrupted one.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+
+
+class Reporter:
+    """Receives what a training reports; every method does nothing unless overridden."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line happened."""
+
+    def download(self, name: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` bytes of a file have arrived."""
+
+    def start(self, run_dir: Path, epochs: int | None) -> None:
+        """A run of ``epochs`` epochs, or of as many as fit into its time, begins or is resumed."""
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of an epoch are taken."""
+
+    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+        """An epoch is over; its training steps ran at ``images_per_second``."""

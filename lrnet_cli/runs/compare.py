@@ -1,0 +1,165 @@
+"""Finished runs side by side: their accuracy over seeds and folds, and what it cost."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Literal
+
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.reporter import silent
+from lrnet_cli.runs.folder import read_config, read_result
+from lrnet_cli.runs.published import PUBLISHED_ACCURACY
+from lrnet_cli.settings.command import to_plain
+from lrnet_cli.settings.config import SETTINGS
+
+_NEEDED = ("test_images", "test_images_per_second", "multiply_adds")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """An accuracy in [0, 1] with its 95 % interval, which reckons with the draw of the seeds or of the images.
+
+    Over several seeds it is the mean, with Student's interval of that mean. Of one seed it has Wilson's interval, for
+    as many test images as there were; the folds of a cross-validation are taken together, each image being tested once.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+    over: Literal["seeds", "images"]
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """The runs of one recipe on one data set, with means of their speeds and the seconds that they took together.
+
+    ``settings`` are those in which it differs from other rows of the same network and data set; ``published`` is the
+    published accuracy, if there is one.
+    """
+
+    dataset: str
+    arch: str
+    settings: dict[str, Any]
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    folds: int | None
+    accuracy: Accuracy
+    published: float | None
+    parameters: int
+    multiply_adds: int
+    train_images_per_second: float
+    test_images_per_second: float
+    epochs: float
+    seconds: float
+    device: str
+
+
+def find_runs(folder: Path, on_message: Callable[[str], None] = silent) -> list[Path]:
+    """Return the run folders meant by ``folder``: itself, or all in it, at any depth, that have a test accuracy.
+
+    Those that have none are left out, which is told. Raises ``TrainingError`` if there is none to return.
+    """
+    if (folder / "config.json").is_file():
+        return [folder]
+    found = []
+    for path in sorted(path.parent for path in folder.rglob("config.json")):
+        try:
+            _result_of(path)
+            found.append(path)
+        except TrainingError as error:
+            on_message(f"Left out: {error}")
+    if not found:
+        raise TrainingError(f"{folder}: is no run folder and holds no finished one; give one that lrnet train wrote.")
+    return found
+
+
+def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list[ComparedRuns]:
+    """Return a row for every recipe among the runs in ``folders``, best first within each data set.
+
+    Settings named in ``chosen`` were chosen run by run, on validation images; runs that differ in them are of one
+    recipe all the same.
+
+    Raises ``TrainingError`` naming a run that is not finished or was not tested, and folds that are incomplete.
+    """
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    recipes: dict[str, dict[str, Any]] = {}
+    for folder in {path.resolve(): path for path in folders}.values():  # each once, as it was named
+        config, _ = read_config(folder)
+        result = _result_of(folder)
+        compared = {name for name, item in SETTINGS.items() if item.compared} - set(chosen)
+        settings = {name: value for name, value in to_plain(config).items() if name in compared}
+        recipe = settings | {"dataset": result["dataset"]}
+        key = repr(recipe)
+        recipes[key] = recipe
+        groups[key].append(result | {"test_fold": config.test_fold, "folder": str(folder)})
+    rows = []
+    for key, results in groups.items():
+        recipe = recipes[key]
+        alike = [other for other in recipes.values() if _subject(other) == _subject(recipe)]
+        differing = {name: value for name, value in recipe.items() if any(o[name] != value for o in alike)}
+        rows.append(_row(recipe, differing, results))
+    return sorted(rows, key=lambda row: (row.dataset, -row.accuracy.value))
+
+
+def accuracy_over(results: Sequence[dict[str, Any]]) -> Accuracy:
+    """Return the test accuracy of finished runs of one recipe, from their results."""
+    by_seed: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for result in results:
+        by_seed[result["seed"]].append((result["test_accuracy"], result["test_images"]))
+    images = {seed: sum(n for _, n in tested) for seed, tested in by_seed.items()}
+    right = {seed: sum(round(share * n) for share, n in tested) for seed, tested in by_seed.items()}
+    values = [right[seed] / images[seed] for seed in by_seed]
+    if len(values) == 1:
+        (seed,) = by_seed
+        return Accuracy(values[0], wilson_interval(right[seed], images[seed]), "images")
+    from scipy.stats import t  # takes a second
+
+    margin = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    middle = mean(values)
+    return Accuracy(middle, (max(0.0, middle - margin), min(1.0, middle + margin)), "seeds")
+
+
+def _result_of(folder: Path) -> dict[str, Any]:
+    result = read_result(folder)
+    if result is None or result["status"] != "finished":
+        raise TrainingError(f"{folder}: is not finished; resume with: lrnet train --resume {folder}")
+    if result["test_accuracy"] is None:
+        raise TrainingError(f"{folder}: was trained with --no-test, so there is no test accuracy to compare.")
+    if lacking := [name for name in _NEEDED if name not in result]:
+        raise TrainingError(f"{folder}: was written by another version, its result.json lacks {', '.join(lacking)}.")
+    return result
+
+
+def _subject(recipe: dict[str, Any]) -> tuple[str, str]:
+    return recipe["dataset"], recipe["arch"]
+
+
+def _row(recipe: dict[str, Any], differing: dict[str, Any], results: list[dict[str, Any]]) -> ComparedRuns:
+    folds = recipe["folds"]
+    seeds = sorted({result["seed"] for result in results})
+    places = [(result["seed"], result["test_fold"]) for result in results]
+    names = ", ".join(result["folder"] for result in results)
+    if len(set(places)) < len(places):
+        raise TrainingError(f"Two of these runs have the same recipe and seed, so they are one run twice: {names}")
+    if folds is not None and len(places) != folds * len(seeds):
+        raise TrainingError(f"Of the {folds} folds some are missing among these runs: {names}")
+    return ComparedRuns(
+        dataset=recipe["dataset"],
+        arch=recipe["arch"],
+        settings=differing,
+        runs=tuple(result["folder"] for result in results),
+        seeds=tuple(seeds),
+        folds=folds,
+        accuracy=accuracy_over(results),
+        published=PUBLISHED_ACCURACY.get(recipe["dataset"], {}).get(recipe["arch"]),
+        parameters=results[0]["parameters"],
+        multiply_adds=results[0]["multiply_adds"],
+        train_images_per_second=mean(result["train_images_per_second"] for result in results),
+        test_images_per_second=mean(result["test_images_per_second"] for result in results),
+        epochs=mean(result["epochs"] for result in results),
+        seconds=sum(result["seconds"] for result in results),
+        device=results[0]["device"],
+    )

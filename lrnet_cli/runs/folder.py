@@ -1,0 +1,140 @@
+"""The run folder: what a training leaves behind, written and read."""
+
+import csv
+import io
+import json
+import platform
+import time
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lrnet_cli import __version__, paths
+from lrnet_cli.errors import DataError, TrainingError
+from lrnet_cli.reporter import EpochRow
+from lrnet_cli.settings.command import from_plain, to_plain
+from lrnet_cli.settings.config import TrainConfig
+
+_CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
+
+Status = Literal["interrupted", "testing", "finished"]
+"""How far a run has come: stopped before its end; trained, but the test images not read yet; done."""
+
+
+def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
+    """Create the run folder of ``config`` and return it; raises ``TrainingError`` if it exists with contents."""
+    run_dir = config.out or Path("runs") / f"{dataset_name}-{config.arch}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidate, count = run_dir, 1
+    # Two runs may start in the same second; a name that the user chose is never altered.
+    while config.out is None and candidate.exists():
+        count += 1
+        candidate = run_dir.with_name(f"{run_dir.name}-{count}")
+    try:
+        candidate.mkdir(parents=True, exist_ok=True)
+        if any(candidate.iterdir()):
+            raise TrainingError(f"{candidate}: the folder is not empty; choose another with --out.")
+    except OSError as error:
+        raise TrainingError(
+            f"{candidate}: cannot be the run folder ({error.strerror}); choose another with --out."
+        ) from error
+    return candidate
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results may depend on."""
+    packages = {name: version(name) for name in ("numpy", "pillow", "safetensors")}
+    # torch.__version__ tells the build as well, as in 2.9.1+cu130.
+    return {"lrnet_cli": __version__, "python": platform.python_version(), "torch": torch.__version__} | packages
+
+
+def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:
+    """Write ``config.json``: the settings, with what they resolved to and the versions beside them."""
+    content = {"schema": _CONFIG_SCHEMA, "settings": to_plain(config), "resolved": resolved, "versions": versions()}
+    paths.write_text(run_dir / "config.json", json.dumps(content, indent=2) + "\n")
+
+
+def read_config(run_dir: Path) -> tuple[TrainConfig, dict[str, str]]:
+    """Return the settings of the run in ``run_dir`` and the versions it began with.
+
+    Raises ``TrainingError`` if the folder holds no run that can go on.
+    """
+    config, content = _read_settings(run_dir / "config.json", _CONFIG_SCHEMA)
+    return config, content["versions"]
+
+
+def write_series(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> None:
+    """Write ``series.json``: the settings of ``runs`` runs, and of how many ``folds`` each is made of."""
+    content = {"schema": _SERIES_SCHEMA, "runs": runs, "folds": folds, "settings": to_plain(config)}
+    paths.write_text(folder / "series.json", json.dumps(content, indent=2) + "\n")
+
+
+def is_series(folder: Path) -> bool:
+    """Return whether ``folder`` holds a series of runs."""
+    return (folder / "series.json").is_file()
+
+
+def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
+    """Return what ``write_series`` wrote to ``folder``; raises ``TrainingError`` if it cannot be used."""
+    config, content = _read_settings(folder / "series.json", _SERIES_SCHEMA)
+    return config, content["runs"], content["folds"]
+
+
+def _read_settings(path: Path, schema: str) -> tuple[TrainConfig, dict[str, Any]]:
+    """Return the settings in the JSON file ``path`` and all that is in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != schema:
+            raise TrainingError(f"{path}: was written by another version ({content['schema']}); start a new run.")
+        return from_plain(content["settings"]), content
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that began.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Return the content of ``result.json``, or None where there is none that can be read."""
+    try:
+        content: dict[str, Any] = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "interrupted" in content:  # earlier versions had no status
+        content["status"] = "interrupted" if content.pop("interrupted") else "finished"
+    return content
+
+
+def write_result(run_dir: Path, result: dict[str, Any]) -> None:
+    """Write ``result.json``, the document that ``lrnet train --json`` prints."""
+    paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:
+    """Write ``metrics.csv`` and ``curves.png``."""
+    from lrnet_cli.plots import plot_curves, write_png  # takes a second
+
+    text = io.StringIO()
+    table = csv.DictWriter(text, [column.name for column in fields(EpochRow)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    paths.write_text(run_dir / "metrics.csv", text.getvalue())
+    figure = plot_curves([asdict(row) for row in rows])
+    with paths.replacing(run_dir / "curves.png") as temporary:
+        write_png(figure, temporary)
+
+
+def read_rows(run_dir: Path) -> list[dict[str, float]]:
+    """Return the rows of ``metrics.csv``, none if there is no such file; raises ``DataError`` for a damaged one."""
+    path = run_dir / "metrics.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: the learning curves cannot be read ({error}).") from error
+    if rows and (lacking := {column.name for column in fields(EpochRow)} - rows[0].keys()):
+        raise DataError(f"{path}: the learning curves lack the columns {', '.join(sorted(lacking))}.")
+    return rows

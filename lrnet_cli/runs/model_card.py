@@ -1,0 +1,136 @@
+"""The model card, ``README.md`` of a run folder, with the metadata that model hubs read."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrnet_cli import paths
+from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.settings.command import command_of
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.weights.card import WeightsCard
+
+
+def write_model_card(
+    run_dir: Path,
+    config: TrainConfig,
+    card: WeightsCard,
+    device: str,
+    test: Evaluation | None,
+    test_reads: int,
+    more: Sequence[str] = (),
+) -> None:
+    """Write ``README.md``, the model card, with no test figures without ``test``; ``more`` are lines of Markdown."""
+    lines = [
+        *_metadata(card, test),
+        f"# {card.arch} on {card.dataset['name']}",
+        "",
+        f"A classifier of {card.preprocessing.image_size}×{card.preprocessing.image_size} pictures with "
+        f"{card.preprocessing.channels} channel(s) into {len(card.classes)} classes, trained by lrnet-cli "
+        f"{card.versions['lrnet_cli']}.",
+        "",
+        *_results(card, test),
+        *more,
+        *_protocol(config, card, device, test_reads),
+        "## Use",
+        "",
+        "```console",
+        f"lrnet predict picture.png --weights {WEIGHTS_NAME}",
+        "```",
+        "",
+        f"Pictures are expected {card.preprocessing.polarity}; `lrnet predict` inverts the others automatically.",
+        "",
+        "## Limits",
+        "",
+        "The network names one of its classes for any picture, whatever it shows. It was measured on pictures like "
+        "those it was trained on and on no others.",
+    ]
+    paths.write_text(run_dir / "README.md", "\n".join(lines) + "\n")
+
+
+def _metadata(card: WeightsCard, test: Evaluation | None) -> list[str]:
+    """Return the YAML header; JSON's texts and numbers are YAML's too."""
+    split, accuracy = ("validation", card.metrics["val_accuracy"]) if test is None else ("test", test.metrics.accuracy)
+    name = json.dumps(card.dataset["name"])
+    return [
+        "---",
+        "library_name: lrnet-cli",
+        "pipeline_tag: image-classification",
+        "tags: [image-classification, low-resolution, lr-net]",
+        f"datasets: [{name}]",
+        "metrics: [accuracy]",
+        "model-index:",
+        f"- name: {json.dumps(card.arch + ' on ' + card.dataset['name'])}",
+        "  results:",
+        "  - task: {type: image-classification}",
+        f"    dataset: {{name: {name}, type: {name}, split: {split}}}",
+        f"    metrics: [{{type: accuracy, value: {accuracy:.6f}}}]",
+        "---",
+        "",
+    ]
+
+
+def _results(card: WeightsCard, test: Evaluation | None) -> list[str]:
+    if test is None:
+        tested = ["The test images have not been read with these weights."]
+    else:
+        metrics = test.metrics
+        low, high = metrics.accuracy_ci95
+        tested = [
+            f"Accuracy **{metrics.accuracy:.4f}** on {metrics.n} test images (95 % interval {low:.4f} to {high:.4f}), "
+            f"log loss {metrics.loss:.4f}, expected calibration error {metrics.ece:.4f} "
+            f"({test.ece_uncalibrated:.4f} before calibration).",
+            "",
+            "| class | precision | recall | F1 | images |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {_cell(row.name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
+                for row in metrics.per_class
+            ),
+        ]
+    figures = card.metrics
+    return [
+        "## Results",
+        "",
+        *tested,
+        "",
+        f"Validation: {figures['val_accuracy']:.4f} on {card.dataset['val']} validation images (epoch "
+        f"{figures['best_epoch']}). The temperature {card.temperature:.4f}, by which the logits are divided, was "
+        f"fitted on these images; it takes their calibration error from {figures['val_ece_uncalibrated']:.4f} to "
+        f"{figures['val_ece']:.4f}.",
+        "",
+        "![Loss and accuracy by epoch](curves.png)",
+        "",
+    ]
+
+
+def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: int) -> list[str]:
+    data, protocol = card.dataset, card.protocol
+    facts: dict[str, Any] = {
+        "Data": f"{data['name']}, content SHA-256 `{data['content_sha256']}`",
+        "Recipe": json.dumps(protocol["recipe"]),
+        "Head": card.head,
+        "Seed": card.seed,
+        "Device": device,
+        "Versions": ", ".join(f"{name} {number}" for name, number in card.versions.items()),
+    }
+    return [
+        "## Protocol",
+        "",
+        "```console",
+        command_of(config),
+        "```",
+        "",
+        f"Trained on {data['train']} images; the validation images are {protocol['validation']}. The epoch with the "
+        "best validation accuracy was kept; the test images are read once, after that choice (so far: "
+        f"{test_reads} time{'' if test_reads == 1 else 's'}).",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        "",
+    ]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

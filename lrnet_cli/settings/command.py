@@ -1,0 +1,54 @@
+"""Settings as the command line that repeats a run."""
+
+import shlex
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from lrnet_cli.settings.config import SETTINGS, TrainConfig
+
+
+def command_of(config: TrainConfig) -> str:
+    """Return the command line that trains with exactly ``config``, without what belongs to one machine.
+
+    The fold that a run is tested on has no flag: a series of runs tests on each.
+    """
+    usual = TrainConfig.from_preset(config.preset, arch=config.arch, max_time=config.max_time)
+    words = ["lrnet", "train"]
+    for name, item in SETTINGS.items():
+        value = getattr(config, name)
+        # A preset brings settings of its own, so what it is compared with is the preset of no name.
+        before = item.default if name in ("preset", "arch", "max_time") else getattr(usual, name)
+        if item.role == "place" or not item.option or value is None or value == before:
+            continue
+        if isinstance(value, bool):
+            words.append(item.flag if value else f"--no-{item.flag.removeprefix('--')}")
+        else:
+            words += [item.flag, _exact(value)]
+    return shlex.join(words)
+
+
+def to_plain(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings as JSON values."""
+    values = {name: getattr(config, name) for name in SETTINGS}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def from_plain(values: dict[str, Any]) -> TrainConfig:
+    """Return the settings that ``to_plain`` made JSON values of, in this version or an earlier one.
+
+    Raises ``TypeError`` for a name that is no setting, ``UsageError`` for a value that cannot be used.
+    """
+    values = {_RENAMED.get(name, name): value for name, value in values.items()}
+    for name, item in SETTINGS.items():
+        if item.kind is Path and values.get(name) is not None:
+            values[name] = Path(values[name])
+    return TrainConfig(**values)
+
+
+_RENAMED = {"fold": "fuse"}  # settings of earlier versions
+
+
+def _exact(value: Any) -> str:
+    """Return ``value`` as text that reads back as the same value; numbers without an exponent."""
+    return format(Decimal(repr(value)), "f").removesuffix(".0") if isinstance(value, float) else str(value)

@@ -1,0 +1,269 @@
+"""Every setting of a training run, said once; options, checks, cards and comparisons are derived from these fields.
+
+Nothing here imports PyTorch, so that the command line can show the settings at once.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.presets import PRESETS, RECIPES
+from lrnet_cli.settings.setting import Range, setting, settings_of
+from lrnet_cli.settings.words import Arch, Compile, Flip, Head, Optimizer, Precision, Preset, Schedule
+
+_COUNT = Range("whole number", 1)
+_POSITIVE = Range("number", 0, low_included=False)
+_SHARE = Range("share", 0, 1)
+_AUGMENTATION, _SEVERAL = "Augmentation", "Several runs"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run; bad values raise ``UsageError`` naming the flag."""
+
+    dataset: str = setting(
+        "optdigits",
+        "A known data set (optdigits, digits, fashion, oracle), or the path of class folders, IDX files, an .npz or a "
+        ".csv.",
+        "data",
+        panel="basic",
+    )
+    arch: Arch = setting(
+        "lrnet",
+        "The network: LR-Net, or one of torchvision's to compare it with, fitted to small pictures.",
+        "recipe",
+        panel="basic",
+    )
+    preset: Preset = setting("default", "The recipe that other settings start from.", "recipe", panel="basic")
+    epochs: int | None = setting(
+        12,
+        "Passes over the training images; with --max-time as many as fit in, unless both are given.",
+        "recipe",
+        panel="basic",
+        within=_COUNT,
+        resumable=True,
+    )
+    max_time: float | None = setting(
+        None,
+        "Fit the whole run, its schedule included, into this time: 90s, 30m, 1h30m, or seconds.",
+        "recipe",
+        panel="basic",
+        within=_POSITIVE,
+        resumable=True,
+        unit="time",
+    )
+    seed: int | None = setting(
+        None,
+        "Seed of weights, order, augmentation and splits; drawn and recorded if not given.",
+        "engine",
+        panel="basic",
+        within=Range("whole number", 0, 2**32 - 1, high_included=True),
+        compared=False,
+    )
+    out: Path | None = setting(
+        None,
+        "The run folder; by default a new one in runs/, named after data set, network and time.",
+        "place",
+        panel="basic",
+    )
+    limit: int | None = setting(
+        None, "Use only this many of the training images.", "recipe", panel="Data", within=_COUNT
+    )
+    val_fraction: float | None = setting(
+        None,
+        "Share of the training images set aside for validation; by default 0.1, up to 0.2 if that is under 300 images.",
+        "data",
+        within=Range("share", 0, 1, low_included=False),
+    )
+    test: bool = setting(
+        True, "Read the test images once, at the end; --no-test reports validation figures only.", "data"
+    )
+    folds: int | None = setting(
+        None,
+        "Cross-validate: cut the training images into this many parts and test on each of them in a run of its own.",
+        "data",
+        panel=_SEVERAL,
+        within=Range("whole number", 2),
+    )
+    test_fold: int | None = setting(
+        None, "Which of the folds the run is tested on, from 1 up.", "data", compared=False, option=False
+    )
+    image_size: int | None = setting(
+        None, "Side in pixels; by default the pictures' own, 28 for class folders.", "data", within=_COUNT
+    )
+    channels: int | None = setting(
+        None,
+        "1 (grey) or 3 (RGB); by default the pictures' own, grey for class folders.",
+        "data",
+        within=(1, 3),
+    )
+    mirror: str | None = setting(
+        None,
+        "URL or folder to download from, in place of the built-in mirrors.",
+        "place",
+        panel="Data",
+        envvar="LRNET_MIRROR",
+    )
+    data_dir: Path | None = setting(
+        None,
+        "Folder of downloaded data sets; by default one per user.",
+        "place",
+        panel="Data",
+        envvar="LRNET_DATA_DIR",
+    )
+    head: Head = setting(
+        "softmax", "softmax (cross-entropy), or sigmoid (one-vs-rest, independent probabilities).", "recipe"
+    )
+    batch_size: int | None = setting(
+        None,
+        "Images per step; by default 128, and fewer on small sets, for 32 steps per epoch.",
+        "recipe",
+        within=Range("whole number", 2, because="batch normalisation has no statistics of one image"),
+    )
+    optimizer: Optimizer = setting(
+        "muon", "The optimiser: muon (weight matrices; AdamW for the rest), adamw or adam.", "recipe"
+    )
+    lr: float = setting(
+        1e-2, "The highest learning rate; try 0.003 with --optimizer adamw.", "recipe", within=_POSITIVE
+    )
+    schedule: Schedule = setting("one-cycle", "How the learning rate changes over the run.", "recipe")
+    weight_decay: float = setting(0.05, "Decoupled weight decay (AdamW).", "recipe", within=Range("number", 0))
+    dropout: float = setting(
+        0.0, "Share of units dropped after each hidden fully connected layer.", "recipe", within=_SHARE
+    )
+    label_smoothing: float = setting(
+        0.05, "Share of the target that is spread evenly over all classes.", "recipe", within=_SHARE
+    )
+    clip_norm: float | None = setting(
+        None, "Scale the gradient down to this norm where it is larger.", "recipe", within=_POSITIVE
+    )
+    ema: float = setting(
+        0.05,
+        "Memory of the moving average of the weights, as a share of the steps so far; 0 keeps no average.",
+        "recipe",
+        within=_SHARE,
+    )
+    patience: int | None = setting(
+        None, "Stop after this many epochs without a better validation accuracy.", "recipe", within=_COUNT
+    )
+    augment: bool = setting(
+        True, "Alter each training picture at random, as the following settings say.", "recipe", panel=_AUGMENTATION
+    )
+    shift: float = setting(
+        0.05,
+        "Largest shift, as a share of the side; whole pixels with --scale 0 --shear 0.",
+        "augmentation",
+        within=_SHARE,
+    )
+    scale: float = setting(0.08, "Largest relative change of width and of height.", "augmentation", within=_SHARE)
+    shear: float = setting(
+        0.12,
+        "Largest shear in either direction; both together turn a picture by up to this many radians.",
+        "augmentation",
+        within=_SHARE,
+    )
+    flip: Flip = setting(
+        "auto",
+        "Mirror every other time; auto: where the data set's classes keep their meaning.",
+        "augmentation",
+    )
+    cutout: float = setting(
+        0.0,
+        "Side of a square that is blanked at a random place, as a share of the side.",
+        "augmentation",
+        within=_SHARE,
+    )
+    noise: float = setting(
+        0.0, "Largest standard deviation of Gaussian noise, on values in [0, 1].", "augmentation", within=_SHARE
+    )
+    blur: float = setting(
+        0.0,
+        "Largest share of a 3×3 binomial blur, from 0 to 1.",
+        "augmentation",
+        within=Range("share", 0, 1, high_included=True),
+    )
+    device: str = setting(
+        "auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.", "place", panel="Engine", resumable=True
+    )
+    gpus: int | None = setting(
+        None, "Train on this many CUDA GPUs; an error if they are not there.", "place", panel="Engine", resumable=True
+    )
+    procs: int | None = setting(
+        None,
+        "Train with this many processes on this machine's CPU, which share its cores.",
+        "place",
+        panel="Engine",
+        within=_COUNT,
+        resumable=True,
+    )
+    precision: Precision = setting(
+        "auto", "auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16.", "engine"
+    )
+    compile: Compile = setting(
+        "auto", "Compile the training step: auto (if the run is long enough to gain from it), on or off.", "engine"
+    )
+    fuse: bool = setting(
+        True, "Fuse batch norms into the convolutions: the same result up to rounding, faster.", "engine"
+    )
+    deterministic: bool = setting(
+        False, "Use only deterministic algorithms (on a CPU runs repeat without it).", "engine"
+    )
+    keep_epochs: bool = setting(
+        False, "Keep the weights of every epoch, in the run folder's epochs/.", "engine", compared=False
+    )
+
+    def __post_init__(self) -> None:
+        for name, item in SETTINGS.items():
+            item.check(getattr(self, name))
+        if self.epochs is None and self.max_time is None:
+            raise UsageError("A run needs an end: give --epochs, --max-time or both.")
+        if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
+            raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
+        if self.procs is not None and self.gpus is not None:
+            raise UsageError("--procs is for CPUs and --gpus for GPUs; give one of them.")
+        if self.procs is not None and self.device not in ("auto", "cpu"):
+            raise UsageError(f"--procs trains on the CPU and --device {self.device} does not; give one of them.")
+        if self.processes > 1 and not self.fuse:
+            raise UsageError("--no-fuse trains in one process: only the fused network has the batch statistics of all.")
+        if self.processes > 1 and self.arch != "lrnet":
+            raise UsageError(f"--arch {self.arch} trains in one process: only LR-Net has the batch statistics of all.")
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that train together."""
+        return self.procs or self.gpus or 1
+
+    @classmethod
+    def from_preset(cls, preset: str, **given: Any) -> "TrainConfig":
+        """Return the settings of ``preset`` and architecture, with those in ``given`` that are not None over them."""
+        SETTINGS["preset"].check(preset)
+        recipe = {} if preset == "paper" else RECIPES.get(given.get("arch", "lrnet"), {})
+        settings = PRESETS[preset] | recipe | {name: value for name, value in given.items() if value is not None}
+        if "max_time" in settings and given.get("epochs") is None:
+            settings["epochs"] = None
+        return cls(preset=preset, **settings)  # type: ignore[arg-type]  # it has just been checked
+
+
+SETTINGS = settings_of(TrainConfig)
+
+
+def changed(config: TrainConfig, **given: Any) -> TrainConfig:
+    """Return ``config`` with those in ``given`` that are not None put over it, as a resumed run may.
+
+    Raises ``UsageError`` for a setting that a resumed run may not change, or an earlier end than the run has.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if fixed := [SETTINGS[name].flag for name in sorted(given) if not SETTINGS[name].resumable]:
+        raise UsageError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
+    for name in ("epochs", "max_time"):
+        before = getattr(config, name)
+        if before is not None and given.get(name, before) < before:
+            raise UsageError(f"The run has {SETTINGS[name].flag} {before:g}; resuming may raise that, not lower it.")
+    return replace(config, **given)
+
+
+def recipe_of(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that decide how the network learns; those of augmentation only if there is any."""
+    roles = ("recipe", "augmentation") if config.augment else ("recipe",)
+    return {name: getattr(config, name) for name, item in SETTINGS.items() if item.role in roles}

@@ -1,0 +1,120 @@
+"""What a setting is: a dataclass field that carries its help, range and role beside its type and default."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from lrnet_cli.errors import UsageError
+
+Role = Literal["recipe", "augmentation", "data", "engine", "place"]
+"""What a setting decides: how the network learns, how training images are altered, on which images, how it is computed,
+and where (folders and devices, which belong to one machine)."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from ``low`` to ``high``; each end belongs to them or not. ``noun`` says what they are."""
+
+    noun: Literal["whole number", "number", "share"]
+    low: float
+    high: float = math.inf
+    low_included: bool = True
+    high_included: bool = False
+    because: str = ""
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.low_included else value > self.low
+        return above and (value <= self.high if self.high_included else value < self.high)
+
+    def __str__(self) -> str:
+        start = f"a {self.noun} {'from' if self.low_included else 'above'} {self.low:g}"
+        if self.high == math.inf:
+            return f"{start} up" if self.low_included else start
+        return f"{start} to {self.high:.10g}" if self.high_included else f"{start} and below {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of the settings: ``kind`` is its type without None.
+
+    ``resumable`` settings may change when a run is resumed. Runs that differ only in settings that are not ``compared``
+    have one recipe. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time`` for
+    seconds that are written as durations.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    role: Role
+    panel: str | None
+    within: Range | tuple[int, ...] | None
+    resumable: bool
+    compared: bool
+    option: bool
+    unit: Literal["time"] | None
+    envvar: str | None
+
+    @property
+    def flag(self) -> str:
+        """The option that sets it, such as ``--batch-size``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The words or numbers that it takes; none where it takes any of its kind."""
+        if get_origin(self.kind) is Literal:
+            return get_args(self.kind)
+        return self.within if isinstance(self.within, tuple) else ()
+
+    @property
+    def description(self) -> str:
+        """The help text, with the default where the text does not give it."""
+        if self.default in (None, False):
+            return self.help
+        return f"{self.help} {'On by default' if self.default is True else f'Default: {self.default}'}."
+
+    def check(self, value: Any) -> None:
+        """Raise ``UsageError`` naming the flag if ``value`` is out of range or no known word; None always passes."""
+        if value is None:
+            return
+        shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.flag} takes {' or '.join(map(str, self.choices))}, got {shown}.")
+        if isinstance(self.within, Range) and value not in self.within:
+            because = f": {self.within.because}" if self.within.because else ""
+            raise UsageError(f"{self.flag} takes {self.within}, got {shown}{because}.")
+
+
+def setting(
+    default: Any,
+    help: str,
+    role: Role,
+    *,
+    panel: str | None = None,
+    within: Range | tuple[int, ...] | None = None,
+    **more: Any,
+) -> Any:
+    """Return the dataclass field of a setting; ``more`` are those of ``Setting`` that differ from the usual.
+
+    Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
+    """
+    usual = {"resumable": False, "compared": role != "place", "option": True, "unit": None, "envvar": None}
+    shown = None if panel == "basic" else panel or role.capitalize()
+    return field(
+        default=default, metadata=usual | more | {"help": help, "role": role, "panel": shown, "within": within}
+    )
+
+
+def settings_of(config: type) -> Mapping[str, Setting]:
+    """Return the settings of a dataclass whose fields are made by ``setting``, by name, in their order."""
+    hints = get_type_hints(config)
+    return {item.name: _setting_of(item, hints[item.name]) for item in fields(config)}
+
+
+def _setting_of(item: Field[Any], hint: Any) -> Setting:
+    kind = hint
+    if type(None) in get_args(hint):
+        (kind,) = (part for part in get_args(hint) if part is not type(None))
+    return Setting(name=item.name, kind=kind, default=item.default, **item.metadata)

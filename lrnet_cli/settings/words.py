@@ -1,0 +1,12 @@
+"""The words that settings take. Nothing here imports PyTorch, so that the command line can show them at once."""
+
+from typing import Literal
+
+Arch = Literal["lrnet", "vgg16", "inception_v3", "resnet50", "alexnet"]
+Preset = Literal["default", "paper", "quick"]
+Head = Literal["softmax", "sigmoid"]
+Optimizer = Literal["muon", "adamw", "adam"]
+Schedule = Literal["one-cycle", "constant"]
+Precision = Literal["auto", "fp32", "bf16"]
+Compile = Literal["auto", "on", "off"]
+Flip = Literal["auto", "on", "off"]

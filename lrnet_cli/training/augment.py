@@ -1,0 +1,50 @@
+"""Augmentation on the device: a whole batch at once, with random numbers of its own for each picture."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.settings.config import TrainConfig
+
+
+def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Processes = ALONE) -> Tensor:
+    """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
+
+    One bilinear sampling mirrors, moves, turns, stretches and shears; pixels from beyond the border are those of the
+    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come blur, cut-out (to 0)
+    and noise. Random numbers come from the device's generator; every process draws those of the global batch and uses
+    its own part, so that their number changes nothing.
+    """
+    n, side = len(images), images.shape[-1]
+    drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
+    upper, lower = drawn[:2] * ranges.shear
+    width, height = 1 + drawn[2:4] * ranges.scale
+    shifts = drawn[4:6] * ranges.shift
+    if not ranges.scale and not ranges.shear:
+        shifts = (shifts * side).round() / side
+    right, down = shifts * 2  # the grid runs from -1 to 1
+    direction = 1 - 2 * mirrored.to(images.dtype)
+    maps = torch.stack([direction * width, upper, right, direction * lower, height, down], 1)
+    grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
+    altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if ranges.blur:
+        share = drawn[6].abs()[:, None, None, None] * ranges.blur
+        altered = torch.lerp(altered, _blurred(altered), share)
+    if ranges.cutout:
+        places = torch.arange(side, device=images.device) + 0.5
+        down, right = (
+            (places - (1 + middle[:, None]) * (side / 2)).abs() < ranges.cutout * side / 2 for middle in drawn[7:9]
+        )
+        altered = altered.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0.0)
+    if ranges.noise:
+        noise = processes.own_rows(torch.randn(n * processes.count, *images.shape[1:], device=images.device))
+        altered = altered + noise * (drawn[9].abs()[:, None, None, None] * ranges.noise)
+    return altered.contiguous(memory_format=torch.channels_last)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    line = images.new_tensor([0.25, 0.5, 0.25])
+    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return functional.conv2d(padded, kernel, groups=images.shape[1])

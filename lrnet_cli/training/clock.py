@@ -1,0 +1,106 @@
+"""How much of a run is over, what is due, and how fast it goes."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lrnet_cli.training.prepare import Run
+
+_CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
+_PREDICTION_SHARE = 0.45  # of the time of a training step, for as many pictures: measured, with a margin
+
+
+class Clock:
+    """The clock of a run.
+
+    ``progress``, the share of the run that is over, in [0, 1], and ``stopped``, whether it was asked to stop, are those
+    of the last ``look`` and the same in every process. ``pace`` is the seconds per step over the last hundred steps.
+    """
+
+    def __init__(self, run: Run, statistics_images: int) -> None:
+        self._run = run
+        # What follows the last step needs its time too: batch statistics, validation and test.
+        self._images_later = len(run.val_split) + run.config.test * len(run.test_split) + 2 * statistics_images
+        self._step_ends: deque[float] = deque(maxlen=101)
+        self._checkpoint = self._since = time.perf_counter()
+        self._before = (0, 0.0)  # steps and seconds before this part of an epoch
+        self.pace = 0.0
+        self.progress = 0.0
+        self.stopped = False
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds since the run began, without those in which it was stopped."""
+        return time.perf_counter() - self._run.begun
+
+    def look(self) -> None:
+        """Bring ``progress`` and ``stopped`` up to date."""
+        config, shares = self._run.config, [0.0]
+        if config.epochs is not None:
+            shares.append(self._run.state.steps_taken / (config.epochs * self._run.steps_per_epoch))
+        if config.max_time is not None:
+            reserve = _PREDICTION_SHARE * self.pace / self._run.batch_size * self._images_later
+            shares.append(self.elapsed / max(config.max_time - reserve, 1e-9))
+        seen = self._run.processes.agree((min(max(shares), 1.0), self._run.should_stop()))
+        self.progress, self.stopped = float(seen[0]), bool(seen[1])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there are no more epochs, or no more time; a run has at least one epoch."""
+        state, epochs = self._run.state, self._run.config.epochs
+        return (epochs is not None and state.epoch > epochs) or (bool(state.rows) and self.progress >= 1)
+
+    def seconds_left(self) -> float:
+        """Return the seconds that the run will still take at its pace; infinite if nobody can know."""
+        config, left = self._run.config, [math.inf]
+        if config.epochs is not None:
+            left.append((config.epochs * self._run.steps_per_epoch - self._run.state.steps_taken) * self.pace)
+        if config.max_time is not None:
+            left.append(config.max_time - self.elapsed)
+        return min(left)
+
+    @contextmanager
+    def timing_steps(self) -> Iterator[None]:
+        """Add the time of the body, which takes the steps of an epoch, to the state's seconds."""
+        self._step_ends.clear()
+        self._before = (self._run.state.step, self._run.state.seconds)
+        self._since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._run.state.seconds += time.perf_counter() - self._since
+
+    def tick(self) -> None:
+        """Note that a step has ended."""
+        self._step_ends.append(time.perf_counter())
+        if len(self._step_ends) > 1:
+            self.pace = (self._step_ends[-1] - self._step_ends[0]) / (len(self._step_ends) - 1)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of the body out of that of the steps around it, and out of the pace."""
+        begun = time.perf_counter()
+        self._run.state.seconds += begun - self._since
+        try:
+            yield
+        finally:
+            self._since = time.perf_counter()
+            self._step_ends = deque((end + self._since - begun for end in self._step_ends), self._step_ends.maxlen)
+
+    @property
+    def images_per_second(self) -> float:
+        """The speed of the steps that were timed last."""
+        steps, seconds = self._before
+        state = self._run.state
+        return (state.step - steps) * self._run.batch_size / max(state.seconds - seconds, 1e-9)
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether the last checkpoint is so old that one is due within the epoch."""
+        return self._run.processes.is_first and time.perf_counter() - self._checkpoint > _CHECKPOINT_SECONDS
+
+    def note_checkpoint(self) -> None:
+        """Note that a checkpoint has been written."""
+        self._checkpoint = time.perf_counter()

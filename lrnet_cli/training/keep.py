@@ -1,0 +1,198 @@
+"""What a run leaves: rows, the best weights, checkpoints, the result."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from lrnet_cli import paths
+from lrnet_cli.data.splits import Split
+from lrnet_cli.devices import describe_device
+from lrnet_cli.errors import InterruptedRunError, TrainingError
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.metrics import compute_metrics
+from lrnet_cli.models.heads import fit_temperature
+from lrnet_cli.models.registry import summary_of
+from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.reporter import EpochRow
+from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows
+from lrnet_cli.runs.model_card import write_model_card
+from lrnet_cli.training.checkpoint import save_checkpoint
+from lrnet_cli.training.clock import Clock
+from lrnet_cli.training.optimizers import learning_rate
+from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.state import recompute_batch_statistics
+from lrnet_cli.training.step import Step
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.file import load_weights, save_weights
+
+
+class Keep:
+    """Keeps what a run leaves in its folder; of several processes the first one writes."""
+
+    def __init__(self, run: Run, step: Step, clock: Clock) -> None:
+        self._run, self._step, self._clock = run, step, clock
+        before = read_result(run.folder)
+        self._test_reads: int = before["test_reads"] if before is not None else 0
+        self._device = describe_device(run.engine.device)
+        if run.processes.is_first:
+            write_config(
+                run.folder,
+                run.config,
+                device=self._device,
+                precision=run.engine.precision,
+                processes=run.processes.count,
+            )
+
+    def checkpoint(self) -> None:
+        """Write everything that the run needs to be resumed from here."""
+        self._run.state.elapsed = self._clock.elapsed
+        if self._run.processes.is_first:
+            save_checkpoint(self._run.folder, self._run.state, self._run.card.dataset["content_sha256"])
+        self._clock.note_checkpoint()
+
+    def epoch(self, train_loss: float, train_accuracy: float) -> None:
+        """End an epoch: validate the network to keep, write its row, its weights if it is the best, and a checkpoint.
+
+        Raises ``TrainingError`` if the loss is no number.
+        """
+        run, state = self._run, self._run.state
+        if not math.isfinite(train_loss):
+            kept = f" {run.folder / WEIGHTS_NAME} holds the best epoch before that." if state.rows else ""
+            raise TrainingError(
+                f"The training loss became {train_loss} in epoch {state.epoch}; try a lower --lr.{kept}"
+            )
+        network = run.engine.place(state.evaluated, run.processes)
+        recompute_batch_statistics(network, self._step.statistics_images, run.batch_size, run.processes)
+        validated = self._examine(network, run.val_split)
+        row = EpochRow(
+            epoch=state.epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=validated.metrics.loss,
+            val_accuracy=validated.metrics.accuracy,
+            learning_rate=learning_rate(run.config, self._clock.progress),
+        )
+        state.rows.append(row)
+        if run.processes.is_first:
+            self._write_epoch(row, _calibrated(run.card, validated, row))
+        speed = self._clock.images_per_second
+        state.epoch, state.step = state.epoch + 1, 0
+        state.sums.zero_()
+        self.checkpoint()
+        run.reporter.epoch(row, state.best is row, speed)
+
+    def _write_epoch(self, row: EpochRow, card: WeightsCard) -> None:
+        run, state = self._run, self._run.state
+        if run.config.keep_epochs:
+            (run.folder / "epochs").mkdir(exist_ok=True)
+            save_weights(run.folder / "epochs" / f"{row.epoch:03}.safetensors", state.evaluated, card)
+        if state.best is row:
+            save_weights(run.folder / WEIGHTS_NAME, state.evaluated, card)
+        write_rows(run.folder, state.rows)
+
+    def result(self, status: Status) -> dict[str, Any]:
+        """Complete the folder with the result of a run that was not tested, and return it.
+
+        Raises ``InterruptedRunError`` if there are no weights yet.
+        """
+        run, state = self._run, self._run.state
+        if state.best is None:
+            raise InterruptedRunError(
+                "Stopped before the first epoch ended, so there are no weights yet; resume with: "
+                f"lrnet train --resume {run.folder}"
+            )
+        costs = summary_of(run.card.arch, **run.card.arch_args)
+        result: dict[str, Any] = {
+            "schema": "lrnet.train/1",
+            "run_dir": str(run.folder),
+            "weights": str(run.folder / WEIGHTS_NAME),
+            "arch": run.config.arch,
+            "dataset": run.card.dataset["name"],
+            "epochs": len(state.rows),
+            "best_epoch": state.best.epoch,
+            "val_accuracy": state.best.val_accuracy,
+            "test_images": len(run.test_split),
+            **_test_figures(None),
+            "test_images_per_second": None,
+            "train_images_per_second": state.steps_taken * run.batch_size / state.seconds,
+            "seconds": self._clock.elapsed,
+            "seed": run.card.seed,
+            "device": self._device,
+            "precision": run.engine.precision,
+            "compiled": bool(state.compiled),
+            "processes": run.processes.count,
+            "parameters": costs.parameters,
+            "multiply_adds": costs.multiply_adds,
+            "test_reads": self._test_reads,
+            "status": status,
+        }
+        self._complete(result, None)
+        return result
+
+    def tested(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Read the test images, once, with the weights that were kept, and complete the folder with what they say."""
+        run = self._run
+        run.reporter.message(
+            f"Reading the {len(run.test_split)} test images, once, with the weights of epoch {result['best_epoch']}."
+        )
+        run.processes.wait()  # for the first one to have written the weights
+        model, card = load_weights(run.folder / WEIGHTS_NAME)
+        test = self._examine(run.engine.place(model), run.test_split.to(run.engine.device), card.temperature)
+        result |= _test_figures(test) | {
+            "test_images_per_second": test.images_per_second,
+            "seconds": self._clock.elapsed,
+            "test_reads": self._test_reads + 1,
+            "status": "finished",
+        }
+        self._complete(result, test)
+        return result
+
+    def _examine(self, network: nn.Module, split: Split, temperature: float = 1.0) -> Evaluation:
+        card, processes = self._run.card, self._run.processes
+        name = card.dataset["name"]
+        return evaluate(network.eval(), split, name, card.classes, card.head, processes, temperature=temperature)
+
+    def _complete(self, result: dict[str, Any], test: Evaluation | None) -> None:
+        """Write the card and the result, and note the run as the user's newest."""
+        run, path = self._run, self._run.folder / WEIGHTS_NAME
+        if not run.processes.is_first:
+            return
+        model, card = load_weights(path)
+        if test is not None:
+            card = replace(card, metrics=card.metrics | _test_figures(test))
+            save_weights(path, model, card)
+        write_model_card(run.folder, run.config, card, result["device"], test, result["test_reads"])
+        write_result(run.folder, result)
+        try:
+            paths.record_run(run.folder)
+        except OSError as error:
+            run.reporter.message(
+                f"{error.filename}: cannot be written; name this run to `lrnet predict` with --weights."
+            )
+
+
+def _calibrated(card: WeightsCard, validated: Evaluation, row: EpochRow) -> WeightsCard:
+    """Return ``card`` with the temperature that fits the validation split, and the figures of that split."""
+    temperature = fit_temperature(validated.logits, validated.labels, card.head)
+    calibrated = compute_metrics(validated.logits / temperature, validated.labels, card.classes, card.head)
+    figures = {
+        "best_epoch": row.epoch,
+        "val_accuracy": row.val_accuracy,
+        "val_loss": calibrated.loss,
+        "val_ece": calibrated.ece,
+        "val_ece_uncalibrated": validated.metrics.ece,
+    }
+    return replace(card, temperature=temperature, metrics=figures)
+
+
+def _test_figures(test: Evaluation | None) -> dict[str, Any]:
+    """Return what repeats from run to run, and so may stand in the weight file."""
+    return {
+        "test_accuracy": test.metrics.accuracy if test else None,
+        "test_accuracy_ci95": list(test.metrics.accuracy_ci95) if test else None,
+        "test_loss": test.metrics.loss if test else None,
+        "test_ece": test.metrics.ece if test else None,
+        "test_ece_uncalibrated": test.ece_uncalibrated if test else None,
+    }

@@ -1,0 +1,194 @@
+"""From settings to a run that is ready to train: data, network, run folder."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrnet_cli.data.catalog import CATALOG
+from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.splits import Split, limited, stratified_cut
+from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.models.engine import Engine, to_device
+from lrnet_cli.models.registry import build
+from lrnet_cli.processes import Processes
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.runs.folder import create_run_dir, versions
+from lrnet_cli.settings.config import TrainConfig, recipe_of
+from lrnet_cli.training.checkpoint import load_checkpoint
+from lrnet_cli.training.state import TrainingState
+from lrnet_cli.weights.card import WeightsCard
+
+_LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_PER_EPOCH = 128, 16, 32
+_VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
+_SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train: its settings as resolved, its data where the engine computes, and its folder.
+
+    ``mirrors`` says whether pictures are mirrored every other time; ``begun`` is when the run began by
+    ``time.perf_counter``, had it never been stopped.
+    """
+
+    config: TrainConfig
+    card: WeightsCard
+    engine: Engine
+    processes: Processes
+    state: TrainingState
+    train_split: Split
+    val_split: Split
+    test_split: Split
+    batch_size: int
+    mirrors: bool
+    folder: Path
+    reporter: Reporter
+    should_stop: Callable[[], bool]
+    begun: float
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of full batches in the training pictures."""
+        return len(self.train_split) // self.batch_size
+
+
+def prepare(
+    config: TrainConfig,
+    resumed: Path | None,
+    engine: Engine,
+    processes: Processes,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+) -> Run:
+    """Load and cut the data, build the network and create the run folder, or take up the run in ``resumed``."""
+    start = time.perf_counter()
+    seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
+    reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
+    with processes.first_goes_ahead():
+        dataset = _load(config, reporter)
+        train_split, val_split, validation = _cut_validation(dataset, config, seed)
+        batch_size = _batch_size(config.batch_size, len(train_split), processes.count)
+    config = replace(config, seed=seed, batch_size=batch_size)
+    mirrors = _mirrors(config, dataset.name)
+    sizes = {"train": len(train_split), "val": len(val_split), "test": len(dataset.test)}
+    card = _card(config, dataset, sizes, validation, mirrors)
+    _set_up_torch(config)
+    model = to_device(build(config.arch, dropout=config.dropout, **card.arch_args), engine.device)
+    state = TrainingState.start(model, config, engine.device)
+    run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
+    if resumed is not None and load_checkpoint(run_dir, state, dataset.content_sha256, reporter.message):
+        reporter.message(f"Resuming epoch {state.epoch}, after {state.step} of its steps.")
+    reporter.message(
+        f"Training {config.arch} on {dataset.name}: {sizes['train']} training, {sizes['val']} validation and "
+        f"{sizes['test']} test images in {len(dataset.classes)} classes; seed {seed}; run folder {run_dir}."
+    )
+    return Run(
+        config=config,
+        card=card,
+        engine=engine,
+        processes=processes,
+        state=state,
+        train_split=train_split.to(engine.device),
+        val_split=val_split.to(engine.device),
+        test_split=dataset.test,
+        batch_size=batch_size,
+        mirrors=mirrors,
+        folder=run_dir,
+        reporter=reporter,
+        should_stop=should_stop,
+        begun=start - state.elapsed,
+    )
+
+
+def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
+    return load_dataset(
+        config.dataset,
+        data_dir=config.data_dir,
+        mirror=config.mirror,
+        image_size=config.image_size,
+        channels=config.channels,
+        fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
+        on_progress=reporter.download,
+        on_message=reporter.message,
+    )
+
+
+def _card(config: TrainConfig, dataset: Dataset, sizes: dict[str, int], validation: str, mirrors: bool) -> WeightsCard:
+    assert config.seed is not None
+    protocol: dict[str, Any] = {
+        "validation": validation,
+        "recipe": recipe_of(config) | {"flip": "on" if mirrors else "off"},
+    }
+    if config.test_fold:
+        protocol["test_fold"] = [config.test_fold, config.folds]
+    return WeightsCard(
+        arch=config.arch,
+        arch_args={
+            "in_channels": dataset.preprocessing.channels,
+            "image_size": dataset.preprocessing.image_size,
+            "num_classes": len(dataset.classes),
+        },
+        classes=dataset.classes,
+        head=config.head,
+        preprocessing=dataset.preprocessing,
+        seed=config.seed,
+        dataset={"name": dataset.name, "content_sha256": dataset.content_sha256, **sizes},
+        protocol=protocol,
+        versions=versions(),
+    )
+
+
+def _set_up_torch(config: TrainConfig) -> None:
+    assert config.seed is not None
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA asks for, to be deterministic
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.manual_seed(config.seed)
+
+
+def _mirrors(config: TrainConfig, dataset: str) -> bool:
+    entry = CATALOG.get(dataset)
+    wanted = config.flip == "on" or (config.flip == "auto" and entry is not None and entry.mirrored_keeps_class)
+    return config.augment and wanted
+
+
+def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, str]:
+    """Return training and validation images, and how the latter came about, in words."""
+    available = limited(dataset.train, config.limit, seed)
+    if dataset.val is not None:
+        return available, dataset.val, "the data set's own"
+    wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / len(available))
+    fraction = config.val_fraction or min(_LARGEST_VAL_FRACTION, wanted)
+    kept, cut = stratified_cut(available.labels, fraction, seed)
+    if not len(cut) or len(kept) < 2:
+        raise DataError(
+            f"{dataset.name}: {len(available)} training images are too few to set {fraction:g} of each class aside for "
+            "validation; give more images or a higher --val-fraction."
+        )
+    return available.take(kept), available.take(cut), f"{fraction:.3g} of the training images, cut by class"
+
+
+def _batch_size(wanted: int | None, images: int, processes: int) -> int:
+    """Return the global batch size: ``wanted``, or a power of two that leaves 32 steps per epoch, between 16 and 128.
+
+    Every process takes an equal part, so what is chosen here is a multiple of their number.
+    """
+    if wanted is None:
+        power = max(1, images // _STEPS_PER_EPOCH).bit_length() - 1
+        wanted = -(-min(_LARGEST_BATCH, max(_SMALLEST_BATCH, 1 << power)) // processes) * processes
+    elif wanted % processes:
+        raise UsageError(
+            f"--batch-size {wanted} cannot be shared by {processes} processes; "
+            f"give a multiple, such as {-(-wanted // processes) * processes}."
+        )
+    if wanted > images:
+        wanted = images // processes * processes
+    if wanted < 2:
+        raise DataError(f"{images} training images are too few for {processes} processes.")
+    return wanted

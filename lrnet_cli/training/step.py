@@ -1,0 +1,86 @@
+"""One step of training: inputs, loss, gradients, update."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.models.heads import head_loss
+from lrnet_cli.models.logits import as_input
+from lrnet_cli.training.augment import augment
+from lrnet_cli.training.prepare import Run
+
+_STATISTICS_IMAGES = 1024
+_FLIP_STREAM = 2**32  # beyond every epoch's number
+
+
+class Step:
+    """Takes the steps of a run, which its state counts.
+
+    ``network`` is the view of the model that learns; ``forward`` is what a step calls, it or its compiled form.
+    ``statistics_images`` are the training pictures over which batch statistics are recomputed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.network = run.engine.place(run.state.model, run.processes)
+        self.forward: Callable[[Tensor], Tensor] = self.network
+        size, device = len(run.train_split), run.engine.device
+        # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
+        self._phase = torch.from_numpy(_draws(run.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
+        sample = _permutation(run.card.seed, 0, size)[:_STATISTICS_IMAGES].to(device)
+        self.statistics_images = run.train_split.take(sample).images
+
+    def batches_left(self) -> Iterator[Tensor]:
+        """Yield the indices of this epoch's batches from the state's step on, this process's part of each."""
+        run, size = self.run, self.run.batch_size
+        order = _permutation(run.card.seed, run.state.epoch, len(run.train_split)).to(run.engine.device)
+        # The pictures beyond the last full batch wait for another epoch's order: one shape serves every step.
+        for place in range(run.state.step, run.steps_per_epoch):
+            yield run.processes.own_rows(order[place * size : (place + 1) * size])
+
+    def __call__(self, batch: Tensor, rate: float) -> None:
+        """Take one step at the learning rate ``rate`` on the pictures at the indices ``batch``."""
+        run, state, config = self.run, self.run.state, self.run.config
+        for optimizer in state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        state.model.zero_grad()
+        logits, labels = self.forward(self.inputs(batch)), run.train_split.labels[batch]
+        loss = head_loss(logits, labels, config.head, config.label_smoothing)
+        loss.backward()
+        run.processes.average_gradients(state.model)
+        if config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, foreach=True)
+        for optimizer in state.optimizers:
+            optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(state.model)
+        hits = (logits.detach().argmax(1) == labels).float().mean()
+        state.sums += run.processes.average(torch.stack([loss.detach(), hits]))
+        state.step += 1
+        state.steps_taken += 1
+
+    def inputs(self, batch: Tensor) -> Tensor:
+        """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments."""
+        run = self.run
+        images = as_input(run.train_split.images[batch])
+        if not run.config.augment:
+            return images
+        mirrored = (self._phase[batch] + run.state.epoch) % 2 == 1
+        return augment(images, run.config, mirrored & run.mirrors, run.processes)
+
+    def means(self) -> tuple[float, float]:
+        """Return loss and accuracy as means over this epoch's steps; this waits for the device to have taken them."""
+        loss, accuracy = (self.run.state.sums / self.run.state.step).tolist()
+        return loss, accuracy
+
+
+def _permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """Return the order of an epoch's pictures, which depends on nothing else; epoch 0 is for batch statistics."""
+    return torch.from_numpy(_draws(seed, epoch).permutation(n))
+
+
+def _draws(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, stream])

@@ -1,0 +1,80 @@
+"""What a weight file says of itself, as metadata of strings."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from lrnet_cli.data.images import Preprocessing
+from lrnet_cli.errors import WeightsError
+from lrnet_cli.models.registry import ARCHITECTURES
+from lrnet_cli.settings.words import Head
+
+FORMAT = "lrnet-weights/1"
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """What a weight file says of itself beside its tensors; the metadata hold each field as JSON.
+
+    ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
+    Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
+    ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are a record for people.
+    """
+
+    arch: str
+    arch_args: dict[str, int]
+    classes: tuple[str, ...]
+    head: Head
+    preprocessing: Preprocessing
+    seed: int
+    temperature: float = 1.0
+    dataset: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.arch not in ARCHITECTURES:
+            raise ValueError(f"the architecture {self.arch!r} is not one of: {', '.join(ARCHITECTURES)}")
+        if self.head not in get_args(Head):
+            raise ValueError(f"the head {self.head!r} is not one of: {', '.join(get_args(Head))}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"the temperature {self.temperature!r} is no number above 0")
+        if len(set(self.classes)) != len(self.classes) or not all(isinstance(name, str) for name in self.classes):
+            raise ValueError("the class names are not distinct texts")
+        own = {
+            "in_channels": self.preprocessing.channels,
+            "image_size": self.preprocessing.image_size,
+            "num_classes": len(self.classes),
+        }
+        if self.arch_args != own:
+            raise ValueError(
+                f"the arguments {self.arch_args} do not fit preprocessing and class names, which give {own}"
+            )
+
+
+def metadata_of(card: WeightsCard) -> dict[str, str]:
+    """Return the metadata, strings only, that hold ``card`` in a weight file or an exported one."""
+    return {"format": FORMAT} | {key: json.dumps(value) for key, value in asdict(card).items()}
+
+
+def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
+    """Return the card that the metadata of the file at ``path`` hold; raises ``WeightsError`` if they hold none."""
+    found = (metadata or {}).get("format")
+    if found != FORMAT or metadata is None:
+        raise WeightsError(
+            f"{path}: was not written by lrnet, or by a version that this one does not know "
+            f"(format {found!r}, expected {FORMAT!r})."
+        )
+    try:
+        metadata = {"temperature": "1.0"} | metadata
+        values = {key: json.loads(metadata[key]) for key in WeightsCard.__dataclass_fields__}
+        values["preprocessing"] = Preprocessing(**values["preprocessing"])
+        values["classes"] = tuple(values["classes"])
+        return WeightsCard(**values)
+    except KeyError as error:
+        raise WeightsError(f"{path}: the metadata lack {error}.") from error
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: the metadata cannot be used: {error}.") from error

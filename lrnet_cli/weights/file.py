@@ -1,0 +1,77 @@
+"""The weight file: safetensors with plain, unfused parameters and everything needed to use and to judge them."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from lrnet_cli import paths
+from lrnet_cli.data.images import is_regular_file
+from lrnet_cli.errors import UsageError, WeightsError
+from lrnet_cli.models.registry import build
+from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
+
+_COUNTER = "num_batches_tracked"  # PyTorch's, of no use once the statistics are recomputed; not stored
+
+
+def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
+    """Write the parameters and statistics of ``model`` to ``path`` in one step."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.endswith(_COUNTER)
+    }
+    with paths.replacing(path) as temporary:
+        # save_file would make a file that only its owner may read, whatever the umask.
+        temporary.write_bytes(save(tensors, metadata_of(card)))
+
+
+def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
+    """Return the network of a weight file, in evaluation mode and float32 on the CPU, and what the file says of it.
+
+    Raises ``WeightsError`` naming the file and what does not fit. Nothing in the file is executed, and no memory is
+    taken for sizes that the tensors in the file do not have.
+    """
+    try:
+        if not is_regular_file(path):
+            raise WeightsError(f"{path}: is no weight file, but a folder, pipe or device.")
+        with safe_open(path, framework="pt") as file:
+            card = card_of(path, file.metadata())
+            with torch.device("meta"):
+                model = build(card.arch, **card.arch_args)
+            expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
+            _check_names(path, set(expected), set(file.keys()))
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: is no readable safetensors file ({error}). Give a model.safetensors that lrnet train wrote; "
+            "pickle files (.pt, .pth) are never opened, since they can run code."
+        ) from error
+    except UsageError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}.") from error
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise WeightsError(
+                f"{path}: {name} has the shape {tuple(tensor.shape)}, the network needs {tuple(expected[name].shape)}."
+            )
+        if not tensor.is_floating_point():
+            raise WeightsError(f"{path}: {name} holds {tensor.dtype}, expected floating-point numbers.")
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {name} holds NaN or infinite values.")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise WeightsError(f"{path}: {name} holds negative variances.")
+        tensors[name] = tensor.float()
+    counters = {name: torch.zeros((), dtype=torch.long) for name in model.state_dict() if name.endswith(_COUNTER)}
+    model.load_state_dict(tensors | counters, assign=True)
+    return model.eval(), card
+
+
+def _check_names(path: Path, expected: set[str], found: set[str]) -> None:
+    for problem, names in (("lacks", expected - found), ("has unknown", found - expected)):
+        if names:
+            listed = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+            raise WeightsError(f"{path}: {problem} {len(names)} tensors: {listed}.")

@@ -1,0 +1,107 @@
+"""ONNX files: a network written as one, and one back as a network."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.data.images import is_regular_file
+from lrnet_cli.errors import ExportError, WeightsError
+from lrnet_cli.models.logits import BATCH_SIZE
+from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
+
+_INPUT, _OUTPUTS = "images", ("logits", "probabilities")
+_INSTALL = "pip install 'lrnet-cli[export]'"
+
+
+def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
+    """Return what computes logits (N, classes) of uint8 pictures (N, C, S, S), and the card, of an exported ONNX file.
+
+    Raises ``WeightsError`` for a file that cannot be used, ``ExportError`` without ONNX Runtime.
+    """
+    try:
+        if not is_regular_file(path):
+            raise WeightsError(f"{path}: is no weight file, but a folder, pipe or device.")
+        run = OnnxNetwork(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}.") from error
+    card = card_of(path, run.metadata)
+    wanted = [card.arch_args["in_channels"], card.arch_args["image_size"], card.arch_args["image_size"]]
+    if run.shape[1:] != wanted:
+        raise WeightsError(f"{path}: takes pictures of {run.shape[1:]}, its card says {wanted}.")
+    return lambda images: torch.cat([run(batch)[0] for batch in images.split(BATCH_SIZE)]), card
+
+
+class OnnxNetwork:
+    """An ONNX Runtime session over a file's content: uint8 pictures in, logits and probabilities out.
+
+    Raises ``WeightsError`` for a file that cannot be run, ``ExportError`` without ONNX Runtime.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with _needed_packages():
+            import onnxruntime
+
+        try:
+            # Given as bytes, a file cannot point to others.
+            self.session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+            [given] = self.session.get_inputs()
+            names = [output.name for output in self.session.get_outputs()]
+        except OSError:
+            raise
+        except Exception as error:  # ONNX Runtime's own kinds are private
+            reason = str(error).strip().splitlines()[0][:200]
+            raise WeightsError(f"{path}: is no ONNX file that can be run ({reason}).") from error
+        self.shape: list[int | str] = given.shape
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        if (given.name, given.type, *names) != (_INPUT, "tensor(uint8)", *_OUTPUTS):
+            raise WeightsError(f"{path}: was not exported by lrnet: it takes {given.name!r} and gives {names}.")
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Return logits and probabilities, float32 (N, classes), of uint8 pictures (N, C, S, S)."""
+        given = {_INPUT: np.ascontiguousarray(images.numpy())}
+        return [torch.from_numpy(values) for values in self.session.run(list(_OUTPUTS), given)]
+
+
+def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
+    """Return ``whole`` (pictures in, logits and probabilities out), traced with ``example``, as an ONNX file."""
+    with _needed_packages(), warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            whole,
+            (example,),
+            dynamo=True,
+            input_names=[_INPUT],
+            output_names=list(_OUTPUTS),
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            verbose=False,
+        )
+    assert program is not None
+    content = program.model_proto
+    for key, value in metadata_of(card).items():
+        content.metadata_props.add(key=key, value=value)
+    return bytes(content.SerializeToString())
+
+
+@contextmanager
+def _needed_packages() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ExportError(f"ONNX needs packages that are not installed ({error.name}): {_INSTALL}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's advice to its developers from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,134 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.models.fused import FusedLRNet, fuse
+from lrnet_cli.models.lrnet import LRNet
+
+CASES = [(1, 28, 2), (1, 28, 16), (3, 9, 5), (2, 16, 3), (1, 8, 2), (3, 32, 4)]
+
+
+def pair(channels: int, size: int, dtype: torch.dtype) -> tuple[LRNet, LRNet]:
+    """Return a network with norms that do something, and a copy to fuse."""
+    torch.manual_seed(channels * 100 + size)
+    network = LRNet(channels, size, 7, dropout=0.0).to(dtype)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network, copy.deepcopy(network)
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the relative error, as the norm of the deviation over the norm of what is expected."""
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-30))
+
+
+def trained_once(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    logits = network(images)
+    torch.manual_seed(0)
+    (logits * torch.randn(logits.shape, dtype=torch.float64).to(logits.dtype)).sum().backward()
+    return logits
+
+
+@pytest.mark.parametrize(("channels", "size", "batch"), CASES)
+def test_training_equals_the_plain_network_in_float64(channels: int, size: int, batch: int) -> None:
+    plain, other = pair(channels, size, torch.float64)
+    images = torch.rand(batch, channels, size, size, dtype=torch.float64)
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    expected, found = trained_once(plain, theirs), trained_once(FusedLRNet(other), ours)
+    assert error(found, expected) < 1e-9
+    assert error(ours.grad, theirs.grad) < 1e-9
+    for (name, parameter), mine in zip(plain.named_parameters(), other.parameters(), strict=True):
+        assert error(mine.grad, parameter.grad) < 1e-9, name
+    for (name, statistic), mine in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert error(mine, statistic) < 1e-9, name
+
+
+@pytest.mark.parametrize(("channels", "size", "batch"), [(1, 28, 2), (3, 9, 5), (2, 16, 3), (1, 8, 4), (3, 32, 2)])
+def test_float32_training_is_exact_to_rounding(channels: int, size: int, batch: int) -> None:
+    def worst_error(draw: int) -> float:
+        torch.manual_seed(draw)
+        images = torch.rand(batch, channels, size, size, dtype=torch.float64)
+        exact, other = pair(channels, size, torch.float64)
+        other = other.float()
+        expected, found = trained_once(exact, images), trained_once(FusedLRNet(other), images.float())
+        assert error(found, expected) < 1e-4
+        pairs = zip(exact.parameters(), other.parameters(), strict=True)
+        return max(error(mine.grad, true.grad) for true, mine in pairs)
+
+    # Where two pixels of a pool, or a ReLU's input and zero, differ by less than rounding, the gradient takes the other
+    # branch, as it may in the plain network. That happens in few draws of few pictures; a wrong formula shows in all.
+    assert min(map(worst_error, range(4))) < 1e-4
+
+
+@pytest.mark.parametrize(("channels", "size", "batch"), [*CASES, (1, 28, 1)])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@torch.no_grad()
+def test_evaluation_equals_the_plain_network_up_to_the_border(
+    channels: int, size: int, batch: int, dtype: torch.dtype, bound: float
+) -> None:
+    plain, other = pair(channels, size, dtype)
+    images = torch.rand(batch, channels, size, size, dtype=dtype)
+    assert error(FusedLRNet(other.eval())(images), plain.eval()(images)) < bound
+    for (name, statistic), mine in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(mine, statistic), name
+
+
+def test_recomputed_statistics_are_plain_averages_in_both() -> None:
+    plain, other = pair(1, 12, torch.float64)
+    batches = torch.rand(3, 4, 1, 12, 12, dtype=torch.float64)
+    for network in (plain, FusedLRNet(other)):
+        torch.optim.swa_utils.update_bn(batches, network)
+    for (name, statistic), mine in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert error(mine, statistic) < 1e-9, name
+
+
+def test_the_fused_view_shares_parameters_and_mode_and_adds_none() -> None:
+    network = LRNet().eval()
+    fused = fuse(network)
+    assert isinstance(fused, FusedLRNet)
+    assert not fused.training
+    fused.train()
+    assert network.block1.training
+    assert [id(parameter) for parameter in fused.parameters()] == [id(parameter) for parameter in network.parameters()]
+
+
+def test_what_is_no_lrnet_or_tiny_or_not_wanted_stays_as_it_is() -> None:
+    other, network, tiny = nn.Linear(2, 2), LRNet(), LRNet(1, 8)
+    assert fuse(other) is other
+    assert fuse(tiny) is tiny
+    assert fuse(network, wanted=False) is network
+
+
+def test_a_batch_of_one_is_refused_in_training() -> None:
+    with pytest.raises(UsageError, match="a batch of two or more"):
+        fuse(LRNet())(torch.rand(1, 1, 28, 28))
+
+
+def test_gradients_of_the_moments_are_right() -> None:
+    from lrnet_cli.models.fused import _MomentsOf
+
+    values = [torch.rand(3, channels, 4, 5, dtype=torch.float64, requires_grad=True) for channels in (2, 3)]
+    assert torch.autograd.gradcheck(lambda *z: _MomentsOf.apply(False, *z)[:2], values)
+
+
+def test_moments_of_bfloat16_are_computed_in_float32() -> None:
+    from lrnet_cli.models.fused import _MomentsOf
+
+    torch.manual_seed(0)
+    values = (torch.rand(64, 3, 16, 16) + 2).to(torch.bfloat16).requires_grad_()
+    mean, var, _ = _MomentsOf.apply(False, values)
+    exact = values.detach().double()
+    assert mean.dtype == var.dtype == torch.float32
+    assert torch.allclose(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6)
+    assert torch.allclose(var.double(), exact.var((0, 2, 3), correction=0), rtol=1e-5)
+    (mean + var).sum().backward()
+    assert values.grad is not None
+    assert values.grad.dtype == torch.bfloat16

@@ -1,0 +1,86 @@
+from typing import Any
+
+import pytest
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.config import SETTINGS, TrainConfig, changed
+from lrnet_cli.settings.durations import seconds_of
+from lrnet_cli.settings.presets import PRESETS
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"),
+    [
+        ({"epochs": 0}, "--epochs"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"batch_size": 1}, "--batch-size takes a whole number from 2 up, got 1: batch normalisation"),
+        ({"lr": 0.0}, "--lr"),
+        ({"lr": float("nan")}, "--lr"),
+        ({"weight_decay": -1.0}, "--weight-decay"),
+        ({"dropout": 1.0}, "--dropout"),
+        ({"val_fraction": 0.0}, "--val-fraction"),
+        ({"val_fraction": 1.0}, "--val-fraction"),
+        ({"head": "linear"}, "--head takes softmax or sigmoid"),
+        ({"channels": 2}, "--channels"),
+        ({"seed": -1}, "--seed"),
+        ({"limit": 0}, "--limit"),
+        ({"patience": 0}, "--patience"),
+        ({"epochs": None}, "give --epochs, --max-time or both"),
+        ({"max_time": 0.0}, "--max-time"),
+        ({"clip_norm": -1.0}, "--clip-norm"),
+        ({"label_smoothing": 1.0}, "--label-smoothing"),
+        ({"cutout": 1.0}, "--cutout"),
+        ({"blur": 1.5}, "--blur takes a share from 0 to 1"),
+        ({"flip": "sometimes"}, "--flip takes auto or on or off"),
+        ({"precision": "fp8"}, "--precision"),
+        ({"compile": "yes"}, "--compile"),
+        ({"procs": 0}, "--procs"),
+    ],
+)
+def test_bad_values_name_the_flag(setting: dict[str, Any], flag: str) -> None:
+    with pytest.raises(UsageError, match=flag):
+        TrainConfig(**setting)
+
+
+def test_given_settings_stand_over_those_of_the_preset() -> None:
+    config = TrainConfig.from_preset("paper", epochs=5, lr=None)
+    assert (config.epochs, config.lr, config.optimizer, config.patience) == (5, 1e-3, "adam", 30)
+
+
+def test_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="default or paper or quick"):
+        TrainConfig.from_preset("best")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_hold_valid_settings(preset: str) -> None:
+    assert TrainConfig.from_preset(preset).preset == preset
+
+
+def test_help_tells_the_default() -> None:
+    assert SETTINGS["epochs"].description.endswith("Default: 12.")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1800", 1800), ("1.5h", 5400), ("2.5", 2.5)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "30 m", "30d", "m30"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--max-time takes a duration such as 90s"):
+        seconds_of(text)
+
+
+def test_a_time_budget_takes_the_place_of_the_epochs_unless_both_are_given() -> None:
+    assert TrainConfig.from_preset("default", max_time=60.0).epochs is None
+    assert TrainConfig.from_preset("default", max_time=60.0, epochs=5).epochs == 5
+
+
+def test_resuming_may_raise_an_end_but_not_lower_it() -> None:
+    config = TrainConfig(epochs=None, max_time=60.0)
+    assert changed(config, max_time=90.0, epochs=None).max_time == 90
+    with pytest.raises(UsageError, match="The run has --max-time 60; resuming may raise that, not lower it"):
+        changed(config, max_time=30.0)

@@ -1,0 +1,153 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lrnet_cli import Classifier
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import Preprocessing
+from lrnet_cli.errors import ExportError, UsageError, WeightsError
+from lrnet_cli.models.registry import build
+from lrnet_cli.weights import export
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.export import TOLERANCE, export_weights
+from lrnet_cli.weights.file import load_weights, save_weights
+from lrnet_cli.weights.onnx import load_onnx
+
+
+@pytest.fixture(scope="module")
+def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("exported") / "model.onnx"
+    assert 0 < export_weights(trained_run / "model.safetensors", target).difference <= TOLERANCE
+    return target
+
+
+def test_an_onnx_file_gives_the_same_predictions(exported: Path, trained_run: Path, tmp_path: Path) -> None:
+    for number, image in enumerate(load_dataset("optdigits").test.images[:20, 0].numpy()):
+        Image.fromarray(image).resize((60, 60)).save(tmp_path / f"{number}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    ours = Classifier.load(trained_run, precision="fp32").predict(files)
+    theirs = Classifier.load(exported).predict(files)
+    assert [p.label for p in ours] == [p.label for p in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert dict(one.top) == pytest.approx(dict(other.top), abs=TOLERANCE)
+        assert one.inverted == other.inverted
+
+
+def test_an_onnx_file_takes_any_number_of_pictures_and_holds_the_card(exported: Path, trained_run: Path) -> None:
+    logits, card = load_onnx(exported)
+    assert card == load_weights(trained_run / "model.safetensors")[1]
+    images = load_dataset("optdigits").test.images
+    for count in (1, 2, 300):
+        assert logits(images[:count]).shape == (count, 10)
+
+
+def test_an_onnx_file_can_be_used_without_lrnet(exported: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported)
+    test = load_dataset("optdigits").test
+    _, probabilities = session.run(None, {"images": test.images.numpy()})
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert (probabilities.argmax(1) == test.labels.numpy()).mean() > 0.9
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
+    assert json.loads(metadata["preprocessing"])["image_size"] == 8
+
+
+def test_an_exported_program_runs_for_any_number_of_pictures(trained_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model.pt2"
+    export_weights(trained_run / "model.safetensors", target)
+    extra = {"classes": "", "temperature": ""}
+    program = torch.export.load(target, extra_files=extra).module()
+    assert float(extra["temperature"]) == load_weights(trained_run / "model.safetensors")[1].temperature
+    for count in (1, 7):
+        logits, probabilities = program(load_dataset("optdigits").test.images[:count])
+        assert logits.shape == probabilities.shape == (count, 10)
+
+
+def test_colour_networks_of_other_sizes_and_heads_are_exported(tmp_path: Path) -> None:
+    arch_args = {"in_channels": 3, "image_size": 20, "num_classes": 4}
+    card = WeightsCard("lrnet", arch_args, tuple("abcd"), "sigmoid", Preprocessing(20, 3, "mixed"), 0, temperature=1.7)
+    torch.manual_seed(0)
+    save_weights(tmp_path / "w.safetensors", build("lrnet", **arch_args).eval(), card)
+    for suffix in export._FORMS:
+        assert export_weights(tmp_path / "w.safetensors", tmp_path / f"m{suffix}").difference <= TOLERANCE
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_an_export_that_differs_is_refused_and_leaves_nothing(
+    suffix: str, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Off(torch.nn.Module):
+        def __init__(self, network: torch.nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.network(images) + 2 * TOLERANCE
+
+    monkeypatch.setattr(export, "FusedLRNet", Off)
+    with pytest.raises(ExportError, match=r"differs from PyTorch's by 2\.\de-04 on 359 real pictures"):
+        export_weights(trained_run / "model.safetensors", tmp_path / f"m{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_exported_network_is_refused(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    (tmp_path / "text.onnx").write_text("weights")
+    with pytest.raises(WeightsError, match=r"text\.onnx: is no ONNX file that can be run"):
+        load_onnx(tmp_path / "text.onnx")
+    with pytest.raises(WeightsError, match=r"nowhere\.onnx: No such file"):
+        load_onnx(tmp_path / "nowhere.onnx")
+    with pytest.raises(WeightsError, match="is no weight file, but a folder"):
+        load_onnx(tmp_path)
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    with pytest.raises(WeightsError, match=r"bare\.onnx: was not written by lrnet"):
+        load_onnx(tmp_path / "bare.onnx")
+
+
+def test_other_suffixes_places_and_devices_are_refused(trained_run: Path, exported: Path, tmp_path: Path) -> None:
+    weights = trained_run / "model.safetensors"
+    with pytest.raises(UsageError, match=r"one of: \.onnx, \.pt2"):
+        export_weights(weights, tmp_path / "model.pth")
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_weights(weights, tmp_path / "nowhere" / "model.pt2")
+    for settings in ({"device": "cuda"}, {"precision": "bf16"}):
+        with pytest.raises(UsageError, match="an ONNX file runs on the CPU, in fp32"):
+            Classifier.load(exported, **settings)
+
+
+def test_without_onnx_the_way_to_it_is_told(
+    trained_run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ExportError, match=r"pip install 'lrnet-cli\[export\]'"):
+        load_onnx(exported)
+
+
+def test_the_command_tells_what_it_wrote(lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path) -> None:
+    result = lrnet("export", "--weights", trained_run, "--to", tmp_path / "m.pt2", "--json")
+    document = json.loads(result.stdout)
+    assert (document["schema"], document["pictures"]) == ("lrnet.export/1", 359)
+    assert 0 <= document["largest_difference"] <= TOLERANCE
+    assert (tmp_path / "m.pt2").exists()
+    refused = lrnet("export", "--weights", trained_run, "--to", tmp_path / "m.bin")
+    assert refused.exit_code == 2
+    assert lrnet("export", "--weights", trained_run, "--to", tmp_path / "again.pt2").stdout.startswith("Wrote ")
+
+
+def test_temperature_one_is_no_special_case(trained_run: Path, tmp_path: Path) -> None:
+    model, card = load_weights(trained_run / "model.safetensors")
+    save_weights(tmp_path / "w.safetensors", model, replace(card, temperature=1.0))
+    export_weights(tmp_path / "w.safetensors", tmp_path / "m.onnx")
+    assert load_onnx(tmp_path / "m.onnx")[1].temperature == 1.0
