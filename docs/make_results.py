@@ -58,9 +58,9 @@ How the protocols differ:
 
 For a fair comparison, this table shows what our runs would report under the published protocol, with the epoch **chosen
 on the test images**. That figure does not estimate how a network does on new images, and no weights were chosen by it.
-For the released runs, the weights of each epoch were not kept. The epoch chosen on the validation images is one of
-those that the test images could choose, so its accuracy is a lower bound. The other runs were trained for this table,
-keeping the weights of every epoch:
+For the released runs, the weights of the single epochs were lost with the machine that trained them. The epoch chosen
+on the validation images is one of those that the test images could choose, so its accuracy is a lower bound. The other
+runs were trained for this table, keeping the weights of every epoch:
 
 {selected_table(released)}
 

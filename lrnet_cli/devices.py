@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Choosing the device."""
 
 import platform
 
@@ -11,15 +11,15 @@ from lrnet_cli.errors import DeviceError, UsageError
 def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
     """Return the device for ``--device name`` and ``--gpus gpus``.
 
-    ``auto`` takes CUDA, then MPS, then the CPU. A device that is asked for and is not there raises ``DeviceError``;
-    there is no fallback. A name that PyTorch does not know, or a contradiction of the two, raises ``UsageError``.
+    ``auto`` takes CUDA, then MPS, then the CPU. A requested device that is missing raises ``DeviceError``;
+    there is no fallback. A name that PyTorch does not know, or a contradiction between the two, raises ``UsageError``.
     """
     if gpus is not None:
         if gpus < 1:
             raise UsageError(f"--gpus takes a number from 1 up, got {gpus}; for the CPU say --device cpu.")
         if name not in ("auto", "cuda"):
             raise UsageError(f"--gpus {gpus} and --device {name} contradict each other; give one of them.")
-        name = f"cuda:{gpus - 1}"  # the last one must be there too
+        name = f"cuda:{gpus - 1}"  # the last one must exist too
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -39,7 +39,7 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
     elif device.type != "cpu":
         raise UsageError(f"--device {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.")
     if device.type == "cuda" and (gpus is not None or device.index is None):
-        # Each of the processes that a launcher started takes a GPU of its own.
+        # Each process that a launcher started uses its own GPU.
         device = torch.device("cuda", ranks.local_rank())
     return device
 

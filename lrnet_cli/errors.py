@@ -1,8 +1,8 @@
-"""Failures that can be foreseen. Each message says what was wrong, where, and what to do."""
+"""Expected failures. Each message says what was wrong, where, and what to do."""
 
 
 class LRNetError(Exception):
-    """Something outside the program was not as it must be. The command line ends with exit code 1."""
+    """Something outside the program is not as required. The command line ends with exit code 1."""
 
 
 class UsageError(LRNetError):
@@ -30,15 +30,15 @@ class ExportError(LRNetError):
 
 
 class ExplanationError(LRNetError):
-    """An answer cannot be explained."""
+    """A prediction cannot be explained."""
 
 
 class DeviceError(LRNetError):
-    """A device was asked for that is not there."""
+    """A requested device is missing."""
 
 
 class TrainingError(LRNetError):
-    """A training run cannot start or go on."""
+    """A training run cannot start or continue."""
 
 
 class LostProcessError(TrainingError):

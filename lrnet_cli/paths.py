@@ -1,4 +1,4 @@
-"""Which folders belong to this user, how files get into them, and which run was the last."""
+"""Which folders belong to this user, how files get into them, and which run is the newest."""
 
 import os
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ def state_dir() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends, and vanishes when it fails.
+    """Yield a temporary path next to ``path`` that replaces it when the block ends, and is deleted if it fails.
 
-    Whoever reads ``path`` sees the old file or the whole new one, after a power cut as well.
+    Readers of ``path`` see the old file or the complete new one, even after a power cut.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-_COLOURS = ("#4285f4", "#e8710a", "#1e9e5a", "#b04fc4")  # to be told apart on white and on black
+_COLOURS = ("#4285f4", "#e8710a", "#1e9e5a", "#b04fc4")  # distinguishable on white and on black
 _INK = "#010203"  # stands for the page's text colour until a figure is written
 
 
@@ -43,7 +43,7 @@ def plot_reliability(bins: Sequence[tuple[float, float, int, float, float]]) -> 
 
 
 def plot_robustness(networks: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Return a panel for each corruption: the accuracy by severity (0: as it is), a line for each of ``networks``."""
+    """Return a panel for each corruption: the accuracy by severity (0: as it is), one line for each of ``networks``."""
     kinds = list(next(iter(networks.values())))
     columns = 4
     rows = -(-len(kinds) // columns)
@@ -66,7 +66,7 @@ def plot_severities(kind: str, accuracies: Sequence[float]) -> Figure:
 
 
 def plot_comparison(panels: Mapping[str, Sequence[tuple[str, float, float, float, float | None]]]) -> Figure:
-    """Return a panel of bars for each name: label, value, the ends of its interval, and what was published if it was.
+    """Return a panel of bars for each name: label, value, the ends of its interval, and the published value, if any.
 
     Values are shares in [0, 1].
     """
@@ -104,7 +104,7 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """Return ``figure`` as an SVG element in the page's text colour, its parts named apart by ``name``."""
+    """Return ``figure`` as an SVG element in the page's text colour, with ``name`` in the identifiers of its parts."""
     for axes in figure.axes:
         axes.tick_params(colors=_INK)
         axes.xaxis.label.set_color(_INK)

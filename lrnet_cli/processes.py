@@ -1,7 +1,7 @@
 """The processes that train together, and what they exchange.
 
 A process belongs to a group when it was started by ``torchrun`` or by ``lrnet train --gpus N`` or ``--procs N``, which
-use the same launcher. Everywhere else there is one process, and nothing here communicates.
+use the same launcher. Otherwise there is one process, and nothing here communicates.
 """
 
 import gc
@@ -27,16 +27,16 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks for all."""
+        """Whether this is the process that writes and reports for all."""
         return self.rank == 0
 
     @property
     def together(self) -> bool:
-        """Whether there are more than one."""
+        """Whether there is more than one."""
         return self.count > 1
 
     def share(self, n: int) -> slice:
-        """Return this process's part of ``n`` things in a row; the parts differ by at most one."""
+        """Return this process's part of ``n`` consecutive items; the parts differ by at most one."""
         return slice(self.rank * n // self.count, (self.rank + 1) * n // self.count)
 
     def own_rows(self, rows: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Processes:
         return values[0]
 
     def collect(self, part: Tensor, n: int) -> Tensor:
-        """Return the ``n`` rows of which every process gives its ``share``, in order, in every process."""
+        """Return, in every process, the ``n`` rows in order, of which each provides its ``share``."""
         if not self.together:
             return part
         longest = -(-n // self.count)
@@ -69,7 +69,7 @@ class Processes:
         """Set the gradients of ``model`` to their mean over the processes.
 
         A single exchange of a few megabytes: DistributedDataParallel would overlap it with backward, but its hooks stay
-        with the parameters and so do not go with a step that is compiled later on.
+        with the parameters and so do not work with a step that is compiled later.
         """
         if self.together:
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -84,7 +84,7 @@ class Processes:
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
-        """Run the body in each machine's first process, then in its others: what one downloads the others find."""
+        """Run the body in each machine's first process, then in its others, which find what it downloaded."""
         if self.local_rank:
             self.wait()
         yield
@@ -109,14 +109,14 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         processes = Processes(dist.get_rank(), dist.get_world_size(), ranks.local_rank())
         yield processes
-        processes.wait()  # none leaves while another still needs it
+        processes.wait()  # none exits while another still needs it
     finally:
         dist.destroy_process_group()
-        # A group that something still refers to would end its threads while Python goes down, which can abort it.
+        # A group that is still referenced would end its threads while Python shuts down, which can abort it.
         gc.collect()
 
 
-# As operators of their own these two may stand in compiled code, which knows nothing of their insides.
+# As custom operators these two can be used in compiled code, which treats them as opaque.
 @torch.library.custom_op("lrnet::gathered", mutates_args=())
 def gathered(values: Tensor) -> Tensor:
     """Return every process's ``values``, (processes, *values.shape)."""

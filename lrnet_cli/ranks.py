@@ -1,4 +1,4 @@
-"""Which of the processes that train together this one is, as its launcher put into the environment.
+"""Which of the processes that train together this one is, as set by its launcher in the environment.
 
 Nothing here imports PyTorch, and nothing elsewhere reads these variables.
 """

@@ -1,11 +1,11 @@
-"""What work reports while it goes on: messages, downloads, steps and epochs."""
+"""What is reported during work: messages, downloads, steps and epochs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 OnProgress = Callable[[str, int, int | None], None]
-"""Called with a file's name, the bytes that have arrived and the bytes to come in all (None if not known)."""
+"""Called with a file's name, the bytes that have arrived and the total number (None if not known)."""
 OnMessage = Callable[[str], None]
 
 
@@ -29,7 +29,7 @@ class EpochRow:
 
 
 class Reporter:
-    """Receives what a training reports; every method does nothing unless overridden."""
+    """Receives what a training run reports; every method does nothing unless overridden."""
 
     def message(self, text: str) -> None:
         """Something worth a line happened."""
@@ -38,7 +38,7 @@ class Reporter:
         """``done`` of ``total`` bytes of a file have arrived."""
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
-        """A run of ``epochs`` epochs, or of as many as fit into its time, begins or is resumed."""
+        """A run of ``epochs`` epochs, or of as many as fit into its time, starts or is resumed."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""

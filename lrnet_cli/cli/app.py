@@ -1,4 +1,4 @@
-"""The ``lrnet`` command: registers the commands and turns failures into sentences and exit codes."""
+"""The ``lrnet`` command: registers the commands and turns failures into messages and exit codes."""
 
 import os
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class _Group(TyperGroup):
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
                 raise
             if ranks.local_rank():
-                raise typer.Exit from error  # the first process has met it too, and reports it
+                raise typer.Exit from error  # the first process fails in the same way, and reports it
             if not (isinstance(error, LostProcessError) and launch.is_launched()):
                 output.error(str(error))
             raise typer.Exit(_exit_code(error)) from error

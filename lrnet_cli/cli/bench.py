@@ -1,8 +1,8 @@
 """``lrnet bench``: how fast LR-Net runs on this machine.
 
-Every variant takes its turn in every round of one process, so that other load falls on all of them alike. Medians over
-the rounds are compared with the plain network in float32, and with what this machine's matrix product reaches in the
-same run.
+Every variant runs once per round, all in one process, so that other load on the machine affects them all alike. Medians
+over the rounds are compared with the plain network in float32, and with the speed of this machine's matrix product in
+the same run.
 """
 
 import statistics
@@ -33,7 +33,7 @@ def bench_command(
     given: dict[str, Any],
     image_size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 28,
     batch_size: Annotated[int, typer.Option(help="Pictures per batch.")] = 128,
-    rounds: Annotated[int, typer.Option(help="Rounds, after one that is not counted.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Rounds to measure, after one warm-up round.")] = 5,
     bf16: Annotated[bool, typer.Option("--bf16", help="Also under bfloat16 autocast.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Also compiled, which takes minutes on a CPU.")] = False,
     json: Json = False,
@@ -141,7 +141,7 @@ def _works(
     works: dict[_Variant, _Work] = {}
     for precision in precisions:
         for form, shape in (("plain", network), ("fused", FusedLRNet(network))):  # type: ignore[arg-type]  # an LRNet
-            view = Engine(images.device, precision, fuse=False).place(shape)  # what is fused here is so at every size
+            view = Engine(images.device, precision, fuse=False).place(shape)  # the fused form is fused at every size
             for mode in modes:
                 ready: Any = compiled(view) if mode == "compiled" else view
                 works[form, mode, precision, "train"] = _training_step(ready, view, images, labels)
@@ -183,7 +183,7 @@ def _prediction(ready: Any, view: "nn.Module", images: "Tensor") -> _Work:
 
 
 def _input(images: "Tensor", settings: Any) -> _Work:
-    """Return what brings a training batch to the network: picking it from 20 batches, copying and augmenting it."""
+    """Return the work that precedes a training step: picking a batch from 20, copying and augmenting it."""
     import torch
 
     from lrnet_cli.models.logits import as_input

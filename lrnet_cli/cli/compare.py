@@ -21,13 +21,13 @@ def compare_command(
     ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the accuracies as bars, with their intervals, to this PNG file.")
+        Path | None, typer.Option(help="Plot the accuracies as bars, with their intervals, to this PNG file.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Put finished runs and the published figures side by side, one row for each recipe and data set."""
+    """Compare finished runs with each other and the published figures, one row per recipe and data set."""
     if json and markdown:
-        raise UsageError("--json and --markdown are two forms of one table; choose one.")
+        raise UsageError("--json and --markdown are two formats of one table; choose one.")
     from lrnet_cli.runs.compare import compare_runs, find_runs
     from lrnet_cli.runs.table import COLUMNS, as_markdown, cells, legend, write_comparison_plot
     from lrnet_cli.weights.find import RELEASED

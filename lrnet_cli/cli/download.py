@@ -26,9 +26,11 @@ def download_command(
     names: Annotated[
         list[str] | None, typer.Argument(help="digits, fashion, oracle or all.", show_default=False)
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the data sets and what is there, and exit.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read and check what is there; download nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is already there.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the data sets and their state, and exit.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read and check the files already there; download nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download even files that are already there.")] = False,
     json: Json = False,
 ) -> None:
     """Download data sets to this user's cache, check them, and keep them."""

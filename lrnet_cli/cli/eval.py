@@ -27,7 +27,7 @@ EXAMPLES = (
     "lrnet eval --weights runs/stamps --dataset stamps/ --report report.html",
     "lrnet eval --weights digits --dataset digits --corruptions --limit 1000",
 )
-_MISTAKES, _DISAGREEMENTS = 10, 10  # that are printed
+_MISTAKES, _DISAGREEMENTS = 10, 10  # how many are printed
 
 
 @with_settings("device", "precision", "mirror", "data_dir")
@@ -43,7 +43,7 @@ def eval_command(
     tta: Annotated[
         bool,
         typer.Option(
-            "--tta", help="Average over views of each picture: moved by a pixel, and mirrored if it was trained so."
+            "--tta", help="Average over views of each picture: shifted by a pixel, and mirrored if training did so."
         ),
     ] = False,
     against: Annotated[
@@ -52,8 +52,8 @@ def eval_command(
     corruptions: Annotated[
         bool, typer.Option("--corruptions", help="Measure the accuracy under 12 corruptions, each at 5 severities.")
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the accuracies under --corruptions to this PNG file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page to look at, one self-contained HTML file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot the accuracies under --corruptions to this PNG file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report, one self-contained HTML file.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write every picture's prediction to this CSV file.")] = None,
     invert: Invert = "no",
     json: Json = False,
@@ -62,7 +62,7 @@ def eval_command(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit takes a whole number from 1 up, got {limit}.")
     if plot is not None and not corruptions:
-        raise UsageError("--plot draws the accuracies under --corruptions; give both.")
+        raise UsageError("--plot shows the accuracies under --corruptions; give both.")
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.paired import compare_paired
     from lrnet_cli.models.engine import Engine
@@ -223,7 +223,7 @@ def _show_robustness(out: Output, robustness: "Robustness") -> None:
 def _show_comparison(out: Output, comparison: "PairedComparison", first: str, second: str) -> None:
     low, high = comparison.difference_ci95
     out.line(f"Against {second}, on the same pictures")
-    out.line(f"  difference of accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+    out.line(f"  difference in accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
     out.line(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
     out.table(
         ("", "second right", "second wrong"),

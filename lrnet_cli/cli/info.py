@@ -21,19 +21,19 @@ def info_command(
     given: dict[str, Any],
     arch: Annotated[
         Literal[words.Arch, "all"] | None,
-        typer.Option(help="Show the layers of this network instead, with their costs; all: what each network costs."),
+        typer.Option(help="Show the layers of this network instead, with their costs; all: the costs of each network."),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="With --arch: the side of the pictures in pixels.", show_default="28")
     ] = None,
     channels: Annotated[int | None, typer.Option(help="With --arch: 1 (grey) or 3 (RGB).", show_default="1")] = None,
-    classes: Annotated[int | None, typer.Option(help="With --arch: how many.", show_default="10")] = None,
+    classes: Annotated[int | None, typer.Option(help="With --arch: the number of classes.", show_default="10")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Show what a weight file says of itself instead: a file, run folder or name.")
+        str | None, typer.Option(help="Show the metadata of these weights instead: a file, run folder or name.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show versions, the device, folders, and the data sets and weights that are there; or a network, or weights."""
+    """Show versions, device, folders, and the available data sets and weights; or details of a network or weights."""
     if arch is not None and weights is not None:
         raise UsageError("--arch shows a network and --weights a weight file; choose one.")
     sizes = (image_size, channels, classes)
@@ -63,7 +63,7 @@ def _show_architectures(image_size: int, channels: int, classes: int, out: Outpu
     ]
     out.document({"schema": "lrnet.info/1", "architectures": listed})
     out.table(
-        ("network", "parameters", "multiply-adds a picture"),
+        ("network", "parameters", "multiply-adds per picture"),
         ((arch, f"{summary.parameters:,}", f"{summary.multiply_adds:,}") for arch, summary in costs.items()),
         title=f"Pictures of {channels}×{image_size}×{image_size}, {classes} classes",
     )
@@ -88,7 +88,7 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
         ),
         title=f"{arch} for a picture of {channels}×{image_size}×{image_size}",
     )
-    out.line(f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds a picture")
+    out.line(f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds per picture")
 
 
 def _show_weights(name: str, out: Output) -> None:

@@ -1,4 +1,4 @@
-"""Which pictures the inputs of a command mean."""
+"""Which pictures the inputs of a command refer to."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from lrnet_cli.errors import UsageError
 
 
 def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
-    """Yield the picture files meant by ``inputs``, in order; what does not exist is yielded as it stands.
+    """Yield the picture files that ``inputs`` refer to, in order; a path that does not exist is yielded unchanged.
 
-    Raises ``UsageError`` for a folder or pattern that gives no picture.
+    Raises ``UsageError`` for a folder or pattern without pictures.
     """
     from lrnet_cli.data.images import IMAGE_SUFFIXES  # loads Pillow
     from lrnet_cli.data.walk import pictures_below
@@ -32,11 +32,11 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
             continue
         first = next(found, None)
         if first is None:
-            raise UsageError(f"{text}: gives no picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+            raise UsageError(f"{text}: no pictures found ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         yield first
         yield from found
 
 
 def shown(path: Path) -> str:
-    r"""Return ``path`` as text; bytes that are no UTF-8 appear as ``\xNN``."""
+    r"""Return ``path`` as text; bytes that are not UTF-8 appear as ``\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Starting several training processes on this machine, by PyTorch's elastic launcher."""
+"""Starting several training processes on this machine with PyTorch's elastic launcher."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lrnet_cli.cli import output
 
-LOST_ANOTHER = 75  # exit code of the first process when another one's end took it along
+LOST_ANOTHER = 75  # exit code of the first process when it ended because another one did
 _RUN_FILE = "LRNET_RUN_FILE"
 
 
@@ -27,7 +27,7 @@ def note_run(run_dir: Path) -> None:
 def launch(count: int) -> int:
     """Run this command line in ``count`` processes that train together; return the exit code.
 
-    What can be foreseen is reported by the first process. One that is killed ends all of them, which is reported here.
+    Expected errors are reported by the first process. If one is killed, all of them end, which is reported here.
     """
     import logging
 
@@ -37,10 +37,10 @@ def launch(count: int) -> int:
 
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # one message of ours says it all
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # our own message is enough
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
-    # A stop waits for the validation at hand, which half a minute, the launcher's default, may not suffice for.
+    # A stop waits for the current validation, which may take longer than the launcher's default of half a minute.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     with tempfile.TemporaryDirectory() as folder:
         run_file = Path(folder) / "run"
@@ -60,7 +60,7 @@ def launch(count: int) -> int:
         try:
             elastic_launch(config, sys.executable)("-m", "lrnet_cli", *sys.argv[1:])
         except SignalException:
-            return 130  # the processes were told, and the first one has spoken
+            return 130  # the processes were signalled, and the first one has reported it
         except ChildFailedError as error:
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
             first = codes.get(0, 0)
@@ -75,7 +75,7 @@ def launch(count: int) -> int:
 
 
 def _lost(codes: dict[int, int]) -> str:
-    # The launcher ends those that are left by SIGTERM.
+    # The launcher ends the remaining ones with SIGTERM.
     culprits = {rank: code for rank, code in codes.items() if code not in (LOST_ANOTHER, -signal.SIGTERM)} or codes
     rank, code = min(culprits.items())
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
@@ -84,5 +84,5 @@ def _lost(codes: dict[int, int]) -> str:
 
 def _how_to_resume(run: str | None) -> str:
     if run is None:
-        return "It had not begun to train"
+        return "Training had not started"
     return f"Resume from the last checkpoint with: lrnet train --resume {run}"

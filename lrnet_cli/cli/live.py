@@ -15,7 +15,7 @@ from lrnet_cli.reporter import EpochRow, Reporter
 
 @contextmanager
 def live() -> Iterator[tuple[Reporter, Callable[[], bool]]]:
-    """Yield a reporter that shows a training, and a question that the first Ctrl-C or SIGTERM turns true.
+    """Yield a reporter that shows the training, and a function that returns true after the first Ctrl-C or SIGTERM.
 
     A second one interrupts at once. Before the first step there is nothing to save, so there the first one does too.
     """
@@ -29,7 +29,7 @@ def live() -> Iterator[tuple[Reporter, Callable[[], bool]]]:
         if asked or not shown.is_training:
             raise KeyboardInterrupt
         asked = True
-        # The launcher ends what others left behind by SIGTERM, which is no news.
+        # The launcher ends the remaining processes with SIGTERM, which needs no message.
         if not (launch.is_launched() and number == signal.SIGTERM):
             output.message("Stopping after this step; press Ctrl-C again to stop at once.")
 

@@ -25,7 +25,7 @@ from rich.text import Text
 class Output:
     """What a command prints on stdout: one JSON document, or lines and tables for people.
 
-    A command gives it both; what is not wanted is not printed, and the rows of a table are not even made.
+    A command gives it both; the one not asked for is not printed, and the rows of its tables are not even computed.
     """
 
     as_json: bool
@@ -65,7 +65,7 @@ def error(text: str) -> None:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return ``text`` with everything escaped that would steer a terminal, such as a hostile file name."""
+    """Return ``text`` with all terminal control characters escaped, as in a hostile file name."""
     return "".join(
         character
         if character.isprintable() or character in keep
@@ -88,7 +88,7 @@ def progress(*columns: ProgressColumn) -> Progress:
 
 
 class RateColumn(ProgressColumn):
-    """How many pictures are done per second."""
+    """Shows the number of pictures per second."""
 
     def render(self, task: Task) -> Text:
         """Return the rate of ``task``, or nothing while it is unknown."""
@@ -103,7 +103,7 @@ class DownloadBars:
         self._tasks: dict[str, Any] = {}
 
     def update(self, name: str, done: int, total: int | None) -> None:
-        """Show that ``done`` of ``total`` bytes of the file ``name`` are here."""
+        """Show that ``done`` of ``total`` bytes of the file ``name`` have arrived."""
         if name not in self._tasks:
             self._tasks[name] = self.display.add_task(name)
         self.display.update(self._tasks[name], completed=done, total=total)

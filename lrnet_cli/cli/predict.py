@@ -40,14 +40,14 @@ def predict_command(
         list[str], typer.Argument(help="Files, folders, globs, or - for a list of paths on stdin.", show_default=False)
     ],
     weights: Weights = None,
-    top_k: Annotated[int, typer.Option(help="How many of the likeliest classes to show.")] = 1,
+    top_k: Annotated[int, typer.Option(help="How many of the most likely classes to show.")] = 1,
     min_confidence: Annotated[
-        float, typer.Option(help="Answer 'unknown' where the likeliest class has a lower probability than this.")
+        float, typer.Option(help="Answer 'unknown' where the most likely class has a lower probability.")
     ] = 0.0,
     invert: Invert = "auto",
     format: Annotated[
         Format | None,
-        typer.Option(help="The form of the predictions.", show_default="table, or the suffix of --output"),
+        typer.Option(help="The format of the predictions.", show_default="table, or the suffix of --output"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     to: Annotated[
@@ -56,12 +56,12 @@ def predict_command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted --output.")] = False,
     save_inputs: Annotated[
-        Path | None, typer.Option(help="Write what the network saw of each picture, as PNG files, to this folder.")
+        Path | None, typer.Option(help="Write each picture as the network saw it, as a PNG file, to this folder.")
     ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
-            help="Write to this folder, for each picture, a PNG of the pixels that spoke for its label (red) "
+            help="Write to this folder, for each picture, a PNG of the pixels that count for its label (red) "
             "and against it (blue). Needs the extra 'explain'."
         ),
     ] = None,
@@ -86,10 +86,10 @@ def predict_command(
         digest = hashlib.sha256(path.read_bytes() + json.dumps(settings).encode())
         rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
         if rows.is_complete:
-            output.message(f"{to} is complete already: there is nothing to resume.")
+            output.message(f"{to} is already complete: there is nothing to resume.")
             return
     bar = output.progress(MofNCompleteColumn(), output.RateColumn())
-    # Rows on the terminal are progress enough.
+    # Rows on the terminal show the progress.
     bar.disable |= form in ("csv", "jsonl") and to is None and sys.stdout.isatty()
     work = _Work(classifier, inputs, invert, min_confidence, top_k, savers, rows, bar)
     with bar if not bar.disable else nullcontext(), rows or nullcontext():
@@ -100,7 +100,7 @@ def predict_command(
 
 @dataclass
 class _Work:
-    """The prediction at hand; ``done`` and ``failed`` count pictures, those of an interrupted output included."""
+    """The current prediction; ``done`` and ``failed`` count pictures, including those of an interrupted output."""
 
     classifier: "Classifier"
     inputs: list[str]
@@ -166,7 +166,7 @@ def _render(work: _Work, weights: Path, form: Format) -> None:
 
 def _form(form: Format | None, as_json: bool, to: Path | None, resume: bool) -> Format:
     if as_json and form not in (None, "json"):
-        raise UsageError(f"--json is --format json, and --format {form} was asked for; give one of them.")
+        raise UsageError(f"--json means --format json, which contradicts --format {form}; give one of them.")
     form = "json" if as_json else form
     if to is None:
         if resume:
@@ -174,7 +174,7 @@ def _form(form: Format | None, as_json: bool, to: Path | None, resume: bool) -> 
         return form or "table"
     form = form or cast("Format | None", {".csv": "csv", ".jsonl": "jsonl"}.get(to.suffix.lower()))
     if form not in ("csv", "jsonl"):
-        raise UsageError(f"{to}: --output is written as csv or jsonl; name it so, or choose with --format.")
+        raise UsageError(f"{to}: --output is written as csv or jsonl; change the suffix, or choose with --format.")
     return form
 
 
@@ -219,7 +219,7 @@ def _savers(weights: Path, device: str, save_inputs: Path | None, explain: Path 
 
 
 def _saver(folder: Path, key: str, save: Callable[[Path, "Prediction"], None]) -> _Saver:
-    """Return what saves a picture's PNG in ``folder``, under its place and name, and gives the record's entry."""
+    """Return a function that saves a picture's PNG in ``folder``, named by place and name, and gives its entry."""
 
     def saved(place: int, source: Path, prediction: "Prediction") -> dict[str, str]:
         name = re.sub(r"[^\w.-]", "_", shown(Path(source.stem)))[:80]

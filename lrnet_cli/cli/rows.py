@@ -1,4 +1,4 @@
-"""Predictions as rows: in the forms of ``--format``, and in a file that an interrupted prediction can go on with."""
+"""Predictions as rows: in the formats of ``--format``, and in a file that an interrupted prediction can resume."""
 
 import csv
 import glob
@@ -18,7 +18,7 @@ _COLUMNS = ("path", "label", "index", "probability", "inverted", "error")
 
 
 def row_writer(target: TextIO, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[dict[str, Any]], None]:
-    """Return what writes a record to ``target`` as a row, at once; ``header`` writes that of a CSV table first."""
+    """Return a function that writes a record to ``target`` as a row, at once; ``header`` adds a CSV header first."""
     if form == "jsonl":
 
         def write_line(record: dict[str, Any]) -> None:
@@ -41,13 +41,13 @@ def row_writer(target: TextIO, form: RowFormat, top_k: int, *, header: bool = Tr
 
 
 class RowFile:
-    """A file of rows that grows as ``part`` beside its final ``path``, and takes that name once it is whole.
+    """A file of rows that grows as ``part`` next to its final ``path``, and takes that name once it is complete.
 
-    The name of the part holds ``fingerprint``, so that only a prediction with the same weights and settings goes on
-    with it. ``count`` is the number of rows so far; ``done`` counts those that an interrupted prediction left, by their
+    The name of the part holds ``fingerprint``, so that only a prediction with the same weights and settings resumes
+    it. ``count`` is the number of rows so far; ``done`` counts those that an interrupted prediction left, by their
     path, and ``failed`` those of them with an error. Without any row, no part is left behind.
 
-    Raises ``UsageError`` for an interrupted prediction that was not asked to go on, or that had other settings.
+    Raises ``UsageError`` if there is an interrupted prediction and ``resume`` is false or its settings differ.
     """
 
     def __init__(self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool) -> None:
@@ -60,7 +60,7 @@ class RowFile:
             )
         if left and self.part not in left:
             raise UsageError(
-                f"{left[0]}: was begun with other weights or settings; repeat those with --resume, or delete it."
+                f"{left[0]}: was started with other weights or settings; repeat those with --resume, or delete it."
             )
         self.is_complete = resume and not left and path.exists()
         self.done: Counter[str] = Counter()
@@ -79,7 +79,7 @@ class RowFile:
 
     def __exit__(self, *_: object) -> None:
         if not self.is_complete:
-            with suppress(OSError):  # of rows that a full disk did not take, which has been told
+            with suppress(OSError):  # rows that did not fit on a full disk, which has been reported
                 self._file.close()
             if not self.count:
                 self.part.unlink(missing_ok=True)
@@ -103,10 +103,10 @@ class RowFile:
             raise self._unwritable(error) from error
 
     def _take_up(self, form: RowFormat) -> bool:
-        """Cut a row that was not finished off the part and count the others; return whether anything is left."""
+        """Remove an unfinished row from the part and count the others; return whether anything is left."""
         content = self.part.read_bytes()
         whole = place = quotes = 0
-        for line in content.split(b"\n")[:-1]:  # what follows the last line break is no whole row
+        for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
             place += len(line) + 1
             quotes += line.count(b'"') if form == "csv" else 0
             if quotes % 2 == 0:  # a line break between quotes belongs to a file's name

@@ -1,4 +1,4 @@
-"""Options of the command line made of the settings of a training, which say everything about them."""
+"""Command-line options made from the settings of a training run, which define them completely."""
 
 import functools
 import inspect
@@ -13,7 +13,7 @@ from lrnet_cli.settings.setting import Setting
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each setting called in ``names``, in panels for all of them if none is.
+    """Give a command an option for each setting in ``names``; without any, for all of them, in panels.
 
     ``command(given, …)`` receives, by name, those on the command line and in environment variables.
     """
@@ -36,7 +36,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
         _, *own = inspect.signature(command).parameters.values()
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        # Arguments and a command's own options come first, but for the settings that a command is all about.
+        # The settings come first where a command is all about them.
         ordered = [*parameters, *made] if names else [*made, *parameters]
         run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]  # what Typer reads
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}

@@ -28,7 +28,7 @@ _INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class _Job:
-    """What is to be done: ``run``, in how the settings say, or ``is_series`` of such runs."""
+    """What to do: ``run`` trains as ``config`` says, once or, if ``is_series``, several times."""
 
     config: TrainConfig
     is_series: bool
@@ -57,7 +57,7 @@ def train_command(
     if job.config.processes > 1 and not job.is_series and not ranks.started_together():
         from lrnet_cli.models.engine import Engine
 
-        # Or say what is not there.
+        # Or report what is missing.
         Engine.choose(job.config.device, job.config.precision, gpus=job.config.gpus, procs=job.config.procs)
         raise typer.Exit(launch.launch(job.config.processes))
     with live() as (reporter, should_stop):
@@ -74,7 +74,7 @@ def _begun(given: dict[str, Any], runs: int | None) -> _Job:
     folds = given.pop("folds", None)
     config = TrainConfig.from_preset(given.pop("preset", "default"), **given)
     if folds is not None:
-        replace(config, folds=folds, test_fold=1)  # or say what is wrong
+        replace(config, folds=folds, test_fold=1)  # or report what is wrong
     if runs is None and folds is None:
 
         def run(reporter: Reporter, should_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _begun(given: dict[str, Any], runs: int | None) -> _Job:
 
 
 def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
-    """Return the job of the run or series in ``folder``, with what was given on the command line changed."""
+    """Return the job of the run or series in ``folder``, changed by what was given on the command line."""
     from lrnet_cli.runs.folder import is_series, read_config, read_series
 
     if runs is not None:
@@ -120,7 +120,7 @@ def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
 
 
 def _on_command_line(ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Return those of ``given`` that are no environment variable's, which a resumed run does not follow."""
+    """Return those of ``given`` that do not come from environment variables, which a resumed run ignores."""
     sources = {name: ctx.get_parameter_source(name) for name in given}
     return {name: given[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 

@@ -16,9 +16,9 @@ _Read = TypeVar("_Read")
 
 
 def read_ahead(sources: Iterable[_Source], read: Callable[[_Source], _Read]) -> Iterator[tuple[_Source, _Read]]:
-    """Yield each of ``sources``, in order, with what ``read`` makes of it.
+    """Yield each of ``sources``, in order, with the result of ``read``.
 
-    Threads read ahead while the caller works; memory holds some hundred results, however many there will be.
+    Threads read ahead while the caller works; memory holds a few hundred results, however many there will be.
     """
 
     def read_chunk(chunk: list[_Source]) -> list[tuple[_Source, _Read]]:

@@ -15,7 +15,7 @@ TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 class CatalogFile:
     """One file: its name without ``.gz``, its size in bytes and a hash of its content, both uncompressed.
 
-    ``git_blob_sha1`` is the SHA-1 of ``blob <size>``, a zero byte and the content; it is there for the file whose
+    ``git_blob_sha1`` is the SHA-1 of ``blob <size>``, a zero byte and the content; it is for the file whose
     SHA-256 nobody published.
     """
 
@@ -29,7 +29,7 @@ class CatalogFile:
 class CatalogEntry:
     """A downloadable data set of grey 28×28 pictures in four IDX files.
 
-    ``mirrored_keeps_class`` tells whether a picture's mirror image shows the same class: a garment's does, a digit's or
+    ``mirrored_keeps_class`` says whether a picture's mirror image shows the same class: a garment's does, a digit's or
     a character's does not.
     """
 
@@ -125,7 +125,7 @@ KNOWN_NAMES = (*CATALOG, EMBEDDED)
 
 
 def canonical_name(name: str) -> str:
-    """Return the catalog's name for ``name`` or its alias, in any case; anything else comes back as it is."""
+    """Return the catalog's name for ``name`` or its alias, in any case; anything else is returned unchanged."""
     lowered = name.lower()
     known = ALIASES.get(lowered, lowered)
     return known if known in KNOWN_NAMES else name
@@ -135,7 +135,7 @@ def catalog_entry(name: str) -> CatalogEntry:
     """Return a downloadable data set by name or alias; raises ``UsageError`` for a name that is not one."""
     known = canonical_name(name)
     if known == EMBEDDED:
-        raise UsageError(f"{EMBEDDED} comes with the installation and needs no download.")
+        raise UsageError(f"{EMBEDDED} is part of the installation and needs no download.")
     if known not in CATALOG:
         raise UsageError(f"There is no data set {name!r} to download; choose from: {', '.join(CATALOG)}, all.")
     return CATALOG[known]

@@ -54,14 +54,14 @@ def load_dataset(
     on_progress: OnProgress = silent,
     on_message: OnMessage = silent,
 ) -> Dataset:
-    """Return the data set called ``name``, downloading it if need be, or the one at the path ``name``.
+    """Return the data set called ``name``, downloading it if necessary, or the one at the path ``name``.
 
     Pictures keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
     say otherwise. The polarity is found from the training pictures unless it is given, as it is with a trained network.
-    A source without a test split gives up a stratified fifth of its pictures, the same fifth every time. With ``fold``
-    (number from 1 up, count) the training pictures, which are all pictures of a source without a test split, are cut
-    into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for training,
-    and the source's own test pictures are left out.
+    From a source without a test split, a stratified fifth is set aside for testing, the same fifth every time. With
+    ``fold`` (number from 1 up, count) the training pictures, which are all pictures of a source without a test split,
+    are cut into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for
+    training, and the source's own test pictures are left out.
 
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
@@ -91,7 +91,7 @@ def load_dataset(
 
 
 def name_of(source: str) -> str:
-    """Return what a data set is called: its known name, or that of its file or folder, without what is added."""
+    """Return what a data set is called: its known name, or that of its file or folder, without suffixes."""
     known = canonical_name(source)
     return known if known in KNOWN_NAMES else Path(source).expanduser().resolve().stem
 
@@ -163,7 +163,7 @@ def _to_tensors(raw: RawSplit, preprocessing: Preprocessing, invert: Invert) -> 
                 source = picture if isinstance(picture, Path) else as_image(picture)
                 images[index], _ = prepare(source, preprocessing, invert)
             except ImageError as error:
-                raise DataError(f"{picture}: {error}; mend or remove it.") from error
+                raise DataError(f"{picture}: {error}; fix or remove it.") from error
     return Split(torch.from_numpy(images), torch.from_numpy(raw.labels))
 
 

@@ -1,4 +1,4 @@
-"""Downloads of catalog data sets: from mirrors in order, locked, and put in place in one step."""
+"""Downloads of catalog data sets: mirror by mirror, under a lock, and put in place in one step."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from lrnet_cli.reporter import OnMessage, OnProgress, silent
 
 
 def check_files(entry: CatalogEntry, data_dir: Path) -> dict[str, str]:
-    """Return ``ok``, ``missing`` or what is wrong, for each file of ``entry`` under ``data_dir``, by reading it."""
+    """Read each file of ``entry`` under ``data_dir`` and return ``ok``, ``missing`` or what is wrong with it."""
     states = {}
     for file in entry.files:
         try:
@@ -32,7 +32,7 @@ def check_files(entry: CatalogEntry, data_dir: Path) -> dict[str, str]:
 
 
 def overall_state(states: dict[str, str]) -> Literal["ok", "missing", "incomplete"]:
-    """Return what the states of a data set's files, from ``check_files``, come to."""
+    """Return the state of a data set, given those of its files from ``check_files``."""
     found = set(states.values())
     return "ok" if found == {"ok"} else "missing" if found == {"missing"} else "incomplete"
 
@@ -48,11 +48,11 @@ def download(
 ) -> Path:
     """Bring the files of ``entry`` to ``data_dir/<name>``, uncompressed and checked, and return that folder.
 
-    Files that are there and right stay as they are, unless ``force``. ``mirror`` (or ``LRNET_MIRROR``), a URL or a
-    folder, takes the place of the catalog's mirrors. A second process waits for the first. A file that cannot be had
-    does not keep the others from arriving.
+    Files that are present and correct are kept, unless ``force``. ``mirror`` (or ``LRNET_MIRROR``), a URL or a
+    folder, replaces the catalog's mirrors. A second process waits for the first. If a file cannot be obtained, the
+    others are still downloaded.
 
-    Raises ``DownloadError`` that names every missing file, where it was sought, and how to provide it.
+    Raises ``DownloadError`` naming every missing file, where it was looked for, and how to provide it.
     """
     folder = data_dir / entry.name
     try:
@@ -74,14 +74,14 @@ def download(
     except OSError as error:
         where = error.filename or folder
         raise DownloadError(
-            f"{entry.name}: cannot write {where}: {error.strerror or error}. Make room or rights there, or choose "
-            "another folder with --data-dir or LRNET_DATA_DIR, and run the command again; what has arrived is kept."
+            f"{entry.name}: cannot write {where}: {error.strerror or error}. Free space or fix permissions, or choose "
+            "another folder with --data-dir or LRNET_DATA_DIR, and run the command again; what was downloaded is kept."
         ) from error
     if failures:
         raise DownloadError(
-            f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be had:{''.join(failures)}\n"
+            f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be obtained:{''.join(failures)}\n"
             f"Try again later, name another source with --mirror, or put the file into {folder} (gzip or not) and "
-            "run the command again; what has arrived is kept."
+            "run the command again; what was downloaded is kept."
         )
     return folder
 
@@ -101,7 +101,7 @@ def _locked(folder: Path, on_message: OnMessage) -> Iterator[None]:
 
 
 def _locations(entry: CatalogEntry, file: CatalogFile, folder: Path, mirror: str | None) -> list[str | Path]:
-    """Return where to look for ``file``: what a user put beside it, then the mirrors."""
+    """Return where to look for ``file``: next to its place, where a user may have put it, then the mirrors."""
     mirror = mirror or os.environ.get("LRNET_MIRROR")
     if mirror:
         names = [prefix + file.name + suffix for prefix in (f"{entry.name}/", "") for suffix in (".gz", "")]
@@ -124,7 +124,7 @@ def _locations(entry: CatalogEntry, file: CatalogFile, folder: Path, mirror: str
 def _obtain(
     file: CatalogFile, folder: Path, locations: list[str | Path], transfer: Transfer, on_message: OnMessage
 ) -> list[str]:
-    """Bring one file into ``folder``; return why each location failed, or nothing when one gave the file."""
+    """Bring one file into ``folder``; return why each location failed, or nothing if one had the file."""
     reasons = []
     for location in locations:
         try:

@@ -1,4 +1,4 @@
-"""The one way from a picture to a network's input, for ``predict``, class folders and evaluation alike."""
+"""The only path from a picture to a network's input, for ``predict``, class folders and evaluation alike."""
 
 import math
 import os
@@ -24,16 +24,16 @@ _Number = TypeVar("_Number", np.uint8, np.float32)
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _MAX_PIXELS = 64_000_000
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
-_ENOUGH_TO_JUDGE = 512  # pixels, to tell whether a transparent picture's ink is dark
+_ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
 _AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
 
-# Pillow only warns of pictures between one and two times its own limit; the check below wants to speak for both.
+# Pillow only warns of pictures between one and two times its own limit; as an error, the handler below covers both.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network expects of a picture; it travels in the weight file.
+    """What a network expects of a picture; stored in the weight file.
 
     ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training pictures
     stand on their background.
@@ -55,11 +55,12 @@ class Preprocessing:
 def prepare(source: Picture, preprocessing: Preprocessing, invert: Invert = "auto") -> tuple[NDArray[np.uint8], bool]:
     """Return the network's input for a picture, uint8 (channels, side, side), and whether it was inverted.
 
-    The picture is turned as its EXIF data say, laid on a background where it is transparent, made grey or RGB, padded
-    to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its polarity is
-    the opposite of ``preprocessing.polarity``. ``Classifier.predict`` tells which arrays and tensors are pictures.
+    The picture is rotated according to its EXIF data, laid on a background where it is transparent, made grey or RGB,
+    padded to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its
+    polarity is the opposite of ``preprocessing.polarity``. ``Classifier.predict`` lists the arrays and tensors it may
+    be.
 
-    Raises ``ImageError`` (without the path) for what is no readable picture, or one of over 64 million pixels.
+    Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels.
     """
     if isinstance(source, str | os.PathLike):
         source = _open(Path(source))
@@ -134,7 +135,7 @@ def _open(path: Path) -> Image.Image:
         with Image.open(path) as image:
             if math.prod(image.size) > _MAX_PIXELS:
                 raise _too_large(f"{image.width}×{image.height}")
-            # Turns in place only once the picture is loaded, which is also what finds a truncated file.
+            # In-place rotation needs a loaded picture; loading also detects a truncated file.
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
@@ -155,7 +156,7 @@ def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:
         values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3, 4)) or not values.size:
         raise ImageError(
-            f"is {shown}, no picture: arrays are (height, width[, channels]), tensors ([channels,] height, width), "
+            f"is {shown}, not a picture: arrays are (height, width[, channels]), tensors ([channels,] height, width), "
             "with 1, 3 or 4 channels"
         )
     if math.prod(values.shape[:2]) > _MAX_PIXELS:
@@ -183,7 +184,7 @@ def _flatten(image: Image.Image) -> Image.Image:
         return _from_deep(image)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         image = image.convert("RGBA")
-        # A reduced copy will do, and spares a large picture's memory.
+        # A reduced copy is enough, and saves memory on large pictures.
         small = image.reduce(max(1, min(image.size) // _ENOUGH_TO_JUDGE))
         alpha = np.asarray(small.getchannel("A"), dtype=np.float64)
         grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float64)

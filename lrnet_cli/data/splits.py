@@ -1,4 +1,4 @@
-"""Pictures with their labels, and how they are cut: for testing, for validation, into folds, to a limit."""
+"""Pictures with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, 
 
 
 def limited(split: Split, limit: int | None, seed: int) -> Split:
-    """Return ``limit`` pictures of ``split``, drawn with ``seed``, in their old order; all of them without a limit."""
+    """Return ``limit`` pictures of ``split``, drawn with ``seed``, in their original order; without a limit, all."""
     if limit is None or limit >= len(split):
         return split
     chosen = np.random.default_rng(seed).permutation(len(split))[:limit]

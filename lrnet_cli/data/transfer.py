@@ -1,4 +1,4 @@
-"""One file from a server or a folder to its place: resumed where it broke off, retried, unpacked and checked."""
+"""Fetching one file from a server or a folder: resumed where it broke off, retried, unpacked and checked."""
 
 import gzip
 import hashlib
@@ -23,16 +23,16 @@ _FIRST_PAUSE = 0.5  # seconds, doubled after every failed attempt
 _LONGEST_PAUSE = 30.0  # seconds; a server that asks for more is left for the next mirror
 _CONNECT_TIMEOUT = 10.0  # seconds
 _READ_TIMEOUT = 30.0  # seconds without a byte
-_CHUNK = 1 << 13  # bytes; what a broken connection loses at most
+_CHUNK = 1 << 13  # bytes; the most that a broken connection loses
 _GZIP_MAGIC, _IDX_MAGIC = b"\x1f\x8b", b"\x00\x00"
 
 
 class UnavailableError(Exception):
-    """A location does not give the file; its text is the reason."""
+    """A location does not provide the file; its text is the reason."""
 
 
 class _InterruptedError(Exception):
-    """A transfer failed in a way that may pass; ``pause`` is what the server asked to wait, in seconds."""
+    """A transfer failed in a way that may be temporary; ``pause`` is the wait the server asked for, in seconds."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
         super().__init__(reason)
@@ -41,7 +41,7 @@ class _InterruptedError(Exception):
 
 @dataclass(frozen=True)
 class Transfer:
-    """What the files of a download share: a session, the hosts that cannot be reached, and who hears of progress."""
+    """What the files of a download share: a session, the hosts that cannot be reached, and the progress callback."""
 
     session: requests.Session
     unreachable: set[str]
@@ -60,7 +60,7 @@ def from_path(source: Path, file: CatalogFile, folder: Path, transfer: Transfer)
 
 
 def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_message: OnMessage) -> None:
-    """Bring ``file`` from ``url`` to ``folder``; raises ``UnavailableError`` if it cannot be had from there."""
+    """Bring ``file`` from ``url`` to ``folder``; raises ``UnavailableError`` if that fails."""
     host = urlsplit(url).netloc
     if host in transfer.unreachable:
         raise UnavailableError("not reachable")
@@ -86,7 +86,7 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
             with part.open("rb") as handle:
                 _place(handle, file, folder)
         except UnavailableError:
-            # What came is not the file. A resumed piece may be to blame, a whole transfer is the server's word.
+            # The content is wrong. A resumed piece may be the cause; after a complete transfer it is the server.
             _discard(part)
             if not resumed:
                 raise
@@ -97,7 +97,7 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
 
 
 def _receive(url: str, part: Path, file: CatalogFile, transfer: Transfer) -> bool:
-    """Bring ``part`` to its full length from ``url``; return whether an earlier piece was built upon."""
+    """Bring ``part`` to its full length from ``url``; return whether an earlier piece was continued."""
     note = part.with_suffix(".part.json")
     start, headers = 0, {"Accept-Encoding": "identity"}
     known = _read_note(note)
@@ -128,10 +128,10 @@ def _receive(url: str, part: Path, file: CatalogFile, transfer: Transfer) -> boo
         goes_on = response.status_code == 206 and _range_start(response) == start
         if response.status_code == 206 and not goes_on:
             _discard(part)
-            raise _InterruptedError("the server sent another piece than was asked for", pause=0)
+            raise _InterruptedError("the server sent a different piece than requested", pause=0)
         start = start if goes_on else 0
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        # A weak ETag promises no equal bytes, so it must not guard a Range.
+        # A weak ETag does not guarantee equal bytes, so it must not guard a Range.
         strong = validator if validator and not validator.startswith("W/") else None
         write_text(note, json.dumps({"url": url, "validator": strong}))
         length = response.headers.get("Content-Length", "")
@@ -175,7 +175,7 @@ def _place(source: BinaryIO, file: CatalogFile, folder: Path) -> None:
 
 
 def check_content(chunks: Iterator[bytes], file: CatalogFile, copy_to: BinaryIO | None = None) -> None:
-    """Check size and hash of a file's content while copying it; raises ``UnavailableError`` if it is not the file."""
+    """Check size and hash of a file's content while copying it; raises ``UnavailableError`` on a mismatch."""
     size, sha256 = 0, hashlib.sha256()
     git_blob = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     for chunk in chunks:
@@ -191,11 +191,11 @@ def check_content(chunks: Iterator[bytes], file: CatalogFile, copy_to: BinaryIO 
         )
     right = sha256.hexdigest() == file.sha256 if file.sha256 else git_blob.hexdigest() == file.git_blob_sha1
     if not right:
-        raise UnavailableError("has the right size but not the content of the catalog (hash differs)")
+        raise UnavailableError("has the right size but the wrong content (its hash differs from the catalog's)")
 
 
 def chunks_of(source: BinaryIO) -> Iterator[bytes]:
-    """Yield what is left of ``source``, a megabyte at a time."""
+    """Yield the rest of ``source``, one megabyte at a time."""
     while chunk := source.read(1 << 20):
         yield chunk
 
@@ -224,5 +224,5 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the last clause of a nested connection error, which alone says what happened."""
+    """Return the last clause of a nested connection error, the only part that says what happened."""
     return str(error).rsplit(": ", 1)[-1].strip("'\")( ")

@@ -8,9 +8,9 @@ from lrnet_cli.data.images import IMAGE_SUFFIXES
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:
-    """Yield what is named like a picture in ``folder`` and below, sorted, holding one folder's names at a time.
+    """Yield files with a picture's suffix in ``folder`` and below, sorted, holding one folder's names at a time.
 
-    Links to folders are not followed. A folder that cannot be read is yielded itself, and so becomes an error's row.
+    Links to folders are not followed. A folder that cannot be read is itself yielded, to be reported as an error.
     """
     try:
         with os.scandir(folder) as entries:

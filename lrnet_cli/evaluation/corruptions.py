@@ -1,8 +1,8 @@
-"""Corruptions of pictures, each at five severities, and the accuracy that a network keeps under them.
+"""Corruptions of pictures, each at five severities, and the accuracy of a network under them.
 
 In the manner of ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with lengths as shares of the
-side, for pictures of few pixels. torchvision does what it has an operation for; it draws one set of random numbers for
-a whole batch, so what differs from picture to picture is drawn here.
+side, for pictures of few pixels. torchvision does what it has an operation for; it draws one set of random numbers
+per batch, so what differs from picture to picture is drawn here.
 """
 
 import io
@@ -24,7 +24,7 @@ from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.models.logits import predict_logits
 
 SEVERITIES = (1, 2, 3, 4, 5)
-_CHUNK = 1000  # pictures that are corrupted at a time; part of what a seed means
+_CHUNK = 1000  # pictures corrupted at a time; the result for a seed depends on it
 _DIRECTIONS = 8  # of motion
 
 
@@ -64,7 +64,7 @@ class Robustness:
 
 
 def _vision(operation: str, x: Tensor, *arguments: Any, **settings: Any) -> Tensor:
-    """Return what torchvision's functional ``operation`` makes of ``x``."""
+    """Return the result of torchvision's functional ``operation`` on ``x``."""
     from torchvision.transforms.v2 import functional as vision  # takes seconds
 
     result: Tensor = getattr(vision, operation)(x, *arguments, **settings)
@@ -106,7 +106,7 @@ def _motion_blur(x: Tensor, length: float) -> Tensor:
         angle = math.pi * number / _DIRECTIONS
         along = places[None] * math.cos(angle) + places[:, None] * math.sin(angle)
         across = places[None] * -math.sin(angle) + places[:, None] * math.cos(angle)
-        # A line of the wanted length and one pixel's width, its ends and edges antialiased.
+        # A line of the given length and one pixel's width, its ends and edges antialiased.
         line = (pixels / 2 + 0.5 - along.abs()).clamp(0, 1) * (1 - across.abs()).clamp(0, 1)
         kernel = (line / line.sum()).expand(x.shape[1], 1, -1, -1)
         chosen = direction == number
@@ -150,7 +150,7 @@ def _occlusion(x: Tensor, share: float) -> Tensor:
 
 
 def _either_way(x: Tensor, turned: Callable[[Tensor, float], Tensor]) -> Tensor:
-    """Return half of the pictures, drawn at random, turned one way (1.0) and the others the other way (-1.0)."""
+    """Return the pictures, a random half of them turned one way (1.0) and the rest the other way (-1.0)."""
     one_way, result = torch.rand(len(x)) < 0.5, torch.empty_like(x)
     result[one_way], result[~one_way] = turned(x[one_way], 1.0), turned(x[~one_way], -1.0)
     return result
@@ -171,7 +171,7 @@ def _shear(x: Tensor, degrees: float) -> Tensor:
 
 
 def _on_background(x: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return pictures moved, each with its own background, its border's median, where nothing was."""
+    """Return the pictures moved, gaps filled with each picture's own background, the median of its border."""
     border = torch.cat([x[..., 0, :], x[..., -1, :], x[..., 0], x[..., -1]], -1).median(-1).values[..., None, None]
     return moved(x - border) + border
 
@@ -181,7 +181,11 @@ CORRUPTIONS = (
         "gaussian_noise", "adds normal noise", "standard deviation", (0.08, 0.12, 0.18, 0.26, 0.38), _gaussian_noise
     ),
     Corruption(
-        "shot_noise", "draws each pixel from a Poisson law", "photons for white", (60, 25, 12, 5, 3), _shot_noise
+        "shot_noise",
+        "draws each pixel from a Poisson distribution",
+        "photons for white",
+        (60, 25, 12, 5, 3),
+        _shot_noise,
     ),
     Corruption(
         "impulse_noise",
@@ -213,21 +217,21 @@ CORRUPTIONS = (
     ),
     Corruption("jpeg", "compresses as JPEG", "quality", (25, 15, 10, 5, 2), _jpeg),
     Corruption(
-        "contrast", "draws grey values to their mean", "share that is left", (0.6, 0.4, 0.3, 0.2, 0.1), _contrast
+        "contrast", "pulls grey values towards their mean", "share that remains", (0.6, 0.4, 0.3, 0.2, 0.1), _contrast
     ),
     Corruption("brightness", "darkens", "factor", (0.7, 0.5, 0.35, 0.25, 0.15), _brightness),
     Corruption(
         "occlusion", "hides a grey square somewhere", "share of the side", (0.2, 0.275, 0.35, 0.425, 0.5), _occlusion
     ),
-    Corruption("rotation", "turns one way or the other", "degrees", (10, 20, 30, 40, 50), _rotation),
+    Corruption("rotation", "rotates one way or the other", "degrees", (10, 20, 30, 40, 50), _rotation),
     Corruption("shear", "shears one way or the other", "degrees", (10, 20, 30, 40, 50), _shear),
 )
 
 
 def corrupt(images: Tensor, kind: Corruption, severity: int, seed: int) -> Tensor:
-    """Return uint8 pictures (N, C, S, S), on the CPU, corrupted; each has random numbers of its own.
+    """Return uint8 pictures (N, C, S, S), on the CPU, corrupted; each with its own random numbers.
 
-    The same ``seed`` gives the same pictures; the global generator is left as it was.
+    The same ``seed`` gives the same pictures; the global generator is left unchanged.
     """
     strength = kind.strengths[severity - 1]
     stream = np.random.SeedSequence([seed, CORRUPTIONS.index(kind), severity]).generate_state(1, np.uint64)[0]
@@ -246,7 +250,7 @@ def measure_robustness(
 ) -> Robustness:
     """Return the accuracy of ``network``, which is in evaluation mode and where ``split`` is, under all corruptions.
 
-    ``on_progress`` hears how many of the cases are done.
+    ``on_progress`` is called with the number of finished cases.
     """
     cases: list[CorruptedAccuracy] = []
     total = len(CORRUPTIONS) * len(SEVERITIES)

@@ -1,4 +1,4 @@
-"""A network on a split: its metrics and what is behind them."""
+"""Evaluating a network on a split: its metrics and what they are computed from."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from lrnet_cli.settings.words import Head
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture, by its position in the split, that was taken for another class, and how surely."""
+    """A picture, by its position in the split, that was taken for another class, and with what probability."""
 
     index: int
     true: str
@@ -25,7 +25,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics and what is behind them: logits and probabilities (N, classes) and labels (N,) on the CPU, and the speed.
+    """Metrics, the logits and probabilities (N, classes) and labels (N,) behind them, on the CPU, and the speed.
 
     ``logits`` are the network's own, averaged over the views; ``probabilities`` and ``metrics`` are those after
     division by the temperature, and ``ece_uncalibrated`` is the calibration error without it.
@@ -41,7 +41,7 @@ class Evaluation:
     images_per_second: float
 
     def mistakes(self, count: int) -> tuple[Mistake, ...]:
-        """Return up to ``count`` mistakes, those that the network was surest of first."""
+        """Return up to ``count`` mistakes, the most confident first."""
         values, predicted = self.probabilities.max(1)
         wrong = (predicted != self.labels).nonzero()[:, 0]
         order = wrong[values[wrong].argsort(descending=True, stable=True)][:count]

@@ -1,4 +1,4 @@
-"""Weights and the pictures to examine them on, brought together."""
+"""Weights together with the pictures to evaluate them on."""
 
 import csv
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 
 @dataclass(frozen=True)
 class Exam:
-    """Weights, the network made of them, and the pictures to examine it on, where the network is."""
+    """Weights, their network, and the pictures to evaluate it on, on the same device."""
 
     weights: Path
     card: WeightsCard
@@ -58,15 +58,15 @@ def load_exam(
 ) -> Exam:
     """Return a weight file and a split of ``dataset``, a name or path, or of the known one it was trained on.
 
-    The pictures are preprocessed as the weights say; classes are matched by name. Weights of a cross-validation are
-    examined on the fold that they did not see, when the data set is their own. Raises ``WeightsError``,
+    The pictures are preprocessed as the weights require; classes are matched by name. Weights of a cross-validation are
+    evaluated on the fold that they did not see, if the data set is their own. Raises ``WeightsError``,
     ``DataError`` or ``UsageError`` for what cannot be used.
     """
     model, card = load_weights(weights)
     name = dataset or str(card.dataset.get("name"))
     if dataset is None and name not in KNOWN_NAMES:
         raise UsageError(
-            f"{weights}: was trained on {name}, which is no known data set; say where it is with --dataset."
+            f"{weights}: was trained on {name}, which is not a known data set; give its path with --dataset."
         )
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
     if fold is not None:
@@ -86,13 +86,13 @@ def load_exam(
     matched = with_classes_of(loaded, card.classes)
     chosen = {"train": matched.train, "val": matched.val, "test": matched.test}[split]
     if chosen is None:
-        raise DataError(f"{name}: has no validation split of its own; choose --split test or train.")
+        raise DataError(f"{name}: has no validation split; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED).to(engine.device)
     return Exam(weights, card, engine.place(model), matched.name, part)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:
-    """Write a CSV row a picture: its position in the split, true and predicted class, and the latter's probability."""
+    """Write one CSV row per picture: its position in the split, true class, predicted class and its probability."""
     values, indices = evaluation.probabilities.max(1)
     try:
         with paths.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:

@@ -28,7 +28,7 @@ class ClassMetrics:
 class ReliabilityBin:
     """The ``count`` pictures whose confidence lies above ``low`` and up to ``high``.
 
-    ``confidence`` is the mean of what was claimed for them, ``accuracy`` the share that was right; both in [0, 1].
+    ``confidence`` is the mean of their probabilities, ``accuracy`` the share that was right; both in [0, 1].
     """
 
     low: float
@@ -43,8 +43,8 @@ class Metrics:
     """Metrics over ``n`` pictures.
 
     ``accuracy`` has its 95 % Wilson interval in ``accuracy_ci95``; ``top_k_accuracy`` is the share whose class is among
-    the k likeliest, for some k; ``loss`` is the log loss: the head's own loss, the mean a picture, in nats; ``ece`` is
-    the expected calibration error of the likeliest class in 15 equal bins, of which ``reliability`` has those that
+    the k most likely, for some k; ``loss`` is the head's own log loss, the mean per picture, in nats; ``ece`` is
+    the expected calibration error of the most likely class in 15 equal bins, of which ``reliability`` has those that
     hold pictures; ``confusion_matrix`` has the true class as row and the predicted class as column.
     """
 
@@ -111,7 +111,7 @@ def reliability_bins(scores: Tensor, labels: Tensor) -> tuple[ReliabilityBin, ..
 
 
 def calibration_error(reliability: tuple[ReliabilityBin, ...]) -> float:
-    """Return the expected calibration error: the bins' mean gap of confidence and accuracy, weighted by count."""
+    """Return the expected calibration error: the bins' mean gap between confidence and accuracy, weighted by count."""
     gaps = sum(part.count * abs(part.confidence - part.accuracy) for part in reliability)
     return gaps / sum(part.count for part in reliability)
 

@@ -19,7 +19,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Counts of pictures by which of two networks is right, and what follows from them.
+    """Counts of pictures by which of two networks is right, and the statistics computed from them.
 
     ``difference`` is the first's accuracy minus the second's, with its 95 % interval (Wald's, for paired shares);
     ``p_value`` is that of McNemar's exact test of equal accuracy.

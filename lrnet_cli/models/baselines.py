@@ -1,6 +1,6 @@
 """The networks that LR-Net is compared with: torchvision's own, fitted to small pictures.
 
-None of them was made for pictures a few pixels wide. What is changed so that they run, and nothing more: pictures
+None of them was made for pictures a few pixels wide. Only the changes they need in order to run are made: pictures
 smaller than a network can take are enlarged, the first convolution takes the pictures' channels, and the last layer has
 their classes. They start from fresh weights.
 """
@@ -16,17 +16,17 @@ from lrnet_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class _Fitting:
-    """What a builder of torchvision needs: the least side in pixels, its dropout's name if it has one, and the rest."""
+    """What a torchvision builder needs: the smallest side in pixels, its dropout's name if it has one, and the rest."""
 
     least_side: int
     dropout: str | None
     arguments: dict[str, Any]
 
 
-# Below these sides a layer would be left without a pixel, or, for ResNet-50, its last stage with one.
+# On smaller pictures a layer would have no pixel left, or, in ResNet-50, the last stage only one.
 _FITTINGS = {
     "vgg16": _Fitting(32, "dropout", {}),
-    # The auxiliary classifier needs 299 pixels to mean anything.
+    # The auxiliary classifier needs 299 pixels to be meaningful.
     "inception_v3": _Fitting(75, "dropout", {"aux_logits": False, "init_weights": True}),
     "resnet50": _Fitting(32, None, {}),
     "alexnet": _Fitting(63, "dropout", {}),
@@ -37,7 +37,7 @@ class Baseline(nn.Module):
     """A network of torchvision for pictures of ``in_channels`` × ``image_size`` × ``image_size`` in [0, 1].
 
     Pictures under ``side`` pixels are enlarged to it, bilinearly; larger ones stay as they are. ``dropout`` is the
-    share dropped before the classifier's layers, in networks that have that.
+    share dropped before the classifier's layers, in networks with dropout.
 
     Raises ``UsageError`` for fewer than one channel or two classes.
     """
@@ -70,7 +70,7 @@ class Baseline(nn.Module):
 
 
 def builder(arch: str) -> Callable[..., Baseline]:
-    """Return what builds ``arch`` from channels, side, classes and dropout, as ``LRNet`` is built."""
+    """Return a function that builds ``arch`` from channels, side, classes and dropout, as ``LRNet`` is built."""
 
     def build(in_channels: int, image_size: int, num_classes: int, *, dropout: float) -> Baseline:
         return Baseline(arch, in_channels, image_size, num_classes, dropout=dropout)
@@ -79,7 +79,7 @@ def builder(arch: str) -> Callable[..., Baseline]:
 
 
 def _replace_first_convolution(network: nn.Module, in_channels: int) -> None:
-    """Give ``network`` a first convolution of ``in_channels`` with weights as PyTorch draws them."""
+    """Give ``network`` a first convolution of ``in_channels`` with PyTorch's default initial weights."""
     name, old = next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
     new = nn.Conv2d(
         in_channels,

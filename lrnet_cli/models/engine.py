@@ -34,7 +34,7 @@ class Engine:
     ) -> "Engine":
         """Return the engine for ``--device``, ``--gpus``, ``--procs`` and ``--precision``.
 
-        Raises ``DeviceError`` for a device that is not there, ``UsageError`` for one that is unknown.
+        Raises ``DeviceError`` for a missing device, ``UsageError`` for an unknown one.
         """
         chosen = resolve_device(device if procs is None else "cpu", gpus)
         if precision == "auto":

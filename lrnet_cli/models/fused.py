@@ -1,20 +1,20 @@
 """LR-Net with its batch norms fused into the convolutions: the same function of the same parameters, in less time.
 
-A batch norm of a concatenation is a batch norm of each of its tensors, and each of those is an affine map ``s·z + t`` a
-channel once the statistics of z are known. A tensor's statistics are therefore computed once, however many norms read
-it, and no normalised tensor is ever written to memory:
+A batch norm of a concatenation is a batch norm of each of its tensors, and each of those is an affine map ``s·z + t``
+per channel once the statistics of z are known. A tensor's statistics are therefore computed once, however many norms
+read it, and no normalised tensor is ever written to memory:
 
 - A convolution of ``s·z + t`` is a convolution of z with the weights ``W·s``, plus one with the weights ``Σ W·t`` of a
-  picture of ones. The picture of ones matters: with zero padding, ``t`` is missing at the border. It rides along as a
+  picture of ones. The picture of ones matters: with zero padding, ``t`` is missing at the border. It is added as a
   last channel where the input is a concatenation anyway; elsewhere its convolution is added as a map.
 - ``n3``, read by ``bn_stage2_3``, needs no pass over memory: its mean is ``bn_3.bias``, its variance ``s² · var``.
 - ``project_1x1`` reads most tensors several times under different norms. It becomes a 1×1 convolution of the distinct
   tensors with summed weights.
 
-In evaluation mode the running statistics take the place of the batch's, and the same fusing applies.
+In evaluation mode the running statistics replace the batch's, and the same fusing applies.
 
 Statistics are always computed in float32 or wider, whatever the activations are. Over several processes they are those
-of the global batch: two small exchanges a stage, one forward and one backward.
+of the global batch: two small exchanges per stage, one forward and one backward.
 """
 
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ _SMALLEST_FUSED = 16  # pixels; below, the plain network was measured to be fast
 def fuse(network: nn.Module, wanted: bool = True, processes: Processes = ALONE) -> nn.Module:
     """Return a faster view of ``network`` that shares its parameters, statistics and mode.
 
-    What is not ``wanted`` fused comes back as it is, and so does what is no LR-Net, or one for pictures so small that
-    the work on the weights would outweigh what is saved on the pictures. Batch statistics are those of all
-    ``processes``; that is the fused network's doing, so with several it fuses whatever the size.
+    The network itself is returned if fusing is not ``wanted``, if it is not an LR-Net, or if its pictures are so small
+    that the work on the weights would outweigh what is saved on the pictures. Batch statistics are those of all
+    ``processes``; only the fused network computes them, so with several it is fused at any size.
     """
     if wanted and isinstance(network, LRNet) and (processes.together or network.image_size >= _SMALLEST_FUSED):
         return FusedLRNet(network, processes)
@@ -48,7 +48,7 @@ class FusedLRNet(nn.Module):
 
     ``forward`` takes floats (N, C, S, S) in [0, 1] and returns logits (N, classes). In training mode it updates the
     running statistics as the network itself would, and needs a batch of two or more. The batch is that of
-    all ``processes``, of which each gives as large a part.
+    all ``processes``, each of which provides an equal part.
     """
 
     def __init__(self, network: LRNet, processes: Processes = ALONE) -> None:
@@ -78,7 +78,7 @@ class _Moments:
 
 
 class _MomentsOf(torch.autograd.Function):
-    """Means, biased variances and count of every channel of several tensors, over all processes where there are more.
+    """Means, biased variances and count of every channel of several tensors, over all processes if there are several.
 
     Backward takes one pass over each input where PyTorch's own formula takes four.
     """
@@ -132,7 +132,7 @@ def _moments(training: bool, together: bool, *inputs: Tensor) -> list[_Moments] 
 def _affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> tuple[Tensor, Tensor]:
     """Return s and t, each (channels,), of ``norm`` as ``s·z + t``, for a concatenation with the moments ``parts``.
 
-    In training mode the running statistics are brought up to date.
+    In training mode the running statistics are updated.
     """
     known = [part for part in parts if part is not None]
     if known:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lrnet_cli.settings.words import Head
 
-_TEMPERATURES = (0.05, 20.0)  # between which one is looked for
+_TEMPERATURES = (0.05, 20.0)  # the range that is searched
 
 
 def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0) -> Tensor:
@@ -28,7 +28,7 @@ def probabilities(logits: Tensor, head: Head) -> Tensor:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
-    """Return the temperature by which to divide logits (N, classes) for the least loss against labels (N,).
+    """Return the temperature by which to divide logits (N, classes) for the lowest loss against labels (N,).
 
     Guo et al. 2017, arXiv:1706.04599, section 4.2. It changes no label, only how sure the network says it is.
     """

@@ -1,4 +1,4 @@
-"""From pixels to logits: uint8 pictures through a network, over one view of each or several."""
+"""From pixels to logits: running a network on uint8 pictures, over one or several views of each."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ def as_input(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class View:
-    """A picture moved ``down`` and ``right`` by whole pixels, its border repeated, and perhaps mirrored."""
+    """A shift ``down`` and ``right`` by whole pixels, with the border repeated, and possibly mirroring."""
 
     down: int = 0
     right: int = 0
@@ -36,7 +36,7 @@ AS_IT_IS = (View(),)
 
 
 def averaging_views(*, mirrored: bool) -> tuple[View, ...]:
-    """Return the views that test-time augmentation averages: as it is, moved a pixel each way, all of it mirrored."""
+    """Return the views that test-time augmentation averages: unchanged, a pixel each way, and all of these mirrored."""
     moves = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
     return tuple(View(down, right, side) for side in (False, True)[: 1 + mirrored] for down, right in moves)
 
@@ -45,7 +45,7 @@ def averaging_views(*, mirrored: bool) -> tuple[View, ...]:
 def predict_logits(model: nn.Module, images: Tensor, views: tuple[View, ...] = AS_IT_IS) -> Tensor:
     """Return the logits, float32 (N, classes) on the CPU, of uint8 pictures (N, C, S, S), averaged over ``views``.
 
-    ``model`` must be in evaluation mode and on the device of ``images``; it sees a batch at a time.
+    ``model`` must be in evaluation mode and on the device of ``images``; it is run batch by batch.
     """
     batches = (as_input(batch) for batch in images.split(BATCH_SIZE))
     return torch.cat([torch.stack([model(view.of(batch)) for view in views]).mean(0) for batch in batches]).cpu()

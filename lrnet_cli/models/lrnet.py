@@ -74,7 +74,9 @@ class LRNet(nn.Module):
     ) -> None:
         super().__init__()
         if image_size < MINIMUM_IMAGE_SIZE:
-            raise UsageError(f"LR-Net needs pictures of at least {MINIMUM_IMAGE_SIZE} pixels a side, got {image_size}.")
+            raise UsageError(
+                f"LR-Net needs pictures of at least {MINIMUM_IMAGE_SIZE} pixels per side, got {image_size}."
+            )
         if in_channels < 1 or num_classes < 2:
             raise UsageError(f"LR-Net needs a channel and two classes, got {in_channels} and {num_classes}.")
         self.image_size = image_size
@@ -100,7 +102,7 @@ class LRNet(nn.Module):
     def classify(self, features: Tensor, processes: Processes = ALONE) -> Tensor:
         """Return logits (N, classes) of the third block's output (N, 24, S // 8, S // 8).
 
-        Dropout draws for the global batch, of which every one of ``processes`` holds as many pictures.
+        Dropout draws for the global batch, of which each of ``processes`` holds an equal part.
         """
         x = features.flatten(1)
         for hidden in (self.fc1, self.fc2, self.fc3, self.fc4):

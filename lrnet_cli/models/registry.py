@@ -29,7 +29,7 @@ def build(arch: str, *, in_channels: int, image_size: int, num_classes: int, dro
 
 
 def summary_of(arch: str, in_channels: int, image_size: int, num_classes: int) -> Summary:
-    """Return the layers and costs of the network ``arch``, which takes no memory; raises what ``build`` raises."""
+    """Return the layers and costs of the network ``arch``, without using memory; raises what ``build`` raises."""
     with torch.device("meta"):
         network = build(arch, in_channels=in_channels, image_size=image_size, num_classes=num_classes)
     return summarise(network, in_channels, image_size)

@@ -34,7 +34,7 @@ def summarise(network: nn.Module, in_channels: int, image_size: int) -> Summary:
     """Return what ``network`` does for one picture (1, ``in_channels``, ``image_size``, ``image_size``).
 
     Multiply-adds are those of convolutions and matrix products, counted by PyTorch. The network is run in evaluation
-    mode on PyTorch's "meta" device, without numbers: it may be built there, which takes no memory.
+    mode on PyTorch's "meta" device, without numbers: it may be built there, without using memory.
     """
     shapes: dict[str, tuple[int, ...]] = {}
 

@@ -25,7 +25,7 @@ from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights
 
 UNKNOWN, NONE_OF_THESE = "unknown", "none of these"
-_YES = 0.5  # from which probability on a sigmoid output says that a picture is of its class
+_YES = 0.5  # probability from which a sigmoid output counts as a yes
 
 _Source = TypeVar("_Source", bound=Picture)
 _Read = tuple[NDArray[np.uint8], bool] | ImageError
@@ -33,11 +33,11 @@ _Read = tuple[NDArray[np.uint8], bool] | ImageError
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one picture: every class with its probability in [0, 1], the likeliest first in ``top``.
+    """The answer for one picture: every class with its probability in [0, 1], the most likely first in ``top``.
 
-    ``index`` is the position of ``label`` in the class list, ``probability`` that of the likeliest class.
+    ``index`` is the position of ``label`` in the class list, ``probability`` that of the most likely class.
     Where the answer is none of the classes, ``index`` is None and ``label`` is ``unknown`` (the probability is below
-    what was asked for) or ``none of these`` (a sigmoid head says no to every class). ``inverted`` tells whether light
+    the minimum) or ``none of these`` (a sigmoid head says no to every class). ``inverted`` says whether light
     and dark were swapped, and ``pixels``, uint8 (channels, side, side), are what the network saw.
     """
 
@@ -53,7 +53,7 @@ class Classifier:
     """A trained network that labels pictures.
 
     ``logits`` takes uint8 pictures (N, C, S, S) on the CPU and returns float32 logits (N, classes) there; ``card`` is
-    what the weight file says of itself, and ``runs_on`` where and how the network runs, in words.
+    the weight file's metadata, and ``runs_on`` describes where and how the network runs.
     """
 
     def __init__(self, logits: Callable[[Tensor], Tensor], card: WeightsCard, runs_on: str) -> None:
@@ -122,9 +122,9 @@ class Classifier:
     def stream(
         self, pictures: Iterable[_Source], *, invert: Invert = "auto", min_confidence: float = 0.0
     ) -> Iterator[tuple[_Source, Prediction | ImageError]]:
-        """Yield, in order, each picture with its prediction, or with the error that kept it from being read.
+        """Yield, in order, each picture with its prediction, or with the error if it cannot be read.
 
-        Threads read ahead while the network works; memory holds some hundred pictures, however many there are.
+        Threads read ahead while the network works; memory holds a few hundred pictures, however many there are.
 
         Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1.
         """

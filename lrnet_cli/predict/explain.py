@@ -1,4 +1,4 @@
-"""Why this label: which pixels of a picture spoke for it."""
+"""Why this label: which pixels of a picture count for it."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lrnet_cli.models.logits import as_input
 from lrnet_cli.weights.file import load_weights
 
 _STEPS = 24  # of the path from the background to the picture
-_ENLARGED = 10  # screen pixels for a pixel
+_ENLARGED = 10  # screen pixels per pixel
 _BACKGROUND = {"light-on-dark": 0.0, "dark-on-light": 1.0, "mixed": 0.5}
 
 
@@ -52,9 +52,9 @@ class Explainer:
 
 
 def write_overlay(target: Path, pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> None:
-    """Write the picture, uint8 (channels, side, side), and beside it its pixels' shares (side, side), as a PNG.
+    """Write the picture, uint8 (channels, side, side), next to its pixels' shares (side, side), as a PNG.
 
-    Red pixels speak for the class, blue ones against it, over the picture in pale grey.
+    Red pixels count for the class, blue ones against it, over the picture in pale grey.
     """
     from matplotlib import colormaps  # takes a second
 

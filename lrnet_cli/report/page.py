@@ -1,4 +1,4 @@
-"""The evaluation report: from an evaluation to one HTML file that needs no other."""
+"""The evaluation report: from an evaluation to one self-contained HTML file."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustne
 from lrnet_cli.runs.folder import read_rows
 
 _PICTURES_A_CELL, _MISTAKES = 24, 40
-_CLASSES = 40  # in the confusion matrix: beyond that nobody finds anything in it, and the page grows with their square
+_CLASSES = 40  # in the confusion matrix: a larger one is unreadable, and the page grows with their square
 
 
 def write_report(
@@ -34,9 +34,9 @@ def write_report(
     robustness: Robustness | None,
     provenance: Mapping[str, str],
 ) -> None:
-    """Write the evaluation to ``path`` as one HTML file that holds its pictures and charts and needs no other file.
+    """Write the evaluation to ``path`` as one self-contained HTML file with its pictures and charts.
 
-    ``provenance`` is shown with the settings. Where the weights lie in a run folder, its learning curves are shown.
+    ``provenance`` is shown with the settings. If the weights are in a run folder, its learning curves are shown.
     Raises ``UsageError`` if the file cannot be written, ``DataError`` for a damaged ``metrics.csv``.
     """
     metrics, card = evaluation.metrics, exam.card
@@ -44,9 +44,9 @@ def write_report(
     figures = [
         _figure("accuracy", f"{metrics.accuracy:.4f}", f"95 % interval {low:.4f} to {high:.4f}"),
         *(_figure(f"top-{k} accuracy", f"{share:.4f}", "") for k, share in metrics.top_k_accuracy.items()),
-        _figure("log loss", f"{metrics.loss:.4f}", "nats a picture"),
+        _figure("log loss", f"{metrics.loss:.4f}", "nats per picture"),
         _figure("calibration error", f"{metrics.ece:.4f}", f"{evaluation.ece_uncalibrated:.4f} before calibration"),
-        _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} a second"),
+        _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} per second"),
     ]
     if robustness is not None:
         figures.append(_figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean accuracy over all corruptions"))
@@ -77,7 +77,7 @@ def write_report(
             ("protocol", json.dumps(card.protocol, indent=1, ensure_ascii=False)),
             ("preprocessing", json.dumps(asdict(card.preprocessing))),
             ("head, temperature, seed", f"{card.head}, {card.temperature:.4f}, {card.seed}"),
-            ("figures of the training", json.dumps(card.metrics)),
+            ("figures from training", json.dumps(card.metrics)),
             ("trained with", json.dumps(card.versions)),
         ],
         footer=f"Written by lrnet-cli {__version__} on {time.strftime('%Y-%m-%d %H:%M %Z')}.",
@@ -103,9 +103,9 @@ def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robust
 
 
 def render_report(**content: Any) -> str:
-    """Return the page for ``content``, whose names are those of the template; every text in it is escaped.
+    """Return the page for ``content``, whose names are those of the template; all its texts are escaped.
 
-    Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and go in as they are.
+    Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and inserted unescaped.
     """
     environment = Environment(
         loader=PackageLoader("lrnet_cli", "report"),
@@ -153,7 +153,7 @@ def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
 
 
 def _cells(evaluation: Evaluation, images: Any, shown: set[int]) -> dict[str, list[dict[str, Any]]]:
-    """Return some pictures of every cell: of the mistakes the surest, of the others the least sure."""
+    """Return some pictures of every cell: the most confident mistakes, and the least confident correct ones."""
     values, predicted = evaluation.probabilities.max(1)
     chosen: dict[tuple[int, int], list[int]] = {}
     for index in values.argsort(descending=True, stable=True).tolist():

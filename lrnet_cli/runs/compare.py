@@ -21,10 +21,10 @@ _NEEDED = ("test_images", "test_images_per_second", "multiply_adds")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """An accuracy in [0, 1] with its 95 % interval, which reckons with the draw of the seeds or of the images.
+    """An accuracy in [0, 1] with its 95 % interval, which accounts for the choice of the seeds or of the images.
 
     Over several seeds it is the mean, with Student's interval of that mean. Of one seed it has Wilson's interval, for
-    as many test images as there were; the folds of a cross-validation are taken together, each image being tested once.
+    the number of test images; the folds of a cross-validation are taken together, each image being tested once.
     """
 
     value: float
@@ -34,7 +34,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ComparedRuns:
-    """The runs of one recipe on one data set, with means of their speeds and the seconds that they took together.
+    """The runs of one recipe on one data set, with means of their speeds and the seconds that they took in total.
 
     ``settings`` are those in which it differs from other rows of the same network and data set; ``published`` is the
     published accuracy, if there is one.
@@ -58,9 +58,9 @@ class ComparedRuns:
 
 
 def find_runs(folder: Path, on_message: Callable[[str], None] = silent) -> list[Path]:
-    """Return the run folders meant by ``folder``: itself, or all in it, at any depth, that have a test accuracy.
+    """Return the run folders that ``folder`` refers to: itself, or all in it, at any depth, that have a test accuracy.
 
-    Those that have none are left out, which is told. Raises ``TrainingError`` if there is none to return.
+    Those without one are left out and reported. Raises ``TrainingError`` if none remains.
     """
     if (folder / "config.json").is_file():
         return [folder]
@@ -72,15 +72,17 @@ def find_runs(folder: Path, on_message: Callable[[str], None] = silent) -> list[
         except TrainingError as error:
             on_message(f"Left out: {error}")
     if not found:
-        raise TrainingError(f"{folder}: is no run folder and holds no finished one; give one that lrnet train wrote.")
+        raise TrainingError(
+            f"{folder}: is not a run folder and holds no finished one; give one that lrnet train wrote."
+        )
     return found
 
 
 def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list[ComparedRuns]:
     """Return a row for every recipe among the runs in ``folders``, best first within each data set.
 
-    Settings named in ``chosen`` were chosen run by run, on validation images; runs that differ in them are of one
-    recipe all the same.
+    Settings named in ``chosen`` were chosen run by run, on validation images; runs that differ in them still
+    have one recipe.
 
     Raises ``TrainingError`` naming a run that is not finished or was not tested, and folds that are incomplete.
     """

@@ -1,4 +1,4 @@
-"""The run folder: what a training leaves behind, written and read."""
+"""The run folder: writing and reading the output of a training run."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from lrnet_cli.settings.config import TrainConfig
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
 Status = Literal["interrupted", "testing", "finished"]
-"""How far a run has come: stopped before its end; trained, but the test images not read yet; done."""
+"""How far a run has got: stopped before its end; trained, but the test images not read yet; done."""
 
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
@@ -46,27 +46,27 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
 def versions() -> dict[str, str]:
     """Return the versions that results may depend on."""
     packages = {name: version(name) for name in ("numpy", "pillow", "safetensors")}
-    # torch.__version__ tells the build as well, as in 2.9.1+cu130.
+    # torch.__version__ includes the build, as in 2.9.1+cu130.
     return {"lrnet_cli": __version__, "python": platform.python_version(), "torch": torch.__version__} | packages
 
 
 def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:
-    """Write ``config.json``: the settings, with what they resolved to and the versions beside them."""
+    """Write ``config.json``: the settings, what they resolved to, and the versions."""
     content = {"schema": _CONFIG_SCHEMA, "settings": to_plain(config), "resolved": resolved, "versions": versions()}
     paths.write_text(run_dir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
 def read_config(run_dir: Path) -> tuple[TrainConfig, dict[str, str]]:
-    """Return the settings of the run in ``run_dir`` and the versions it began with.
+    """Return the settings of the run in ``run_dir`` and the versions it started with.
 
-    Raises ``TrainingError`` if the folder holds no run that can go on.
+    Raises ``TrainingError`` if the folder holds no run that can be resumed.
     """
     config, content = _read_settings(run_dir / "config.json", _CONFIG_SCHEMA)
     return config, content["versions"]
 
 
 def write_series(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> None:
-    """Write ``series.json``: the settings of ``runs`` runs, and of how many ``folds`` each is made of."""
+    """Write ``series.json``: the settings of ``runs`` runs, and the number of ``folds`` of each."""
     content = {"schema": _SERIES_SCHEMA, "runs": runs, "folds": folds, "settings": to_plain(config)}
     paths.write_text(folder / "series.json", json.dumps(content, indent=2) + "\n")
 
@@ -83,20 +83,20 @@ def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
 
 
 def _read_settings(path: Path, schema: str) -> tuple[TrainConfig, dict[str, Any]]:
-    """Return the settings in the JSON file ``path`` and all that is in it."""
+    """Return the settings in the JSON file ``path`` and its complete content."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != schema:
             raise TrainingError(f"{path}: was written by another version ({content['schema']}); start a new run.")
         return from_plain(content["settings"]), content
     except OSError as error:
-        raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that began.") from error
+        raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Return the content of ``result.json``, or None where there is none that can be read."""
+    """Return the content of ``result.json``, or None if it is missing or unreadable."""
     try:
         content: dict[str, Any] = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -22,7 +22,7 @@ def write_model_card(
     test_reads: int,
     more: Sequence[str] = (),
 ) -> None:
-    """Write ``README.md``, the model card, with no test figures without ``test``; ``more`` are lines of Markdown."""
+    """Write ``README.md``, the model card, without test figures if ``test`` is None; ``more`` are lines of Markdown."""
     lines = [
         *_metadata(card, test),
         f"# {card.arch} on {card.dataset['name']}",

@@ -1,7 +1,7 @@
 """What was published about LR-Net and the networks it was compared with.
 
 Test accuracies of Ganj, Ebadpour, Darvish and Bahador (2023), doi:10.1007/s40998-023-00618-5. Those runs were stopped
-by, and the best epoch chosen on, the test images, which makes them too good by an amount that nobody can tell.
+by, and the best epoch chosen on, the test images, which makes them too good by an unknown amount.
 """
 
 # By data set and network, shares in [0, 1].

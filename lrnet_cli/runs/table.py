@@ -9,7 +9,7 @@ from lrnet_cli.runs.compare import ComparedRuns
 
 COLUMNS = (
     *("data set", "network", "runs", "test accuracy", "95 % interval", "published", "parameters", "multiply-adds"),
-    *("training images/s", "test images/s", "epochs", "minutes a run"),
+    *("training images/s", "test images/s", "epochs", "minutes per run"),
 )
 
 
@@ -36,7 +36,7 @@ def write_comparison_plot(path: Path, rows: Sequence[ComparedRuns]) -> None:
 
 
 def cells(row: ComparedRuns) -> tuple[str, ...]:
-    """Return what stands in the ``COLUMNS`` of a table for ``row``."""
+    """Return the cells for the ``COLUMNS`` of a table for ``row``."""
     low, high = row.accuracy.ci95
     seeds = f"{len(row.seeds)} seed{'s' if len(row.seeds) > 1 else ''}"
     return (
@@ -56,12 +56,12 @@ def cells(row: ComparedRuns) -> tuple[str, ...]:
 
 
 def legend(rows: Sequence[ComparedRuns]) -> str:
-    """Return what must be said beside a table of ``rows``."""
+    """Return the legend that a table of ``rows`` needs."""
     text = "Intervals: Wilson's over the test images"
     if any(row.accuracy.over == "seeds" for row in rows):
         text += "; with a star Student's, of the mean over seeds"
     if any(row.published is not None for row in rows):
-        text += ". Published runs had their epoch chosen on the test images; these had not"
+        text += ". Published runs had their epoch chosen on the test images; these did not"
     return text + "."
 
 

@@ -1,1 +1,1 @@
-"""The settings of a training run, each said once."""
+"""The settings of a training run, each defined once."""

@@ -17,7 +17,7 @@ def command_of(config: TrainConfig) -> str:
     words = ["lrnet", "train"]
     for name, item in SETTINGS.items():
         value = getattr(config, name)
-        # A preset brings settings of its own, so what it is compared with is the preset of no name.
+        # A preset changes other settings, so those are compared with the preset's values, not the defaults.
         before = item.default if name in ("preset", "arch", "max_time") else getattr(usual, name)
         if item.role == "place" or not item.option or value is None or value == before:
             continue
@@ -35,9 +35,9 @@ def to_plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_plain(values: dict[str, Any]) -> TrainConfig:
-    """Return the settings that ``to_plain`` made JSON values of, in this version or an earlier one.
+    """Return the settings that ``to_plain`` of this or an earlier version turned into JSON values.
 
-    Raises ``TypeError`` for a name that is no setting, ``UsageError`` for a value that cannot be used.
+    Raises ``TypeError`` for a name that is not a setting, ``UsageError`` for a value that cannot be used.
     """
     values = {_RENAMED.get(name, name): value for name, value in values.items()}
     for name, item in SETTINGS.items():

@@ -1,6 +1,6 @@
-"""Every setting of a training run, said once; options, checks, cards and comparisons are derived from these fields.
+"""Every setting of a training run, defined once; options, checks, cards and comparisons are derived from these fields.
 
-Nothing here imports PyTorch, so that the command line can show the settings at once.
+Nothing here imports PyTorch, so that the command line can show the settings without delay.
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class TrainConfig:
     )
     max_time: float | None = setting(
         None,
-        "Fit the whole run, its schedule included, into this time: 90s, 30m, 1h30m, or seconds.",
+        "Fit the complete run, including its schedule, into this time: 90s, 30m, 1h30m, or seconds.",
         "recipe",
         panel="basic",
         within=_POSITIVE,
@@ -81,7 +81,7 @@ class TrainConfig:
     )
     folds: int | None = setting(
         None,
-        "Cross-validate: cut the training images into this many parts and test on each of them in a run of its own.",
+        "Cross-validate: cut the training images into this many parts and test on each of them in a separate run.",
         "data",
         panel=_SEVERAL,
         within=Range("whole number", 2),
@@ -100,7 +100,7 @@ class TrainConfig:
     )
     mirror: str | None = setting(
         None,
-        "URL or folder to download from, in place of the built-in mirrors.",
+        "URL or folder to download from, instead of the built-in mirrors.",
         "place",
         panel="Data",
         envvar="LRNET_MIRROR",
@@ -145,10 +145,10 @@ class TrainConfig:
         within=_SHARE,
     )
     patience: int | None = setting(
-        None, "Stop after this many epochs without a better validation accuracy.", "recipe", within=_COUNT
+        None, "Stop after this many epochs without better validation accuracy.", "recipe", within=_COUNT
     )
     augment: bool = setting(
-        True, "Alter each training picture at random, as the following settings say.", "recipe", panel=_AUGMENTATION
+        True, "Alter each training picture at random, as set by the following options.", "recipe", panel=_AUGMENTATION
     )
     shift: float = setting(
         0.05,
@@ -170,7 +170,7 @@ class TrainConfig:
     )
     cutout: float = setting(
         0.0,
-        "Side of a square that is blanked at a random place, as a share of the side.",
+        "Side of a square blanked at a random place, as a share of the picture's side.",
         "augmentation",
         within=_SHARE,
     )
@@ -187,7 +187,7 @@ class TrainConfig:
         "auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.", "place", panel="Engine", resumable=True
     )
     gpus: int | None = setting(
-        None, "Train on this many CUDA GPUs; an error if they are not there.", "place", panel="Engine", resumable=True
+        None, "Train on this many CUDA GPUs; an error if they are missing.", "place", panel="Engine", resumable=True
     )
     procs: int | None = setting(
         None,
@@ -201,13 +201,13 @@ class TrainConfig:
         "auto", "auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16.", "engine"
     )
     compile: Compile = setting(
-        "auto", "Compile the training step: auto (if the run is long enough to gain from it), on or off.", "engine"
+        "auto", "Compile the training step: auto (if the run is long enough to benefit), on or off.", "engine"
     )
     fuse: bool = setting(
         True, "Fuse batch norms into the convolutions: the same result up to rounding, faster.", "engine"
     )
     deterministic: bool = setting(
-        False, "Use only deterministic algorithms (on a CPU runs repeat without it).", "engine"
+        False, "Use only deterministic algorithms (CPU runs are repeatable without it).", "engine"
     )
     keep_epochs: bool = setting(
         False, "Keep the weights of every epoch, in the run folder's epochs/.", "engine", compared=False
@@ -217,7 +217,7 @@ class TrainConfig:
         for name, item in SETTINGS.items():
             item.check(getattr(self, name))
         if self.epochs is None and self.max_time is None:
-            raise UsageError("A run needs an end: give --epochs, --max-time or both.")
+            raise UsageError("A run needs a limit: give --epochs, --max-time or both.")
         if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
             raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
         if self.procs is not None and self.gpus is not None:
@@ -236,7 +236,7 @@ class TrainConfig:
 
     @classmethod
     def from_preset(cls, preset: str, **given: Any) -> "TrainConfig":
-        """Return the settings of ``preset`` and architecture, with those in ``given`` that are not None over them."""
+        """Return the settings of ``preset`` and architecture, overridden by those in ``given`` that are not None."""
         SETTINGS["preset"].check(preset)
         recipe = {} if preset == "paper" else RECIPES.get(given.get("arch", "lrnet"), {})
         settings = PRESETS[preset] | recipe | {name: value for name, value in given.items() if value is not None}
@@ -249,7 +249,7 @@ SETTINGS = settings_of(TrainConfig)
 
 
 def changed(config: TrainConfig, **given: Any) -> TrainConfig:
-    """Return ``config`` with those in ``given`` that are not None put over it, as a resumed run may.
+    """Return ``config`` changed by those in ``given`` that are not None, as allowed for a resumed run.
 
     Raises ``UsageError`` for a setting that a resumed run may not change, or an earlier end than the run has.
     """

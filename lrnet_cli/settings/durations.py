@@ -10,7 +10,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 def seconds_of(text: str) -> float:
     """Return the seconds meant by ``text``, such as ``90s``, ``30m``, ``1h30m`` or ``1800``.
 
-    Raises ``UsageError`` for what is no duration.
+    Raises ``UsageError`` for text that is not a duration.
     """
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)

@@ -1,4 +1,4 @@
-"""Recipes by name, and what each network needs in place of LR-Net's."""
+"""Recipes by name, and what the other networks need instead of LR-Net's settings."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a setting is: a dataclass field that carries its help, range and role beside its type and default."""
+"""What a setting is: a dataclass field with help, range and role in addition to type and default."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ and where (folders and devices, which belong to one machine)."""
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from ``low`` to ``high``; each end belongs to them or not. ``noun`` says what they are."""
+    """The numbers from ``low`` to ``high``; each end may be included or not. ``noun`` says what they are."""
 
     noun: Literal["whole number", "number", "share"]
     low: float
@@ -39,8 +39,8 @@ class Setting:
     """A field of the settings: ``kind`` is its type without None.
 
     ``resumable`` settings may change when a run is resumed. Runs that differ only in settings that are not ``compared``
-    have one recipe. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time`` for
-    seconds that are written as durations.
+    have the same recipe. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time``
+    for seconds that are written as durations.
     """
 
     name: str
@@ -63,20 +63,20 @@ class Setting:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The words or numbers that it takes; none where it takes any of its kind."""
+        """The words or numbers that it takes; empty if it takes any value of its kind."""
         if get_origin(self.kind) is Literal:
             return get_args(self.kind)
         return self.within if isinstance(self.within, tuple) else ()
 
     @property
     def description(self) -> str:
-        """The help text, with the default where the text does not give it."""
+        """The help text, followed by the default unless that is None or False."""
         if self.default in (None, False):
             return self.help
         return f"{self.help} {'On by default' if self.default is True else f'Default: {self.default}'}."
 
     def check(self, value: Any) -> None:
-        """Raise ``UsageError`` naming the flag if ``value`` is out of range or no known word; None always passes."""
+        """Raise ``UsageError`` naming the flag if ``value`` is out of range or an unknown word; None always passes."""
         if value is None:
             return
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value

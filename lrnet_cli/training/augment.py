@@ -1,4 +1,4 @@
-"""Augmentation on the device: a whole batch at once, with random numbers of its own for each picture."""
+"""Augmentation on the device: a complete batch at once, with separate random numbers for each picture."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from lrnet_cli.settings.config import TrainConfig
 def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Processes = ALONE) -> Tensor:
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
-    One bilinear sampling mirrors, moves, turns, stretches and shears; pixels from beyond the border are those of the
+    One bilinear sampling mirrors, shifts, rotates, stretches and shears; pixels from beyond the border are those of the
     border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come blur, cut-out (to 0)
     and noise. Random numbers come from the device's generator; every process draws those of the global batch and uses
-    its own part, so that their number changes nothing.
+    its own part, so that the number of processes changes nothing.
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1

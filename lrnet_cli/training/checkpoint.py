@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with every tensor of a run and, as JSON, its position and rows.
 
 The newest is ``checkpoint/latest.safetensors``, the one before ``checkpoint/previous.safetensors``. Each is written
-beside and moved into place, so that a kill at any moment leaves one that is whole.
+under another name and moved into place, so that a kill at any moment leaves a complete one.
 """
 
 import json
@@ -21,7 +21,7 @@ from lrnet_cli.training.state import TrainingState
 
 FORMAT = "lrnet-checkpoint/2"
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
-# What a checkpoint calls the numbers of a state.
+# The names of a state's numbers in a checkpoint.
 _POSITION = {name: name for name in ("epoch", "step", "seconds", "elapsed", "compiled")} | {"taken": "steps_taken"}
 
 
@@ -45,9 +45,9 @@ def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) ->
 def load_checkpoint(
     run_dir: Path, state: TrainingState, content_sha256: str, on_message: Callable[[str], None]
 ) -> bool:
-    """Bring ``state``, fresh from the same settings, to the newest whole checkpoint; return whether there is one.
+    """Bring ``state``, fresh from the same settings, to the newest complete checkpoint; return whether there is one.
 
-    A damaged checkpoint is reported, and the previous one is taken. Raises ``TrainingError`` if all are damaged, or if
+    A damaged checkpoint is reported, and the previous one is used. Raises ``TrainingError`` if all are damaged, or if
     the data have changed.
     """
     damaged = []
@@ -58,19 +58,19 @@ def load_checkpoint(
         try:
             with safe_open(path, framework="pt") as file:
                 position = json.loads((file.metadata() or {})["position"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is no dict
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
             if position["format"] != FORMAT:
                 raise TrainingError(
                     f"{path}: is a checkpoint of another version ({position['format']}); start a new run."
                 )
         except (SafetensorError, KeyError, ValueError) as error:
             damaged.append(f"{path}: the checkpoint is damaged ({error})")
-            on_message(f"{damaged[-1]}; looking for the one before.")
+            on_message(f"{damaged[-1]}; trying the previous one.")
             continue
         if position["content_sha256"] != content_sha256:
             raise TrainingError(
                 f"{run_dir}: the data have changed since the run began (content hash {content_sha256[:12]}…, then "
-                f"{position['content_sha256'][:12]}…); bring the old data back or start a new run."
+                f"{position['content_sha256'][:12]}…); restore the old data or start a new run."
             )
         _restore(state, tensors)
         for key, attribute in _POSITION.items():
@@ -78,12 +78,12 @@ def load_checkpoint(
         state.rows = [EpochRow(**row) for row in position["rows"]]
         return True
     if damaged:
-        raise TrainingError(f"{'. '.join(damaged)}. No whole checkpoint is left; start a new run.")
+        raise TrainingError(f"{'. '.join(damaged)}. No complete checkpoint is left; start a new run.")
     return False
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    """Return every tensor of ``state`` by name, the live ones where there are such."""
+    """Return every tensor of ``state`` by name, the live ones where they exist."""
     tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
     if state.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
@@ -112,7 +112,7 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
         for name, tensor in under(f"optimizer.{number}.").items():
             index, kind = name.split(".")
             parameter = parameters[int(index)]
-            # The fused optimiser walks through memory: its tensors must be laid out as the parameters are.
+            # The fused optimiser works in memory order: its tensors must be laid out like the parameters.
             alike = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
             content["state"].setdefault(int(index), {})[kind] = alike.detach()
         optimizer.load_state_dict(content)

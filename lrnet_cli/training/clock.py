@@ -16,7 +16,7 @@ class Clock:
     """The clock of a run.
 
     ``progress``, the share of the run that is over, in [0, 1], and ``stopped``, whether it was asked to stop, are those
-    of the last ``look`` and the same in every process. ``pace`` is the seconds per step over the last hundred steps.
+    of the last ``look``, and the same in every process. ``pace`` is the seconds per step over the last hundred steps.
     """
 
     def __init__(self, run: Run, statistics_images: int) -> None:
@@ -32,11 +32,11 @@ class Clock:
 
     @property
     def elapsed(self) -> float:
-        """The seconds since the run began, without those in which it was stopped."""
+        """The seconds since the run began, excluding those in which it was stopped."""
         return time.perf_counter() - self._run.begun
 
     def look(self) -> None:
-        """Bring ``progress`` and ``stopped`` up to date."""
+        """Update ``progress`` and ``stopped``."""
         config, shares = self._run.config, [0.0]
         if config.epochs is not None:
             shares.append(self._run.state.steps_taken / (config.epochs * self._run.steps_per_epoch))
@@ -53,7 +53,7 @@ class Clock:
         return (epochs is not None and state.epoch > epochs) or (bool(state.rows) and self.progress >= 1)
 
     def seconds_left(self) -> float:
-        """Return the seconds that the run will still take at its pace; infinite if nobody can know."""
+        """Return the seconds that the run will still take at its pace; infinite if unknown."""
         config, left = self._run.config, [math.inf]
         if config.epochs is not None:
             left.append((config.epochs * self._run.steps_per_epoch - self._run.state.steps_taken) * self.pace)
@@ -80,7 +80,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time of the body out of that of the steps around it, and out of the pace."""
+        """Exclude the time of the body from that of the surrounding steps, and from the pace."""
         begun = time.perf_counter()
         self._run.state.seconds += begun - self._since
         try:
@@ -91,7 +91,7 @@ class Clock:
 
     @property
     def images_per_second(self) -> float:
-        """The speed of the steps that were timed last."""
+        """The speed of the steps timed most recently."""
         steps, seconds = self._before
         state = self._run.state
         return (state.step - steps) * self._run.batch_size / max(state.seconds - seconds, 1e-9)

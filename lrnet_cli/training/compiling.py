@@ -15,7 +15,7 @@ _STEPS_BEFORE_COMPILING, _COMPILE_SECONDS, _COMPILE_SAVES = 10, 60.0, 0.25
 
 
 def compile_as_settled(run: Run, step: Step) -> None:
-    """Compile the step if that is asked for, or was settled before the run was stopped."""
+    """Compile the step if that is requested, or was decided before the run was stopped."""
     state, config = run.state, run.config
     # What compiling saves was measured for LR-Net on CPUs and GPUs.
     unmeasured = run.engine.device.type == "mps" or config.arch != "lrnet"
@@ -26,21 +26,21 @@ def compile_as_settled(run: Run, step: Step) -> None:
 
 
 def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
-    """Settle, once the pace is known, whether the steps that are left will earn the time of compiling back."""
+    """Decide, once the pace is known, whether compiling saves more time than it takes."""
     if run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
         return
     left = clock.seconds_left()
     run.state.compiled = run.processes.agree(left * _COMPILE_SAVES > _COMPILE_SECONDS)
     if run.state.compiled:
         run.reporter.message(
-            f"Compiling the training step, which about {left / 60:.0f} minutes of training will earn back."
+            f"Compiling the training step, which pays off with about {left / 60:.0f} minutes of training left."
         )
         with clock.paused():
             _compile(run, step)
 
 
 def _compile(run: Run, step: Step) -> None:
-    """Compile the network's training passes and leave no other trace; without a compiler go on as before."""
+    """Compile the network's training passes and change nothing else; if that fails, continue uncompiled."""
     begun = time.perf_counter()
     forward = compiled(step.network.train())
     buffers = {name: buffer.clone() for name, buffer in run.state.model.named_buffers()}
@@ -48,11 +48,11 @@ def _compile(run: Run, step: Step) -> None:
     batch = torch.arange(run.batch_size // run.processes.count, device=device)
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            logits = forward(step.inputs(batch))  # laid out as in a step, or that would compile once more
+            logits = forward(step.inputs(batch))  # laid out as in a step, which would otherwise compile again
             head_loss(logits, run.train_split.labels[batch], run.config.head).backward()
         step.forward = forward
         run.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s.")
-    except Exception as error:  # whatever a compiler, or the lack of one, may raise
+    except Exception as error:  # a compiler, or the lack of one, may raise anything
         run.state.compiled = False
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         run.reporter.message(f"Training continues without compiling, which failed: {reason}")

@@ -29,7 +29,7 @@ from lrnet_cli.weights.file import load_weights, save_weights
 
 
 class Keep:
-    """Keeps what a run leaves in its folder; of several processes the first one writes."""
+    """Writes a run's files to its folder; of several processes only the first one writes."""
 
     def __init__(self, run: Run, step: Step, clock: Clock) -> None:
         self._run, self._step, self._clock = run, step, clock
@@ -55,7 +55,7 @@ class Keep:
     def epoch(self, train_loss: float, train_accuracy: float) -> None:
         """End an epoch: validate the network to keep, write its row, its weights if it is the best, and a checkpoint.
 
-        Raises ``TrainingError`` if the loss is no number.
+        Raises ``TrainingError`` if the loss is not a number.
         """
         run, state = self._run, self._run.state
         if not math.isfinite(train_loss):
@@ -132,12 +132,12 @@ class Keep:
         return result
 
     def tested(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Read the test images, once, with the weights that were kept, and complete the folder with what they say."""
+        """Read the test images, once, with the weights that were kept, and add the results to the folder."""
         run = self._run
         run.reporter.message(
             f"Reading the {len(run.test_split)} test images, once, with the weights of epoch {result['best_epoch']}."
         )
-        run.processes.wait()  # for the first one to have written the weights
+        run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(run.folder / WEIGHTS_NAME)
         test = self._examine(run.engine.place(model), run.test_split.to(run.engine.device), card.temperature)
         result |= _test_figures(test) | {
@@ -168,13 +168,11 @@ class Keep:
         try:
             paths.record_run(run.folder)
         except OSError as error:
-            run.reporter.message(
-                f"{error.filename}: cannot be written; name this run to `lrnet predict` with --weights."
-            )
+            run.reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` this run with --weights.")
 
 
 def _calibrated(card: WeightsCard, validated: Evaluation, row: EpochRow) -> WeightsCard:
-    """Return ``card`` with the temperature that fits the validation split, and the figures of that split."""
+    """Return ``card`` with the temperature fitted to the validation split, and the figures of that split."""
     temperature = fit_temperature(validated.logits, validated.labels, card.head)
     calibrated = compute_metrics(validated.logits / temperature, validated.labels, card.classes, card.head)
     figures = {
@@ -188,7 +186,7 @@ def _calibrated(card: WeightsCard, validated: Evaluation, row: EpochRow) -> Weig
 
 
 def _test_figures(test: Evaluation | None) -> dict[str, Any]:
-    """Return what repeats from run to run, and so may stand in the weight file."""
+    """Return the figures that repeat from run to run, and so may be in the weight file."""
     return {
         "test_accuracy": test.metrics.accuracy if test else None,
         "test_accuracy_ci95": list(test.metrics.accuracy_ci95) if test else None,

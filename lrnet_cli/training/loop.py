@@ -51,7 +51,7 @@ def resume(
 ) -> dict[str, Any]:
     """Resume the run in ``run_dir`` from its last checkpoint, and return its result as ``train`` does.
 
-    On the same CPU and versions the outcome is that of a run that was never stopped, bit for bit, unless its schedule
+    On the same CPU and versions the result is that of an uninterrupted run, bit for bit, unless its schedule
     follows the clock (``max_time``). ``changes`` may raise ``epochs`` or ``max_time``, whose longer schedule the
     learning rate then follows from here on, and give another ``device``, ``gpus`` or ``procs``. A run that is done
     returns its result.
@@ -62,7 +62,7 @@ def resume(
     result = read_result(run_dir)
     is_longer = (config.epochs, config.max_time) != (before.epochs, before.max_time)
     if result is not None and result["status"] == "finished" and not is_longer:
-        reporter.message(f"{run_dir} is done already; raise --epochs or --max-time to train on.")
+        reporter.message(f"{run_dir} is already finished; raise --epochs or --max-time to continue.")
         return result
     others = [
         f"{name} {recorded.get(name)} then, {now} now" for name, now in versions().items() if recorded.get(name) != now
@@ -77,7 +77,7 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
     compile_as_settled(run, step)
     clock.look()
     while not clock.is_over:
-        # Asked here, so that a run that was killed after its last epoch does not train on when it is resumed.
+        # Checked here, so that a run that was killed after its last epoch trains no further when it is resumed.
         if run.config.patience is not None and run.state.epochs_without_gain >= run.config.patience:
             run.reporter.message(f"No better validation accuracy for {run.config.patience} epochs; stopping early.")
             return
@@ -124,7 +124,7 @@ def _carry_out(
 
 
 def _heard(reporter: Reporter | None) -> Reporter:
-    """Return ``reporter``, or one that reports nothing where there is none or another process speaks for this one."""
+    """Return ``reporter``, or one that reports nothing if it is None or another process reports for this one."""
     return reporter if reporter is not None and ranks.is_first() else Reporter()
 
 
@@ -134,8 +134,8 @@ def _way_on_named(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Make room or rights there and "
-            f"resume with: lrnet train --resume {folder}"
+            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix permissions "
+            f"and resume with: lrnet train --resume {folder}"
         ) from error
 
 
@@ -144,8 +144,8 @@ def _lost_processes_named(folder: Callable[[], Path | None], together: bool) -> 
     try:
         yield
     except RuntimeError as error:
-        # Gloo has no exception of its own, but names its source file.
+        # Gloo has no exception class, but names its source file.
         if not together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        way_on = f"Resume with: lrnet train --resume {folder()}" if folder() else "It had not begun to train"
+        way_on = f"Resume with: lrnet train --resume {folder()}" if folder() else "Training had not started"
         raise LostProcessError(f"Another process of this run has ended. {way_on}") from error

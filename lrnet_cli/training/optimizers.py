@@ -17,7 +17,7 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     """Return the learning rate at ``progress``, the share in [0, 1] of a run's steps that are taken.
 
     One-cycle (Smith and Topin 2018, arXiv:1708.07120): a cosine from a 25th of ``config.lr`` up to it over the first
-    three tenths, then a cosine down to nearly nothing. A function of progress alone, it needs no state of its own.
+    three tenths, then a cosine down to nearly zero. A function of progress alone, it needs no state.
     """
     if config.schedule == "constant":
         return config.lr
@@ -29,7 +29,7 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
 
 
 def optimizers_of(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Return the optimisers of ``model``; weight decay leaves norms and biases alone."""
+    """Return the optimisers of ``model``; weight decay does not apply to norms and biases."""
     return _OPTIMIZERS[config.optimizer](model, config)
 
 
@@ -44,7 +44,7 @@ def _adamw(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]
 def _muon(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the weights of convolutions and hidden layers, as matrices; AdamW for the rest.
 
-    The last layer's rows are classes, not directions: its gradient is better left as it is.
+    The last layer's rows are classes, not directions: its gradient is better left unchanged.
     """
     *matrices, last = _weights_of(model)
     rest = torch.optim.AdamW(_groups([last], model, config), lr=config.lr, fused=True)
@@ -82,7 +82,7 @@ class _MatrixMuon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is used here
-        """Take a step of the weights by their gradients."""
+        """Update the weights by their gradients."""
         for weight, matrix in zip(self._weights, self._matrices, strict=True):
             assert weight.grad is not None
             matrix.grad = _as_matrix(weight.grad)
@@ -90,5 +90,5 @@ class _MatrixMuon(torch.optim.Muon):
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
-    """Return ``weight`` (out, …) as a matrix; a view of the same memory where a convolution's lies channels-last."""
+    """Return ``weight`` (out, …) as a matrix; for a channels-last convolution a view of the same memory."""
     return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight

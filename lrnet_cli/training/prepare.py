@@ -66,7 +66,7 @@ def prepare(
     reporter: Reporter,
     should_stop: Callable[[], bool],
 ) -> Run:
-    """Load and cut the data, build the network and create the run folder, or take up the run in ``resumed``."""
+    """Load and cut the data, build the network and create the run folder, or load the run in ``resumed``."""
     start = time.perf_counter()
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
@@ -147,7 +147,7 @@ def _card(config: TrainConfig, dataset: Dataset, sizes: dict[str, int], validati
 def _set_up_torch(config: TrainConfig) -> None:
     assert config.seed is not None
     if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA asks for, to be deterministic
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA requires for deterministic results
     torch.use_deterministic_algorithms(config.deterministic)
     torch.manual_seed(config.seed)
 
@@ -159,7 +159,7 @@ def _mirrors(config: TrainConfig, dataset: str) -> bool:
 
 
 def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, str]:
-    """Return training and validation images, and how the latter came about, in words."""
+    """Return training and validation images, and a description of how the latter were chosen."""
     available = limited(dataset.train, config.limit, seed)
     if dataset.val is not None:
         return available, dataset.val, "the data set's own"
@@ -177,7 +177,7 @@ def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[S
 def _batch_size(wanted: int | None, images: int, processes: int) -> int:
     """Return the global batch size: ``wanted``, or a power of two that leaves 32 steps per epoch, between 16 and 128.
 
-    Every process takes an equal part, so what is chosen here is a multiple of their number.
+    Every process takes an equal part, so the automatic size is a multiple of their number.
     """
     if wanted is None:
         power = max(1, images // _STEPS_PER_EPOCH).bit_length() - 1

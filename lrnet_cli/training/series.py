@@ -27,14 +27,14 @@ def train_series(
 
     The folder ``config.out`` holds the run folders and ``result.json``, which is returned: a document of schema
     ``lrnet.series/1`` with the results of the runs that are done, and the accuracy over them. Raises what ``train``
-    raises, and ``UsageError`` for a number of runs or folds that makes no series, or for several processes.
+    raises, and ``UsageError`` for an invalid number of runs or folds, or for several processes.
     """
     if runs < 1:
         raise UsageError(f"--runs takes a whole number from 1 up, got {runs}.")
     if config.processes > 1:
         raise UsageError("--runs and --folds train in one process; start the runs one by one for several.")
     if folds is not None:
-        replace(config, folds=folds, test_fold=1)  # or say what is wrong
+        replace(config, folds=folds, test_fold=1)  # or report what is wrong
     known = canonical_name(config.dataset)
     if known not in KNOWN_NAMES:
         config = replace(config, dataset=str(Path(config.dataset).expanduser().resolve()))

@@ -1,4 +1,4 @@
-"""What changes while a network trains: everything that a stopped run needs to go on as if it had never stopped."""
+"""What changes while a network trains: everything that a stopped run needs to continue as if it had never stopped."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class TrainingState:
 
     ``average`` holds the moving average of the weights, if one is kept. ``epoch`` counts from 1; ``step`` is the number
     of steps taken in it, and ``sums`` adds up their loss and accuracy; ``steps_taken`` counts the steps of all epochs.
-    ``seconds`` is the time spent in steps and ``elapsed`` that of the whole run. ``compiled`` is None until it is
-    settled whether steps are compiled.
+    ``seconds`` is the time spent in steps and ``elapsed`` that of the complete run. ``compiled`` is None until it is
+    decided whether steps are compiled.
     """
 
     model: nn.Module
@@ -51,7 +51,7 @@ class TrainingState:
 
     @property
     def best(self) -> EpochRow | None:
-        """The epoch with the best validation accuracy, the later one of two."""
+        """The epoch with the best validation accuracy, the latest one of several."""
         return max(self.rows, key=lambda row: (row.val_accuracy, row.epoch), default=None)
 
     @property
@@ -62,10 +62,10 @@ class TrainingState:
 
 
 def recompute_batch_statistics(model: nn.Module, images: Tensor, batch_size: int, processes: Processes = ALONE) -> None:
-    """Set the running statistics of every batch norm to the mean over ``images`` and turn to evaluation mode.
+    """Set the running statistics of every batch norm to the mean over ``images`` and switch to evaluation mode.
 
-    With LR-Net's momentum of 0.01 the running averages of a short training lag hundreds of steps behind its weights
-    ("precise batch norm", Wu and Johnson 2021, arXiv:2105.07576), and an average of weights has none of its own.
+    With LR-Net's momentum of 0.01 the running averages of a short run lag hundreds of steps behind its weights
+    ("precise batch norm", Wu and Johnson 2021, arXiv:2105.07576), and an average of weights has none.
     """
     batches = images.split(batch_size)
     full = (processes.own_rows(batch) for batch in batches if len(batch) == len(batches[0]))

@@ -16,7 +16,7 @@ _FLIP_STREAM = 2**32  # beyond every epoch's number
 
 
 class Step:
-    """Takes the steps of a run, which its state counts.
+    """Performs the steps of a run, which its state counts.
 
     ``network`` is the view of the model that learns; ``forward`` is what a step calls, it or its compiled form.
     ``statistics_images`` are the training pictures over which batch statistics are recomputed.
@@ -36,7 +36,7 @@ class Step:
         """Yield the indices of this epoch's batches from the state's step on, this process's part of each."""
         run, size = self.run, self.run.batch_size
         order = _permutation(run.card.seed, run.state.epoch, len(run.train_split)).to(run.engine.device)
-        # The pictures beyond the last full batch wait for another epoch's order: one shape serves every step.
+        # The pictures beyond the last full batch are left for other epochs: all steps have one shape.
         for place in range(run.state.step, run.steps_per_epoch):
             yield run.processes.own_rows(order[place * size : (place + 1) * size])
 
@@ -72,7 +72,7 @@ class Step:
         return augment(images, run.config, mirrored & run.mirrors, run.processes)
 
     def means(self) -> tuple[float, float]:
-        """Return loss and accuracy as means over this epoch's steps; this waits for the device to have taken them."""
+        """Return loss and accuracy as means over this epoch's steps; this waits for the device to finish them."""
         loss, accuracy = (self.run.state.sums / self.run.state.step).tolist()
         return loss, accuracy
 

@@ -1,4 +1,4 @@
-"""What a weight file says of itself, as metadata of strings."""
+"""The metadata of a weight file, which are strings."""
 
 import json
 import math
@@ -16,11 +16,11 @@ FORMAT = "lrnet-weights/1"
 
 @dataclass(frozen=True)
 class WeightsCard:
-    """What a weight file says of itself beside its tensors; the metadata hold each field as JSON.
+    """The content of a weight file besides its tensors; the metadata hold each field as JSON.
 
     ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
     Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
-    ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are a record for people.
+    ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are for information only.
     """
 
     arch: str
@@ -41,9 +41,9 @@ class WeightsCard:
         if self.head not in get_args(Head):
             raise ValueError(f"the head {self.head!r} is not one of: {', '.join(get_args(Head))}")
         if not 0 < self.temperature < math.inf:
-            raise ValueError(f"the temperature {self.temperature!r} is no number above 0")
+            raise ValueError(f"the temperature {self.temperature!r} is not a number above 0")
         if len(set(self.classes)) != len(self.classes) or not all(isinstance(name, str) for name in self.classes):
-            raise ValueError("the class names are not distinct texts")
+            raise ValueError("the class names are not distinct strings")
         own = {
             "in_channels": self.preprocessing.channels,
             "image_size": self.preprocessing.image_size,

@@ -20,7 +20,7 @@ from lrnet_cli.weights.file import load_weights
 
 _Run = Callable[[Tensor], Sequence[Tensor]]
 TOLERANCE = 1e-4  # of logits and probabilities
-# By suffix: what makes the file's content, and what runs the file.
+# By suffix: the function that makes the file's content, and the one that runs the file.
 _FORMS: dict[str, tuple[Callable[[nn.Module, WeightsCard, Tensor], bytes], Callable[[Path], _Run]]] = {
     ".onnx": (onnx.to_bytes, onnx.OnnxNetwork),
     ".pt2": (pt2.to_bytes, pt2.open_program),
@@ -54,14 +54,14 @@ def export_weights(weights: Path, target: Path) -> Exported:
     """Write the network of a weight file to ``target``, an ``.onnx`` or ``.pt2`` file, and check it on real pictures.
 
     The exported network takes uint8 pictures (N, C, S, S) for any N ≥ 1 and gives ``logits`` and ``probabilities``
-    (N, classes), float32; the card of the weights travels in its metadata. It is compared with the plain network of the
-    weight file on the embedded scans of digits, brought to the network's size.
+    (N, classes), float32; the card of the weights is in its metadata. It is compared with the plain network of the
+    weight file on the embedded scans of digits, resized for the network.
 
     Raises ``ExportError`` if any value differs by more than 1e-4, or without the extra packages; ``WeightsError`` for
-    weights that cannot be used; ``UsageError`` for another suffix or a place that cannot be written.
+    weights that cannot be used; ``UsageError`` for another suffix or a path that cannot be written.
     """
     if target.suffix not in _FORMS:
-        raise UsageError(f"{target}: the form is chosen by the suffix, which is one of: {', '.join(_FORMS)}.")
+        raise UsageError(f"{target}: the format follows from the suffix, which must be one of: {', '.join(_FORMS)}.")
     model, card = load_weights(weights)
     whole = _Whole(FusedLRNet(model) if isinstance(model, LRNet) else model, card).eval()
     pictures = load_dataset(

@@ -1,4 +1,4 @@
-"""The weight file: safetensors with plain, unfused parameters and everything needed to use and to judge them."""
+"""The weight file: safetensors with plain, unfused parameters and everything needed to use and judge them."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.registry import build
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 
-_COUNTER = "num_batches_tracked"  # PyTorch's, of no use once the statistics are recomputed; not stored
+_COUNTER = "num_batches_tracked"  # PyTorch's, not needed once the statistics are recomputed; not stored
 
 
 def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
@@ -24,19 +24,19 @@ def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
         if not name.endswith(_COUNTER)
     }
     with paths.replacing(path) as temporary:
-        # save_file would make a file that only its owner may read, whatever the umask.
+        # save_file would make a file that only its owner can read, regardless of the umask.
         temporary.write_bytes(save(tensors, metadata_of(card)))
 
 
 def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
-    """Return the network of a weight file, in evaluation mode and float32 on the CPU, and what the file says of it.
+    """Return the network of a weight file, in evaluation mode and float32 on the CPU, and the card in the file.
 
     Raises ``WeightsError`` naming the file and what does not fit. Nothing in the file is executed, and no memory is
     taken for sizes that the tensors in the file do not have.
     """
     try:
         if not is_regular_file(path):
-            raise WeightsError(f"{path}: is no weight file, but a folder, pipe or device.")
+            raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
         with safe_open(path, framework="pt") as file:
             card = card_of(path, file.metadata())
             with torch.device("meta"):
@@ -46,7 +46,7 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
             tensors = {name: file.get_tensor(name) for name in expected}
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: is no readable safetensors file ({error}). Give a model.safetensors that lrnet train wrote; "
+            f"{path}: is not a readable safetensors file ({error}). Give a model.safetensors that lrnet train wrote; "
             "pickle files (.pt, .pth) are never opened, since they can run code."
         ) from error
     except UsageError as error:

@@ -14,8 +14,8 @@ _DEFAULT = "digits"
 def find_weights(name: str | Path | None) -> Path:
     """Return the weight file for ``--weights name``: a released name, a file or a run folder.
 
-    Without a name it is this user's newest run, or the released digits where there is none. A file or folder that is
-    called like a released network is meant by a path such as ``./digits``. Raises ``WeightsError`` if there is none.
+    Without a name it is this user's newest run, or the released digits if there is none. A file or folder with
+    the name of a released network needs a path such as ``./digits``. Raises ``WeightsError`` if there is none.
     """
     if name is None:
         return (paths.newest_run() or RELEASED[_DEFAULT]) / WEIGHTS_NAME

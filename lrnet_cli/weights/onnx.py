@@ -1,4 +1,4 @@
-"""ONNX files: a network written as one, and one back as a network."""
+"""ONNX files: writing a network as one, and running one."""
 
 import logging
 import warnings
@@ -20,13 +20,13 @@ _INSTALL = "pip install 'lrnet-cli[export]'"
 
 
 def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
-    """Return what computes logits (N, classes) of uint8 pictures (N, C, S, S), and the card, of an exported ONNX file.
+    """Return a function from uint8 pictures (N, C, S, S) to logits (N, classes), and the card, of an exported file.
 
     Raises ``WeightsError`` for a file that cannot be used, ``ExportError`` without ONNX Runtime.
     """
     try:
         if not is_regular_file(path):
-            raise WeightsError(f"{path}: is no weight file, but a folder, pipe or device.")
+            raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
         run = OnnxNetwork(path)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}.") from error
@@ -48,7 +48,7 @@ class OnnxNetwork:
             import onnxruntime
 
         try:
-            # Given as bytes, a file cannot point to others.
+            # Given as bytes, a file cannot refer to others.
             self.session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
             [given] = self.session.get_inputs()
             names = [output.name for output in self.session.get_outputs()]
@@ -56,7 +56,7 @@ class OnnxNetwork:
             raise
         except Exception as error:  # ONNX Runtime's own kinds are private
             reason = str(error).strip().splitlines()[0][:200]
-            raise WeightsError(f"{path}: is no ONNX file that can be run ({reason}).") from error
+            raise WeightsError(f"{path}: is not a usable ONNX file ({reason}).") from error
         self.shape: list[int | str] = given.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         if (given.name, given.type, *names) != (_INPUT, "tensor(uint8)", *_OUTPUTS):
@@ -71,7 +71,7 @@ class OnnxNetwork:
 def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
     """Return ``whole`` (pictures in, logits and probabilities out), traced with ``example``, as an ONNX file."""
     with _needed_packages(), warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             whole,
             (example,),

@@ -20,5 +20,5 @@ def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
 
 
 def open_program(path: Path) -> Callable[[Tensor], Any]:
-    """Return what runs the program in the file at ``path``."""
+    """Return a function that runs the program in the file at ``path``."""
     return torch.export.load(io.BytesIO(path.read_bytes())).module()

@@ -1,4 +1,4 @@
-"""Which reader reads what lies at a path."""
+"""Choosing the reader for a path."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from lrnet_cli.data.readers import class_folders, idx, npz, pixel_table
 from lrnet_cli.data.readers.raw import RawDataset
 from lrnet_cli.errors import DataError
 
-# What says whether it reads a path, and what reads it; the first that says so does.
+# Pairs of (whether it reads a path, reader); the first match is used.
 _READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RawDataset]], ...] = (
     (idx.reads, idx.read),
     (class_folders.reads, class_folders.read),
@@ -31,4 +31,4 @@ def read_raw(path: Path) -> RawDataset:
                 return read(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}.") from error
-    raise DataError(f"{path}: is no data set; give a folder of class folders or IDX files, an .npz or a .csv file.")
+    raise DataError(f"{path}: is not a data set; give a folder of class folders or IDX files, an .npz or a .csv file.")

@@ -65,7 +65,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     shape = struct.unpack_from(f">{dimensions}I", content, 4)
     if math.prod(shape) != len(content) - header:
         raise DataError(
-            f"{path}: the header promises {' × '.join(map(str, shape))} bytes, but {len(content) - header} follow."
+            f"{path}: the header announces {' × '.join(map(str, shape))} bytes, but {len(content) - header} follow."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 

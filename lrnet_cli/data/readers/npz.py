@@ -31,7 +31,7 @@ def read(path: Path) -> RawDataset:
 
 def _arrays_of(path: Path) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: is no NPZ file, or a damaged one.")
+        raise DataError(f"{path}: is not an NPZ file, or a damaged one.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -25,13 +25,13 @@ def read(path: Path) -> RawDataset:
             pixels = len(header) - 1
             side = round(pixels**0.5)
             if pixels < 1 or side * side != pixels:
-                raise DataError(f"{path}: {pixels} pixel columns beside label make no square picture.")
+                raise DataError(f"{path}: {pixels} pixel columns do not make a square picture.")
             line = source.readline()
             if not line.strip():
                 raise DataError(f"{path}: holds no pictures.")
             table = np.loadtxt(chain([line], source), delimiter=",", dtype=np.int64, ndmin=2)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text ({error.reason}).") from error
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
     except ValueError as error:
         raise DataError(f"{path}: {error} (rows counted from the first picture).") from error
     if table.shape[1] != len(header):

@@ -1,4 +1,4 @@
-"""Pictures and labels before preprocessing, and the checks that every reader makes of them."""
+"""Pictures and labels before preprocessing, and the checks that every reader applies to them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lrnet_cli.errors import DataError
 
 Labels = NDArray[np.int64]
-_MOST_CLASSES = 65_536  # a larger label is damage, and would ask for a class layer beyond any memory
+_MOST_CLASSES = 65_536  # a larger label means damage, and would need more memory than any machine has
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def checked(images: NDArray[np.uint8], labels: Labels, where: str) -> RawSplit:
 
 
 def check_range(labels: Labels, classes: int, where: str) -> None:
-    """Raise ``DataError`` for a label that is none of ``classes`` classes, or for fewer than two of these."""
+    """Raise ``DataError`` for a label outside the ``classes`` classes, or for fewer than two of these."""
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         raise DataError(
