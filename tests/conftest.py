@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from lrnet_cli.cli.app import app
@@ -15,7 +17,14 @@ from lrnet_cli.training.loop import train
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 # What would change the output, or let a test reach this user's own folders or the network.
-CLEARED = ("CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "LRNET_DEBUG", "LRNET_MIRROR", "PY_COLORS")
+CLEARED = ("CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "LRNET_DEBUG", "LRNET_MIRROR", "NO_COLOR", "PY_COLORS")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads real data sets or opens a browser as slow."""
+    for item in items:
+        if {"shared_data", "browser"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -47,17 +56,50 @@ def lrnet() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the run folder of a short training on the embedded data set."""
-    folder = tmp_path_factory.mktemp("trained")
-    before = os.environ.get("LRNET_STATE_DIR")
-    os.environ["LRNET_STATE_DIR"] = str(folder / "state")
-    train(TrainConfig(epochs=4, seed=1, out=folder / "run"))
-    if before is None:
-        del os.environ["LRNET_STATE_DIR"]
-    else:
-        os.environ["LRNET_STATE_DIR"] = before
-    return folder / "run"
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Give a function that returns the run folder of a training with some settings, made once for the whole session."""
+    # Where tests run in several processes, their temporary folders have one parent.
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+
+    def finish(name: str, **settings: Any) -> Path:
+        folder = shared / f"finished-{name}"
+        with FileLock(f"{folder}.lock"), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LRNET_STATE_DIR", f"{folder}-state")
+            if not (folder / "result.json").exists():
+                train(TrainConfig(out=folder, **settings))
+        return folder
+
+    return finish
+
+
+@pytest.fixture(scope="session")
+def trained_run(finished_run: Callable[..., Path]) -> Path:
+    """Give the run folder of a short training on the embedded data set; tests only read it."""
+    return finished_run("trained", epochs=4, seed=1)
+
+
+@pytest.fixture
+def in_terminal() -> Callable[..., tuple[int, str]]:
+    """Run a command with stdout and stderr on a pseudo-terminal; gives its exit code and what was shown."""
+    if sys.platform == "win32":
+        pytest.skip("pseudo-terminals are a Unix thing")
+    import pty
+
+    def run(command: list[str], **environment: str) -> tuple[int, str]:
+        leader, follower = pty.openpty()
+        process = subprocess.Popen(
+            command, stdout=follower, stderr=follower, env=dict(os.environ) | {"TERM": "xterm"} | environment
+        )
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # which says that the other end was closed
+            while piece := os.read(leader, 4096):
+                shown += piece
+        os.close(leader)
+        return process.wait(), shown.decode()
+
+    return run
 
 
 @pytest.fixture

@@ -1,18 +1,23 @@
 import doctest
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from lrnet_cli.cli.app import app
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[1]
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 
 
 def test_the_command_reference_is_what_the_app_says(tmp_path: Path) -> None:
@@ -22,26 +27,34 @@ def test_the_command_reference_is_what_the_app_says(tmp_path: Path) -> None:
     assert (tmp_path / "commands.md").read_text(encoding="utf-8") == written
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/tutorial.md",
-        "docs/how-to/scripts.md",
-        "docs/how-to/many-pictures.md",
-        "docs/how-to/report.md",
-        "docs/how-to/compare.md",
-        "docs/how-to/export.md",
-    ],
-)
-def test_every_option_named_in_a_guide_exists(name: str) -> None:
-    reference = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
-    lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line.startswith("lrnet ")]
-    assert lines
-    for line in lines:
-        for word in line.split("#")[0].split():
-            if word.startswith("--"):
-                assert f"`{word}" in reference, line
+def lines_of(page: Path) -> list[str]:
+    blocks = re.findall(r"^```.*?\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("lrnet ")]
+
+
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if lines_of(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_in_a_guide_exists(page: Path) -> None:
+    for line in lines_of(page):
+        check_options(shlex.split(re.split(r" [|>&] ", line)[0], comments=True))
+
+
+def check_options(words: list[str]) -> None:
+    """Raise ``AssertionError`` for a command that there is not, or an option that is not this command's."""
+    _, name, *arguments = words
+    own = {"--help"}
+    if not name.startswith("--"):
+        own |= {flag for parameter in COMMANDS[name].params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    for word in arguments:
+        assert not word.startswith("--") or word in own, words
+
+
+def test_an_option_of_another_command_does_not_pass() -> None:
+    check_options(["lrnet", "predict", "a.png", "--top-k", "3"])
+    with pytest.raises(AssertionError):
+        check_options(["lrnet", "train", "--top-k", "3"])
 
 
 def test_the_examples_in_python_give_what_they_say(trained_run: Path, isolated_user: Path) -> None:

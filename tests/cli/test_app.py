@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,12 +63,15 @@ assert not heavy, heavy
         ("eval --weights nowhere", 1, "nowhere: there is no such weight file or run folder"),
         ("eval --limit 0", 2, "--limit takes"),
         ("predict a.png --weights nowhere", 1, "no released network of that name (digits, fashion)"),
-        ("compare nowhere", 1, "nowhere: is no run folder and holds no finished one"),
-        ("info --arch lrnet --image-size 4", 2, "at least 8 pixels a side"),
+        ("compare nowhere", 1, "nowhere: is not a run folder and holds no finished one"),
+        ("info --arch lrnet --image-size 4", 2, "at least 8 pixels per side"),
         ("info --arch lrnet --weights digits", 2, "choose one"),
         ("train --arch vgg16 --procs 2", 2, "--arch vgg16 trains in one process"),
         ("train --folds 1", 2, "--folds takes a whole number from 2 up"),
         ("predict a.png --top-k 0", 2, "--top-k takes"),
+        ("predict a.png --json --format csv", 2, "--json means --format json, which contradicts --format csv"),
+        ("info --image-size 8", 2, "--image-size, --channels and --classes are for the network of --arch"),
+        ("compare runs --json --markdown", 2, "choose one"),
         ("download", 2, "Name the data sets to download"),
         ("download cifar", 2, "There is no data set 'cifar' to download"),
         ("download optdigits", 2, "needs no download"),
@@ -90,11 +94,21 @@ def test_debug_mode_shows_the_traceback() -> None:
     assert "Traceback" in debug.stderr
 
 
-def test_no_color_is_honoured_and_pipes_get_no_escapes(lrnet: CliRun) -> None:
+_RED = re.compile(r"\x1b\[[0-9;]*31m")
+
+
+def test_no_color_is_honoured_on_a_terminal(in_terminal: Callable[..., tuple[int, str]]) -> None:
     command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
-    for environment in (_environment(NO_COLOR="1"), _environment()):
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        assert "\x1b" not in ran.stderr
+    (code, coloured), (_, plain) = in_terminal(command), in_terminal(command, NO_COLOR="1")
+    assert code == 1
+    assert _RED.search(coloured)
+    assert not _RED.search(plain)
+    assert "no such weight file" in plain
+
+
+def test_a_pipe_gets_no_escapes() -> None:
+    command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
+    assert "\x1b" not in subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
 def test_info_tells_versions_device_paths_data_and_weights(lrnet: CliRun, trained_run: Any) -> None:

@@ -1,11 +1,13 @@
 import json
-import subprocess
-import sys
+from collections.abc import Callable
+from typing import Any
 
 
-def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_product() -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "bench", "--image-size", "8", "--batch-size", "4", "--rounds", "1"]
-    document = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout)
+def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_product(
+    lrnet: Callable[..., Any],
+) -> None:
+    command = ("bench", "--image-size", "8", "--batch-size", "4", "--rounds", "1", "--device", "cpu")
+    document = json.loads(lrnet(*command, "--json").stdout)
     assert document["schema"] == "lrnet.bench/1"
     variants = [(row["work"], row["form"]) for row in document["rows"]]
     assert sorted(variants) == [("predict", "fused"), ("predict", "plain"), ("train", "fused"), ("train", "plain")]
@@ -15,5 +17,5 @@ def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_produ
         if row["form"] == "plain":
             assert row["times_plain_fp32"] == 1
     assert document["input_share_of_fastest_step"].keys() == {"default augmentation", "all of it"}
-    table = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    table = lrnet(*command).stdout
     assert "of matrix product" in table

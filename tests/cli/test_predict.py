@@ -106,7 +106,7 @@ def test_a_folder_or_pattern_without_pictures_is_wrong_usage(lrnet: CliRun) -> N
     for text in ("empty", "*.tiff"):
         result = lrnet("predict", text)
         assert result.exit_code == 2
-        assert f"{text}: gives no picture" in result.stderr
+        assert f"{text}: no pictures found" in result.stderr
 
 
 @pytest.mark.parametrize(("invert", "expected"), [("auto", True), ("yes", True), ("no", False)])
@@ -132,7 +132,7 @@ def test_unusable_weights_are_told(lrnet: CliRun) -> None:
     Path("bad.safetensors").write_bytes(b"pickled")
     result = lrnet("predict pictures --weights bad.safetensors")
     assert result.exit_code == 1
-    assert "bad.safetensors: is no readable safetensors file" in result.stderr
+    assert "bad.safetensors: is not a readable safetensors file" in result.stderr
 
 
 def test_rows_go_to_a_file_that_appears_whole(lrnet: CliRun) -> None:
@@ -145,14 +145,14 @@ def test_rows_go_to_a_file_that_appears_whole(lrnet: CliRun) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-@pytest.mark.parametrize("torn", [0, 1, 7, 40])
+@pytest.mark.parametrize("torn", [0, 1, 40])
 def test_an_interrupted_file_is_gone_on_with(lrnet: CliRun, pictures: Path, form: str, torn: int) -> None:
     (pictures / "0.png").rename(pictures / '0 "quoted",\n.png')
     (pictures / "deep" / "1.png").write_bytes(b"damaged")
     assert lrnet(f"predict pictures --output rows.{form}").exit_code == 3
     whole = Path(f"rows.{form}").read_bytes()
     [name] = [f"rows.{form}.{digest}.part" for digest in [part_digest(lrnet, form)]]
-    for rows in range(12):
+    for rows in (0, 1, 2, 3, 11):  # the header, the damaged picture, the quoted name, the last row
         places = [0, *(place + 1 for place, byte in enumerate(whole) if byte == ord("\n"))]
         cut = min(places[min(rows, len(places) - 1)] + torn, len(whole))
         Path(name).write_bytes(whole[:cut])
@@ -189,14 +189,15 @@ def test_an_interrupted_file_is_neither_lost_nor_mixed_with_other_settings(lrnet
     assert f"{part}: holds the rows of an interrupted prediction; continue with --resume, or delete it" in again.stderr
     other = lrnet("predict pictures --output rows.csv --resume --top-k 2")
     assert other.exit_code == 2
-    assert "was begun with other weights or settings" in other.stderr
+    assert "was started with other weights or settings" in other.stderr
     assert part.exists()
     assert lrnet("predict pictures --output rows.csv --resume").exit_code == 0
     done = lrnet("predict pictures --output rows.csv --resume")
     assert done.exit_code == 0
-    assert "rows.csv is complete already" in done.stderr
+    assert "rows.csv is already complete" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_real_process_that_is_stopped_goes_on_where_it_was(

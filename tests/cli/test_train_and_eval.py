@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -80,6 +79,7 @@ def test_the_sigmoid_head_evaluates(lrnet: CliRun) -> None:
     assert lrnet("eval --weights r").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Signals, isolated_user: Path) -> None:
@@ -134,6 +134,7 @@ def test_predict_and_eval_compute_in_the_precision_that_is_asked_for(
     assert f", {precision}." in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_before_the_first_epoch_ended_is_130_too(isolated_user: Path) -> None:
     command = [sys.executable, "-m", "lrnet_cli", "train", "--image-size", "64", "--batch-size", "16", "--out", "r"]
@@ -159,27 +160,13 @@ def test_a_run_on_real_digits_learns(lrnet: CliRun, shared_data: Path) -> None:
     assert document["parameters"] == 1_024_998
 
 
-def test_a_bar_is_drawn_on_a_terminal_only(isolated_user: Path) -> None:
-    if sys.platform == "win32":
-        pytest.skip("pseudo-terminals are a Unix thing")
-    import pty
-
-    leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "lrnet_cli", "train", "--epochs", "1", "--limit", "200", "--out", "r"]
-    environment = dict(os.environ) | {"TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower, env=environment)
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(leader, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(leader)
-    assert process.wait() == 0
-    assert b"epoch 1/1" in shown
-    assert b"steps" in shown
-    assert b"\x1b[" in shown
+def test_a_bar_is_drawn_on_a_terminal_only(
+    isolated_user: Path, in_terminal: Callable[..., tuple[int, str]], lrnet: CliRun
+) -> None:
+    words = ["train", "--epochs", "1", "--limit", "60", "--no-test", "--out"]
+    code, shown = in_terminal([sys.executable, "-m", "lrnet_cli", *words, "r"])
+    assert code == 0
+    assert "epoch 1/1" in shown
+    assert "steps" in shown
+    assert "\x1b[" in shown
+    assert "steps" not in lrnet(*words, "s").stderr

@@ -84,7 +84,7 @@ def test_arrays_are_resized_by_the_function_that_resizes_pictures(tmp_path: Path
 def test_a_damaged_picture_among_class_folders_is_named(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "set", {"a": 3, "b": 3})
     (root / "b" / "001.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"001\.png: is not a picture.*mend or remove it"):
+    with pytest.raises(DataError, match=r"001\.png: is not a picture.*fix or remove it"):
         load_dataset(str(root))
 
 

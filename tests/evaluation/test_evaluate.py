@@ -60,7 +60,7 @@ def test_unknown_classes_are_refused(weights: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_validation_split_is_told(weights: Path) -> None:
-    with pytest.raises(DataError, match="no validation split of its own"):
+    with pytest.raises(DataError, match="has no validation split"):
         evaluate_weights(weights, None, "val", engine=CPU)
 
 

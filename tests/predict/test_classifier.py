@@ -122,12 +122,12 @@ def test_every_form_of_a_picture_gives_the_same_answer(classifier: Classifier, t
 @pytest.mark.parametrize(
     ("picture", "reason"),
     [
-        (np.zeros((3, 28, 28), np.uint8), "no picture: arrays are"),
+        (np.zeros((3, 28, 28), np.uint8), "not a picture: arrays are"),
         (np.zeros((28, 28), np.int64), "give uint8"),
         (np.full((28, 28), 2.0), "outside 0 to 1"),
         (np.full((28, 28), np.nan), "outside 0 to 1"),
-        (np.zeros((0, 4), np.uint8), "no picture"),
-        (torch.zeros(28, 28, 3), "no picture"),
+        (np.zeros((0, 4), np.uint8), "not a picture"),
+        (torch.zeros(28, 28, 3), "not a picture"),
         ("nowhere.png", "nowhere.png: No such file"),
     ],
 )

@@ -122,7 +122,7 @@ def test_runs_are_found_in_a_folder(a_run: RunWriter, tmp_path: Path) -> None:
     unfinished, untested = a_run(0.7, changes={"status": "interrupted"}), a_run(None)
     assert find_runs(tmp_path, told.append) == [first, deeper]
     assert [str(unfinished) in told[0], str(untested) in told[1]] == [True, True]
-    with pytest.raises(TrainingError, match="is no run folder and holds no finished one"):
+    with pytest.raises(TrainingError, match="is not a run folder and holds no finished one"):
         find_runs(tmp_path / "nowhere")
 
 
@@ -147,7 +147,7 @@ def test_the_command_prints_a_table_json_markdown_and_a_chart(
     assert document["rows"][0]["accuracy"] == {"value": 0.9, "ci95": list(_wilson(900)), "over": "images"}
     assert lrnet("compare", *runs, "--markdown").stdout == as_markdown(compare_runs(runs))
     assert lrnet("compare", *runs, "--markdown", "--json").exit_code == 2
-    assert "is no run folder" in lrnet("compare", tmp_path / "none").stderr
+    assert "is not a run folder" in lrnet("compare", tmp_path / "none").stderr
     assert lrnet("compare", runs[0], "--plot", tmp_path / "none" / "x.png").exit_code == 2
 
 

@@ -100,7 +100,7 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
 
     monkeypatch.setattr(step, "as_input", spy)
     monkeypatch.setattr(keep, "evaluate", evaluate_spy)
-    train(short(tmp_path, limit=None))
+    train(short(tmp_path))
     dataset = load_dataset("optdigits")
     everything = {image.numpy().tobytes() for image in dataset.train.images}
     test = {image.numpy().tobytes() for image in dataset.test.images}
@@ -121,7 +121,7 @@ def test_the_best_validation_epoch_is_kept(tmp_path: Path) -> None:
                 self.marked.append(row.epoch)
 
     reporter = Rows()
-    result = train(short(tmp_path, epochs=5, lr=0.02, limit=None), reporter)
+    result = train(short(tmp_path, epochs=5, lr=0.02), reporter)
     best = max(reporter.rows, key=lambda row: (row.val_accuracy, row.epoch))
     assert result["best_epoch"] == best.epoch == reporter.marked[-1]
     _, card = load_weights(Path(result["weights"]))
@@ -171,8 +171,8 @@ def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
 
 
 def test_the_sigmoid_head_learns_and_gives_independent_probabilities(tmp_path: Path) -> None:
-    result = train(short(tmp_path, head="sigmoid", epochs=4, limit=None))
-    assert result["test_accuracy"] >= 0.9
+    result = train(short(tmp_path, head="sigmoid", epochs=4, limit=600, optimizer="adamw", lr=3e-3))
+    assert result["test_accuracy"] >= 0.8
     model, card = load_weights(Path(result["weights"]))
     assert card.head == "sigmoid"
     metrics = evaluate(model, load_dataset("optdigits").test, "optdigits", card.classes, card.head)
@@ -233,10 +233,10 @@ def test_without_a_test_the_test_images_stay_unread(tmp_path: Path) -> None:
 
 
 def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> None:
-    result = train(TrainConfig(epochs=None, max_time=12.0, seed=5, limit=400, out=tmp_path / "run"))
+    result = train(TrainConfig(epochs=None, max_time=6.0, seed=5, limit=200, out=tmp_path / "run"))
     assert result["epochs"] >= 1
     assert result["status"] == "finished"
-    assert 6 < result["seconds"] < 40  # a wide bound: a busy machine may be slow with the last validation
+    assert 3 < result["seconds"] < 40  # a wide bound: a busy machine may be slow with the last validation
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
     # The time may also run out while the last epoch is validated, a little before the schedule's end.
     assert float(rows[-1]["learning_rate"]) < TrainConfig().lr / 5
@@ -244,50 +244,6 @@ def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> No
 
 def test_a_run_with_time_and_epochs_ends_with_what_comes_first(tmp_path: Path) -> None:
     assert train(short(tmp_path, max_time=3600.0))["epochs"] == 1
-
-
-def test_settings_of_the_recipe_change_the_outcome(tmp_path: Path) -> None:
-    changes: list[dict[str, Any]] = [
-        {},
-        {"label_smoothing": 0.3},
-        {"clip_norm": 0.01},
-        {"optimizer": "adam"},
-        {"optimizer": "muon"} if TrainConfig().optimizer != "muon" else {"optimizer": "adamw"},
-        {"flip": "on"},
-        {"cutout": 0.5},
-        {"noise": 0.5},
-        {"blur": 1.0},
-        {"augment": False},
-        {"precision": "bf16"},
-    ]
-    outcomes = []
-    for number, change in enumerate(changes):
-        settings: dict[str, Any] = {"limit": 60, "test": False, "precision": "fp32"} | change
-        outcomes.append(weights_of(train(short(tmp_path, str(number), **settings)))["fc1.weight"])
-    for number, outcome in enumerate(outcomes):
-        assert outcome.isfinite().all()
-        assert not any(torch.equal(outcome, other) for other in outcomes[:number]), changes[number]
-
-
-def test_flips_alternate_from_epoch_to_epoch_where_classes_keep_their_meaning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mirrored: list[int] = []
-    augment = step.augment
-
-    def spy(images: Any, ranges: Any, chosen: torch.Tensor, processes: Any) -> Any:
-        mirrored.append(int(chosen.sum()))
-        return augment(images, ranges, chosen, processes)
-
-    monkeypatch.setattr(step, "augment", spy)
-    settings: dict[str, Any] = {"limit": 80, "epochs": 2, "batch_size": 32, "test": False}
-    train(short(tmp_path, "flipped", flip="on", **settings))
-    first, second = sum(mirrored[: len(mirrored) // 2]), sum(mirrored[len(mirrored) // 2 :])
-    assert first > 0
-    assert second > 0
-    mirrored.clear()
-    train(short(tmp_path, "auto", **settings))  # digits lose their meaning
-    assert sum(mirrored) == 0
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no C++ compiler\nat all"), FileNotFoundError("g++")])
@@ -320,7 +276,7 @@ def test_compiling_is_decided_by_what_is_left_and_leaves_no_trace(
     reporter = Told()
     long_run = train(short(tmp_path, "long", epochs=2, compile="auto"), reporter)
     assert (calls, long_run["compiled"]) == (["compiled"], True)
-    assert any("minutes of training will earn back" in text for text in reporter.texts)
+    assert any("minutes of training left" in text for text in reporter.texts)
     # The stand-in computes as the eager network does, so a trace of the trial pass would show here.
     one, other = weights_of(short_run), weights_of(long_run)
     assert all(torch.equal(one[name], other[name]) for name in one)

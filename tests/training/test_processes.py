@@ -25,7 +25,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import prepare
 from lrnet_cli.training.loop import resume, train
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo"), pytest.mark.slow]
 
 SAME_STEP = """
 import sys
@@ -96,7 +96,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[int]:
     return sorted(int(pid) for pid in listed if b"lrnet_cli" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [3])
 def test_a_step_in_several_processes_is_that_of_one(count: int, tmp_path: Path) -> None:
     (tmp_path / "step.py").write_text(SAME_STEP)
     text = finished(
@@ -105,7 +105,7 @@ def test_a_step_in_several_processes_is_that_of_one(count: int, tmp_path: Path) 
     assert text.count("same") == count
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2])
 def test_several_processes_give_the_weights_of_one(count: int, tmp_path: Path) -> None:
     # One epoch of five steps: rounding grows with every step, in one process as in several.
     options = ["--epochs", "1", "--batch-size", "24", "--precision", "fp32", "--optimizer", "adamw", "--lr", "1e-4"]
@@ -172,30 +172,18 @@ def test_two_trainings_at_once_do_not_meet(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_torchrun_trains_as_well(tmp_path: Path) -> None:
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--rdzv-backend=c10d",
-        "--rdzv-endpoint=localhost:0",
-    ]
-    text = finished(started([*launcher, *training(tmp_path / "run", "--epochs", "1")]))
-    assert text.count("Test accuracy") == 1
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
-
-
 def test_torchrun_on_two_machines_trains_as_well(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     # Two launchers, as on two machines that see the same folder.
-    launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+    launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2", "--rdzv-backend=c10d"]
     launcher += [f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=test"]
-    machines = [started([*launcher, *training(tmp_path / "run", "--epochs", "1")]) for _ in range(2)]
+    words = training(tmp_path / "run", "--epochs", "1", "--batch-size", "16")
+    machines = [started([*launcher, *words]) for _ in range(2)]
     told = [finished(machine).count("Test accuracy") for machine in machines]
     assert sorted(told) == [0, 1]
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 4
 
 
 def test_what_the_first_process_cannot_use_is_told_once(tmp_path: Path) -> None:

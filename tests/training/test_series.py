@@ -46,6 +46,7 @@ class StopAfter(Reporter):
         return self.left <= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_an_interrupted_series_goes_on_to_the_same_result(tmp_path: Path, epochs: int) -> None:
     whole = train_series(short(tmp_path / "whole", epochs=2), runs=2)
@@ -118,12 +119,9 @@ def test_what_makes_no_series_is_refused(tmp_path: Path, settings: Any, series: 
     assert not (tmp_path / "series").exists()
 
 
-def test_the_command_trains_compares_and_predicts_with_another_network(
-    lrnet: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_command_trains_compares_and_evaluates_a_series(lrnet: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "series"
-    words = "--limit 60 --epochs 1 --seed 3 --arch resnet50"
-    trained = lrnet(f"train {words} --runs 2 --keep-epochs --out {folder}")
+    trained = lrnet(f"train --limit 60 --epochs 1 --seed 3 --runs 2 --keep-epochs --out {folder}")
     assert trained.exit_code == 0
     assert "95 % interval over seeds" in trained.stdout
     assert [path.name for path in (folder / "seed-3" / "epochs").iterdir()] == ["001.safetensors"]
@@ -132,6 +130,12 @@ def test_the_command_trains_compares_and_predicts_with_another_network(
     assert (document["schema"], len(document["runs"])) == ("lrnet.series/1", 2)
     assert lrnet(f"train --resume {folder} --epochs 3").exit_code == 2
     (row,) = json.loads(lrnet(f"compare {folder} --json").stdout)["rows"]
-    assert (row["arch"], row["seeds"], row["parameters"]) == ("resnet50", [3, 4], 23_522_250)
+    assert (row["arch"], row["seeds"], row["parameters"]) == ("lrnet", [3, 4], 975_846)
     evaluated = lrnet(f"eval --weights {folder / 'seed-4'} --dataset optdigits --json")
     assert json.loads(evaluated.stdout)["accuracy"] == pytest.approx(document["runs"][1]["test_accuracy"])
+
+
+def test_another_network_trains_and_evaluates_by_the_same_commands(lrnet: Callable[..., Any], tmp_path: Path) -> None:
+    assert lrnet(f"train --limit 60 --epochs 1 --arch resnet50 --no-test --out {tmp_path / 'r'}").exit_code == 0
+    evaluated = lrnet(f"eval --weights {tmp_path / 'r'} --limit 20 --json")
+    assert json.loads(evaluated.stdout)["n"] == 20

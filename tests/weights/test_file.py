@@ -113,12 +113,12 @@ def empty(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (hostile_pickle, "no readable safetensors file.*pickle files"),
-        (torch_pickle, "no readable safetensors file"),
-        (truncated, "no readable safetensors file"),
-        (header_of_petabytes, "no readable safetensors file"),
-        (tensor_of_petabytes, "no readable safetensors file"),
-        (empty, "no readable safetensors file"),
+        (hostile_pickle, "not a readable safetensors file.*pickle files"),
+        (torch_pickle, "not a readable safetensors file"),
+        (truncated, "not a readable safetensors file"),
+        (header_of_petabytes, "not a readable safetensors file"),
+        (tensor_of_petabytes, "not a readable safetensors file"),
+        (empty, "not a readable safetensors file"),
         (lambda path: rewritten(path, out__bias=None), r"lacks 1 tensors: out\.bias"),
         (lambda path: rewritten(path, extra=torch.ones(1)), "has unknown 1 tensors: extra"),
         (lambda path: rewritten(path, out__bias=torch.ones(4)), r"out\.bias has the shape \(4,\), the network needs"),

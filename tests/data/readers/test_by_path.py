@@ -92,7 +92,7 @@ def test_damaged_npz_is_named_with_the_reason(tmp_path: Path, changes: dict[str,
 def test_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", pictures(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    with pytest.raises(DataError, match=r"array\.npz: is no NPZ file"):
+    with pytest.raises(DataError, match=r"array\.npz: is not an NPZ file"):
         read_raw(tmp_path / "array.npz")
 
 
@@ -132,7 +132,7 @@ def test_csv_finds_its_label_column_anywhere(tmp_path: Path) -> None:
     [
         ("", "no column named label"),
         ("a,b\n1,2\n", "no column named label"),
-        (csv_text([[0, 1, 2, 3]]), "3 pixel columns beside label make no square"),
+        (csv_text([[0, 1, 2, 3]]), "3 pixel columns do not make a square"),
         (csv_text([[0, 1, 2, 3, 4]]).splitlines()[0] + "\n", "holds no pictures"),
         (csv_text([[0, 1, 2, 3, 256], [1, 0, 0, 0, 0]]), "picture 1 has pixel values outside 0 to 255"),
         (csv_text([[-1, 1, 2, 3, 4], [1, 0, 0, 0, 0]]), "label.*out of range; the first is -1"),
@@ -206,7 +206,7 @@ def test_class_folders_without_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_path_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"notes\.txt: is no data set"):
+    with pytest.raises(DataError, match=r"notes\.txt: is not a data set"):
         read_raw(tmp_path / "notes.txt")
     with pytest.raises(DataError, match="no such file or folder"):
         read_raw(tmp_path / "nowhere")

@@ -1,0 +1,63 @@
+"""What earlier versions wrote is read as what it meant."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrnet_cli.errors import DataError, TrainingError
+from lrnet_cli.runs.folder import read_config, read_result, read_rows, read_series, write_config, write_series
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.weights.find import RELEASED
+
+
+def rewritten(path: Path, **settings: Any) -> None:
+    content = json.loads(path.read_text())
+    del content["settings"]["fuse"]
+    content["settings"] |= settings
+    path.write_text(json.dumps(content))
+
+
+def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
+    config = TrainConfig(out=tmp_path / "run", data_dir=Path("data"), max_time=90.0, fuse=False)
+    write_config(tmp_path, config, device="cpu")
+    assert read_config(tmp_path)[0] == config
+    write_series(tmp_path, config, 3, 5)
+    assert read_series(tmp_path) == (config, 3, 5)
+
+
+def test_a_run_that_did_not_fold_is_one_that_does_not_fuse(tmp_path: Path) -> None:
+    write_config(tmp_path, TrainConfig())
+    rewritten(tmp_path / "config.json", fold=False)
+    assert read_config(tmp_path)[0] == TrainConfig(fuse=False)
+
+
+def test_a_setting_that_there_never_was_is_refused(tmp_path: Path) -> None:
+    write_config(tmp_path, TrainConfig())
+    rewritten(tmp_path / "config.json", colour="red")
+    with pytest.raises(TrainingError, match=r"config\.json: is damaged"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(("interrupted", "status"), [(True, "interrupted"), (False, "finished")])
+def test_an_earlier_result_has_a_status(tmp_path: Path, interrupted: bool, status: str) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"epochs": 3, "interrupted": interrupted}))
+    assert read_result(tmp_path) == {"epochs": 3, "status": status}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_folders_of_the_released_networks_are_read(name: str) -> None:
+    config, _ = read_config(RELEASED[name])
+    result = read_result(RELEASED[name])
+    assert (config.dataset, config.fuse) == (name, True)
+    assert result is not None
+    assert result["status"] == "finished"
+    assert len(read_rows(RELEASED[name])) == result["epochs"]
+
+
+@pytest.mark.parametrize("content", ["epoch,train_loss\n1,0.5\n", "epoch\nx\n"])
+def test_damaged_learning_curves_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(DataError, match=r"metrics\.csv: the learning curves"):
+        read_rows(tmp_path)

@@ -1,0 +1,46 @@
+"""A model card is read by people and, in its YAML header, by model hubs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.runs.folder import read_config
+from lrnet_cli.runs.model_card import write_model_card
+from lrnet_cli.settings.command import command_of
+
+
+def header_of(folder: Path) -> Any:
+    _, header, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(header)
+
+
+def test_the_header_names_task_data_and_accuracy(trained_run: Path, tmp_path: Path) -> None:
+    header = header_of(trained_run)
+    assert (header["library_name"], header["pipeline_tag"]) == ("lrnet-cli", "image-classification")
+    ((result,),) = [entry["results"] for entry in header["model-index"]]
+    assert result["task"] == {"type": "image-classification"}
+    assert result["dataset"] == {"name": "optdigits", "type": "optdigits", "split": "test"}
+    card = (trained_run / "README.md").read_text(encoding="utf-8")
+    assert f"Accuracy **{result['metrics'][0]['value']:.4f}** on 359 test images" in card
+
+
+@pytest.mark.parametrize("name", ['a: "b"', "it's - [x]", "---", "# no"])
+def test_a_name_stays_a_name_in_the_header(trained_run: Path, tmp_path: Path, name: str) -> None:
+    config, _ = read_config(trained_run)
+    exam = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine.choose("cpu"), limit=1)
+    card = replace(exam.card, dataset=exam.card.dataset | {"name": name})
+    write_model_card(tmp_path, config, card, "cpu", None, 0)
+    header = header_of(tmp_path)
+    assert header["datasets"] == [name]
+    assert header["model-index"][0]["results"][0]["dataset"] == {"name": name, "type": name, "split": "validation"}
+
+
+def test_the_card_has_the_command_that_repeats_the_run(trained_run: Path) -> None:
+    config, _ = read_config(trained_run)
+    assert f"\n{command_of(config)}\n" in (trained_run / "README.md").read_text(encoding="utf-8")
+    assert "--seed 1" in command_of(config)

@@ -1,0 +1,71 @@
+"""A card's command repeats the run exactly."""
+
+import shlex
+from dataclasses import replace
+from typing import Any, get_origin
+
+import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrnet_cli.cli.app import app
+from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.command import command_of, from_plain, to_plain
+from lrnet_cli.settings.config import SETTINGS, TrainConfig
+from lrnet_cli.settings.presets import PRESETS
+from lrnet_cli.settings.setting import Range
+
+TRAIN: Any = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]  # it is a group
+DRAWN = {name: item for name, item in SETTINGS.items() if item.role != "place" and name not in ("folds", "test_fold")}
+
+
+def values_of(name: str) -> st.SearchStrategy[Any]:
+    setting = SETTINGS[name]
+    if setting.choices:
+        return st.sampled_from(setting.choices)
+    if setting.kind is bool:
+        return st.booleans()
+    if setting.kind is str:
+        return st.sampled_from(["fashion", "/data/my stamps/it's", "a;b.npz", "-x"])
+    assert isinstance(setting.within, Range)
+    low, high = setting.within.low, min(setting.within.high, 2e9)
+    if setting.kind is int:
+        return st.integers(int(low), int(high))
+    return st.one_of(st.floats(low, high), st.sampled_from([1209600.0, 2 / 28, 1e-5, 1e-300, 0.1 + 0.2])).filter(
+        lambda value: value in setting.within
+    )
+
+
+def parsed(command: str) -> TrainConfig:
+    """Return the settings that the command line makes of ``command``."""
+    program, name, *words = shlex.split(command)
+    assert (program, name) == ("lrnet", "train")
+    context = TRAIN.make_context("train", words)
+    # The tests' own folder of data sets is in an environment variable.
+    given = {name: value for name, value in context.params.items() if name in SETTINGS and not SETTINGS[name].envvar}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return TrainConfig.from_preset(chosen.pop("preset", "default"), **chosen)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_command_of_drawn_settings_gives_them_back(data: st.DataObject) -> None:
+    names = data.draw(st.sets(st.sampled_from([name for name in DRAWN if name != "preset"])))
+    chosen = {name: data.draw(values_of(name), label=name) for name in sorted(names)}
+    try:
+        config = TrainConfig.from_preset(data.draw(st.sampled_from(list(PRESETS))), **chosen)
+    except UsageError:
+        return
+    assert parsed(command_of(config)) == config
+    assert from_plain(to_plain(config)) == config
+
+
+def test_folders_and_devices_belong_to_one_machine() -> None:
+    config = TrainConfig(device="cpu", procs=2, mirror="/mirror")
+    assert command_of(config) == "lrnet train"
+    assert parsed(command_of(config)) == replace(config, device="auto", procs=None, mirror=None)
+
+
+def test_every_kind_of_setting_is_drawn() -> None:
+    kinds = {"choice" if get_origin(item.kind) else item.kind for item in DRAWN.values()}
+    assert kinds == {"choice", str, int, float, bool}

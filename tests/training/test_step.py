@@ -1,0 +1,115 @@
+"""Single steps, where a whole training would say no more."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.processes import ALONE
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import step as module
+from lrnet_cli.training.prepare import prepare
+from lrnet_cli.training.step import Step
+
+
+def a_step(**settings: Any) -> Step:
+    config = TrainConfig(**{"limit": 60, "seed": 5, "batch_size": 16} | settings)
+    engine = Engine.choose("cpu", "fp32" if config.precision == "auto" else config.precision)
+    return Step(prepare(config, None, engine, ALONE, Reporter(), lambda: False))
+
+
+def weights_after_an_epoch(**settings: Any) -> Tensor:
+    """Return all parameters that a run would keep, as one vector."""
+    step = a_step(**settings)
+    step.network.train()
+    for batch in step.batches_left():
+        step(batch, step.run.config.lr)
+    return torch.cat([parameter.detach().flatten() for parameter in step.run.state.evaluated.parameters()])
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"label_smoothing": 0.3},
+    {"clip_norm": 0.01},
+    {"optimizer": "adam"},
+    {"optimizer": "adamw"},
+    {"weight_decay": 0.5},
+    {"dropout": 0.5},
+    {"ema": 0.0},
+    {"lr": 0.02},
+    {"head": "sigmoid"},
+    {"flip": "on"},
+    {"shift": 0.3},
+    {"scale": 0.3},
+    {"shear": 0.3},
+    {"cutout": 0.5},
+    {"noise": 0.5},
+    {"blur": 1.0},
+    {"augment": False},
+    {"precision": "bf16"},
+]
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("usual"))
+        return weights_after_an_epoch(ema=0.9)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_a_setting_of_the_recipe_changes_the_weights(usual: Tensor, change: dict[str, Any]) -> None:
+    changed = weights_after_an_epoch(**{"ema": 0.9} | change)  # so long a memory shows after three steps
+    assert changed.isfinite().all()
+    assert not torch.equal(changed, usual)
+
+
+def test_the_same_settings_give_the_same_weights(usual: Tensor) -> None:
+    assert torch.equal(weights_after_an_epoch(ema=0.9), usual)
+
+
+@pytest.fixture
+def mirrored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, int], Tensor]:
+    """Give a function that returns which of the training pictures a step mirrors in an epoch."""
+    seen: list[Tensor] = []
+    augment = module.augment
+
+    def spy(images: Tensor, ranges: Any, chosen: Tensor, processes: Any) -> Tensor:
+        seen.append(chosen)
+        return augment(images, ranges, chosen, processes)
+
+    monkeypatch.setattr(module, "augment", spy)
+
+    def of(step: Step, epoch: int) -> Tensor:
+        step.run.state.epoch = epoch
+        step.inputs(torch.arange(len(step.run.train_split)))
+        return seen[-1]
+
+    return of
+
+
+def test_flips_alternate_from_epoch_to_epoch(mirrored: Callable[[Step, int], Tensor]) -> None:
+    step = a_step(flip="on")
+    first, second, third = (mirrored(step, epoch) for epoch in (1, 2, 3))
+    assert 0 < first.sum() < len(first)  # about half, drawn once
+    assert torch.equal(second, ~first)
+    assert torch.equal(third, first)
+
+
+def test_pictures_whose_mirror_image_means_something_else_are_not_mirrored(
+    mirrored: Callable[[Step, int], Tensor],
+) -> None:
+    assert mirrored(a_step(), 1).sum() == 0  # digits
+
+
+def test_an_epoch_sees_each_picture_once_but_for_the_last_part_of_a_batch() -> None:
+    step = a_step()
+    seen = torch.cat(list(step.batches_left()))
+    assert len(seen) == step.run.steps_per_epoch * 16 == len(seen.unique())
+    step.run.state.step = 1
+    assert torch.equal(torch.cat(list(step.batches_left())), seen[16:])
+    step.run.state.epoch, step.run.state.step = 2, 0
+    assert not torch.equal(torch.cat(list(step.batches_left())), seen)
