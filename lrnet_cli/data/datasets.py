@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
 from lrnet_cli.data.download import check_files, download, overall_state
-from lrnet_cli.data.images import Invert, Polarity, Preprocessing, as_image, common_polarity, prepare
+from lrnet_cli.data.images import Invert, Preprocessing, as_image, prepare
+from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
 from lrnet_cli.data.readers import idx
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
@@ -50,6 +51,7 @@ def load_dataset(
     channels: int | None = None,
     invert: Invert = "no",
     polarity: Polarity | None = None,
+    polarity_rule: PolarityRule = "ground",
     fold: tuple[int, int] | None = None,
     on_progress: OnProgress = silent,
     on_message: OnMessage = silent,
@@ -70,7 +72,7 @@ def load_dataset(
         own_size, own_channels = _own_shape(raw.train)
         image_size, channels = image_size or own_size, channels or own_channels
     try:
-        preprocessing = Preprocessing(image_size, channels, polarity or "mixed")
+        preprocessing = Preprocessing(image_size, channels, polarity or "mixed", polarity_rule=polarity_rule)
     except ValueError as error:
         raise UsageError(f"Preprocessing: {error}.") from error
     train, val, test = (
@@ -84,8 +86,8 @@ def load_dataset(
         train, test = test_cut(name, train)
     if polarity is None:
         sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
-        found = common_polarity(np.asarray(picture).transpose(1, 2, 0) for picture in sample)
-        preprocessing = replace(preprocessing, polarity=found)
+        pictures = (np.asarray(picture).transpose(1, 2, 0) for picture in sample)
+        preprocessing = replace(preprocessing, polarity=common_polarity(pictures, preprocessing.polarity_rule))
     content = _content_hash(raw.classes, train, val, test)
     return Dataset(name_of(name), raw.classes, preprocessing, train, val, test, content)
 

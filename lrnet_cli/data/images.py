@@ -4,7 +4,6 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
+from lrnet_cli.settings.words import Normalize
 
-Polarity = Literal["light-on-dark", "dark-on-light", "mixed"]
 Invert = Literal["auto", "yes", "no"]
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 _Number = TypeVar("_Number", np.uint8, np.float32)
@@ -25,7 +25,6 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".p
 _MAX_PIXELS = 64_000_000
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
-_AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
 
 # Pillow only warns of pictures between one and two times its own limit; as an error, the handler below covers both.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -36,18 +35,26 @@ class Preprocessing:
     """What a network expects of a picture; stored in the weight file.
 
     ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training pictures
-    stand on their background.
+    stand on their background, ``normalize`` what the network does with a picture's own ground and contrast,
+    ``polarity_rule`` how a picture's polarity is judged. Files of earlier versions have neither: the defaults are
+    what those did.
     """
 
     image_size: int
     channels: int
     polarity: Polarity
+    normalize: Normalize = "none"
+    polarity_rule: PolarityRule = "border"
 
     def __post_init__(self) -> None:
         if type(self.image_size) is not int or not 1 <= self.image_size <= _MAX_SIDE:
             raise ValueError(f"image_size must be a whole number from 1 to {_MAX_SIDE}, got {self.image_size!r}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
+        if self.normalize not in get_args(Normalize):
+            raise ValueError(f"normalize must be one of {get_args(Normalize)}, got {self.normalize!r}")
+        if self.polarity_rule not in get_args(PolarityRule):
+            raise ValueError(f"polarity_rule must be one of {get_args(PolarityRule)}, got {self.polarity_rule!r}")
         if self.polarity not in get_args(Polarity):
             raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
 
@@ -70,7 +77,7 @@ def prepare(source: Picture, preprocessing: Preprocessing, invert: Invert = "aut
     image = image.convert("L" if preprocessing.channels == 1 else "RGB")
     pixels = np.asarray(image).reshape(image.height, image.width, preprocessing.channels)
     if invert == "auto":
-        found = polarity_of(pixels)
+        found = polarity_of(pixels, preprocessing.polarity_rule)
         inverted = preprocessing.polarity != "mixed" and found not in (preprocessing.polarity, "mixed")
     else:
         inverted = invert == "yes"
@@ -80,7 +87,7 @@ def prepare(source: Picture, preprocessing: Preprocessing, invert: Invert = "aut
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     if size != (side, side):
-        background = tuple(int(value) for value in np.median(_border(pixels), axis=0))
+        background = tuple(int(value) for value in np.median(ring_of(pixels), axis=0))
         canvas = Image.new(image.mode, (side, side), background)
         canvas.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
         image = canvas
@@ -96,29 +103,6 @@ def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
 def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
     """Write a network's input, uint8 (channels, side, side), as a PNG file."""
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(target, format="PNG")
-
-
-def polarity_of(pixels: NDArray[np.uint8]) -> Polarity:
-    """Return the polarity of one picture, uint8 (height, width, channels).
-
-    The median of the outermost ring of pixels is the background; it is dark if it lies below the middle of the
-    picture's range. A picture of one grey value is ``mixed``.
-    """
-    grey = pixels[..., 0] if pixels.shape[2] == 1 else pixels.mean(axis=2, dtype=np.float32)
-    lowest, highest = float(grey.min()), float(grey.max())
-    background = float(np.median(_border(grey)))
-    if lowest == highest:
-        return "mixed"
-    return "light-on-dark" if background < (lowest + highest) / 2 else "dark-on-light"
-
-
-def common_polarity(pictures: Iterable[NDArray[np.uint8]]) -> Polarity:
-    """Return the polarity of nine tenths of ``pictures``, each uint8 (height, width, channels), or ``mixed``."""
-    found = [polarity_of(pixels) for pixels in pictures]
-    for polarity in ("light-on-dark", "dark-on-light"):
-        if found and found.count(polarity) >= _AGREEING_SHARE * len(found):
-            return polarity
-    return "mixed"
 
 
 def is_regular_file(path: Path) -> bool:
@@ -204,8 +188,3 @@ def _from_deep(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.rint(values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
     # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I with 16-bit values.
     return Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8))
-
-
-def _border(pixels: NDArray[_Number]) -> NDArray[_Number]:
-    """Return the outermost ring of (height, width, …) as (pixels, …)."""
-    return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])

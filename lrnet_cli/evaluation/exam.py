@@ -78,6 +78,7 @@ def load_exam(
         image_size=card.preprocessing.image_size,
         channels=card.preprocessing.channels,
         polarity=card.preprocessing.polarity,
+        polarity_rule=card.preprocessing.polarity_rule,
         invert=invert,
         fold=fold,
         on_progress=on_progress,
@@ -88,7 +89,7 @@ def load_exam(
     if chosen is None:
         raise DataError(f"{name}: has no validation split; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED).to(engine.device)
-    return Exam(weights, card, engine.place(model), matched.name, part)
+    return Exam(weights, card, engine.place(model, card.preprocessing.normalize), matched.name, part)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from lrnet_cli.devices import describe_device, resolve_device
 from lrnet_cli.models.fused import fuse
+from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.processes import ALONE, Processes
-from lrnet_cli.settings.words import Precision
+from lrnet_cli.settings.words import Normalize, Precision
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,15 @@ class Engine:
             precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"
         return cls(chosen, precision, fuse)
 
-    def place(self, network: nn.Module, processes: Processes = ALONE) -> nn.Module:
+    def place(self, network: nn.Module, normalize: Normalize = "none", processes: Processes = ALONE) -> nn.Module:
         """Move ``network`` to the device, channels-last, and return a view of it to call: fused, in this precision.
 
-        The view shares the parameters, takes floats (N, C, S, S) in [0, 1] and returns float32 logits (N, classes).
-        Batch statistics are those of all ``processes``.
+        The view normalises pictures as ``normalize`` says, shares the parameters, takes floats (N, C, S, S) in [0, 1]
+        and returns float32 logits (N, classes). Batch statistics are those of all ``processes``.
         """
         view = fuse(to_device(network, self.device), self.fuse, processes)
-        return _InBfloat16(view) if self.precision == "bf16" else view
+        view = _InBfloat16(view) if self.precision == "bf16" else view
+        return view if normalize == "none" else Normalized(view, normalize)
 
     def __str__(self) -> str:
         return f"{describe_device(self.device)}, {self.precision}"

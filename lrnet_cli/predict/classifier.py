@@ -80,7 +80,7 @@ class Classifier:
             return cls(logits, card, "ONNX Runtime, cpu")
         engine = Engine.choose(device, precision)
         model, card = load_weights(path)
-        network = engine.place(model)
+        network = engine.place(model, card.preprocessing.normalize)
         return cls(lambda images: predict_logits(network, images.to(engine.device)), card, str(engine))
 
     @overload

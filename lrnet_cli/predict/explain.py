@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lrnet_cli.data.images import polarity_of
+from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.errors import ExplanationError
 from lrnet_cli.models.engine import to_device
 from lrnet_cli.models.logits import as_input
+from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.weights.file import load_weights
 
 _STEPS = 24  # of the path from the background to the picture
@@ -35,7 +36,8 @@ class Explainer:
         model, card = load_weights(weights)
         self.classes = card.classes
         self._device = device
-        self._gradients = IntegratedGradients(to_device(model.requires_grad_(False), device))
+        network = Normalized(model.requires_grad_(False), card.preprocessing.normalize)
+        self._gradients = IntegratedGradients(to_device(network, device))
 
     def attribute(self, pixels: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
         """Return what each pixel of uint8 (channels, side, side) adds to the logit of class ``index``: (side, side).
@@ -43,7 +45,7 @@ class Explainer:
         The values sum to the logit's rise above that of an empty picture of the background's value.
         """
         image = as_input(torch.from_numpy(pixels)[None].to(self._device))
-        background = _BACKGROUND[polarity_of(pixels.transpose(1, 2, 0))]
+        background = _BACKGROUND[polarity_of(pixels.transpose(1, 2, 0), "ground")]
         given: Tensor = self._gradients.attribute(
             image.requires_grad_(), torch.full_like(image, background), target=index, n_steps=_STEPS
         )

@@ -39,14 +39,16 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
 
     Raises ``TypeError`` for a name that is not a setting, ``UsageError`` for a value that cannot be used.
     """
-    values = {_RENAMED.get(name, name): value for name, value in values.items()}
+    values = _UNSAID | {_RENAMED.get(name, name): value for name, value in values.items()}
     for name, item in SETTINGS.items():
         if item.kind is Path and values.get(name) is not None:
             values[name] = Path(values[name])
     return TrainConfig(**values)
 
 
-_RENAMED = {"fold": "fuse"}  # settings of earlier versions
+# Settings of earlier versions, and what they did before they had a setting for it.
+_RENAMED = {"fold": "fuse"}
+_UNSAID: dict[str, Any] = {"normalize": "none", "robust": 0.0}
 
 
 def _exact(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from lrnet_cli.errors import UsageError
 from lrnet_cli.settings.presets import PRESETS, RECIPES
 from lrnet_cli.settings.setting import Range, setting, settings_of
-from lrnet_cli.settings.words import Arch, Compile, Flip, Head, Optimizer, Precision, Preset, Schedule
+from lrnet_cli.settings.words import Arch, Compile, Flip, Head, Normalize, Optimizer, Precision, Preset, Schedule
 
 _COUNT = Range("whole number", 1)
 _POSITIVE = Range("number", 0, low_included=False)
@@ -147,6 +147,11 @@ class TrainConfig:
     patience: int | None = setting(
         None, "Stop after this many epochs without better validation accuracy.", "recipe", within=_COUNT
     )
+    normalize: Normalize = setting(
+        "none",
+        "Set each picture's own ground to zero and its contrast to one: stretch (even ground), ground (sloping), none.",
+        "recipe",
+    )
     augment: bool = setting(
         True, "Alter each training picture at random, as set by the following options.", "recipe", panel=_AUGMENTATION
     )
@@ -180,6 +185,12 @@ class TrainConfig:
     blur: float = setting(
         0.0,
         "Largest share of a 3×3 binomial blur, from 0 to 1.",
+        "augmentation",
+        within=Range("share", 0, 1, high_included=True),
+    )
+    robust: float = setting(
+        0.0,
+        "Alter most pictures as pages, light, lenses and sensors do, up to this strength, from 0 to 1.",
         "augmentation",
         within=Range("share", 0, 1, high_included=True),
     )

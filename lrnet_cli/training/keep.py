@@ -63,7 +63,7 @@ class Keep:
             raise TrainingError(
                 f"The training loss became {train_loss} in epoch {state.epoch}; try a lower --lr.{kept}"
             )
-        network = run.engine.place(state.evaluated, run.processes)
+        network = run.engine.place(state.evaluated, run.config.normalize, run.processes)
         recompute_batch_statistics(network, self._step.statistics_images, run.batch_size, run.processes)
         validated = self._examine(network, run.val_split)
         row = EpochRow(
@@ -139,7 +139,11 @@ class Keep:
         )
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(run.folder / WEIGHTS_NAME)
-        test = self._examine(run.engine.place(model), run.test_split.to(run.engine.device), card.temperature)
+        test = self._examine(
+            run.engine.place(model, card.preprocessing.normalize),
+            run.test_split.to(run.engine.device),
+            card.temperature,
+        )
         result |= _test_figures(test) | {
             "test_images_per_second": test.images_per_second,
             "seconds": self._clock.elapsed,

@@ -136,7 +136,7 @@ def _card(config: TrainConfig, dataset: Dataset, sizes: dict[str, int], validati
         },
         classes=dataset.classes,
         head=config.head,
-        preprocessing=dataset.preprocessing,
+        preprocessing=replace(dataset.preprocessing, normalize=config.normalize),
         seed=config.seed,
         dataset={"name": dataset.name, "content_sha256": dataset.content_sha256, **sizes},
         protocol=protocol,

@@ -24,7 +24,7 @@ class Step:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.network = run.engine.place(run.state.model, run.processes)
+        self.network = run.engine.place(run.state.model, run.config.normalize, run.processes)
         self.forward: Callable[[Tensor], Tensor] = self.network
         size, device = len(run.train_split), run.engine.device
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.

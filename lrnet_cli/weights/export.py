@@ -14,6 +14,7 @@ from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.normalize import Normalized, normalize
 from lrnet_cli.weights import onnx, pt2
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
@@ -44,9 +45,10 @@ class _Whole(nn.Module):
         self.network = network
         self.temperature = card.temperature
         self.head = card.head
+        self.normalize = card.preprocessing.normalize
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(images.to(torch.float32) / 255)
+        logits = self.network(normalize(images.to(torch.float32) / 255, self.normalize))
         return logits, probabilities(logits / self.temperature, self.head)
 
 
@@ -85,7 +87,7 @@ def export_weights(weights: Path, target: Path) -> Exported:
 @torch.inference_mode()
 def _difference(run: _Run, model: nn.Module, card: WeightsCard, pictures: Tensor) -> float:
     """Return the largest difference between ``run`` and ``model``, for a single picture and for many."""
-    logits = predict_logits(model, pictures)
+    logits = predict_logits(Normalized(model, card.preprocessing.normalize), pictures)
     wanted = logits, probabilities(logits / card.temperature, card.head)
     found = [torch.cat(parts) for parts in zip(run(pictures[:1]), run(pictures[1:]), strict=True)]
     return max(float((one - other).abs().max()) for one, other in zip(wanted, found, strict=True))

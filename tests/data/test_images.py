@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrnet_cli.data.images import Preprocessing, common_polarity, polarity_of, prepare
-from lrnet_cli.data.readers.idx import read_idx
+from lrnet_cli.data.images import Preprocessing, prepare
 from lrnet_cli.errors import ImageError
 
 GREY = Preprocessing(28, 1, "light-on-dark")
@@ -167,19 +166,6 @@ def test_inversion_follows_the_trained_polarity(trained: str, invert: str, expec
 def test_a_picture_of_one_grey_value_is_never_inverted_by_itself() -> None:
     _, inverted = prepare(Image.new("L", (28, 28), 255), GREY)
     assert not inverted
-
-
-def test_polarity_of_a_set_is_that_of_nine_tenths() -> None:
-    light, dark = corner_mark()[..., None], (255 - corner_mark())[..., None]
-    assert common_polarity([light] * 9 + [dark]) == "light-on-dark"
-    assert common_polarity([dark] * 9 + [light]) == "dark-on-light"
-    assert common_polarity([light, dark]) == "mixed"
-
-
-def test_polarity_is_right_on_real_digits_as_they_are_and_inverted(shared_data: Path) -> None:
-    digits = read_idx(shared_data / "digits" / "t10k-images-idx3-ubyte.gz", 3)[:1000, :, :, None]
-    assert {polarity_of(picture) for picture in digits} == {"light-on-dark"}
-    assert {polarity_of(255 - picture) for picture in digits} == {"dark-on-light"}
 
 
 def png_claiming(width: int, height: int) -> bytes:

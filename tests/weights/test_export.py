@@ -74,9 +74,11 @@ def test_an_exported_program_runs_for_any_number_of_pictures(trained_run: Path, 
         assert logits.shape == probabilities.shape == (count, 10)
 
 
-def test_colour_networks_of_other_sizes_and_heads_are_exported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("normalize", ["none", "ground"])
+def test_colour_networks_of_other_sizes_and_heads_are_exported(tmp_path: Path, normalize: Any) -> None:
     arch_args = {"in_channels": 3, "image_size": 20, "num_classes": 4}
-    card = WeightsCard("lrnet", arch_args, tuple("abcd"), "sigmoid", Preprocessing(20, 3, "mixed"), 0, temperature=1.7)
+    preprocessing = Preprocessing(20, 3, "mixed", normalize)
+    card = WeightsCard("lrnet", arch_args, tuple("abcd"), "sigmoid", preprocessing, 0, temperature=1.7)
     torch.manual_seed(0)
     save_weights(tmp_path / "w.safetensors", build("lrnet", **arch_args).eval(), card)
     for suffix in export._FORMS:

@@ -1,0 +1,68 @@
+"""Whether a picture is light on dark or dark on light."""
+
+from collections.abc import Iterable
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Number = TypeVar("_Number", np.uint8, np.float32)
+Polarity = Literal["light-on-dark", "dark-on-light", "mixed"]
+PolarityRule = Literal["border", "ground"]
+"""How polarity is judged: by the outermost ring of pixels, or by the outermost ring inside stripes along the border."""
+
+_AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
+_JUDGED_SIDE = 56  # pixels; larger pictures are judged by every second, third, … pixel
+_DEEPEST_STRIPE = 1 / 6  # of the side
+# A stripe hardly varies, and most of its inner edge is a step; as shares of the picture's range and of the edge.
+_STRIPE_VARIES, _STEP, _STEPPING = 0.1, 0.3, 0.6
+# And inside it most of the ring is ground.
+_GROUND_VARIES, _EVEN = 0.15, 0.6
+
+
+def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
+    """Return the polarity of one picture, uint8 (height, width, channels).
+
+    The median of a ring of pixels is the ground; it is dark if it lies below the middle of the picture's range. A
+    picture of one grey value is ``mixed``.
+    """
+    grey = pixels.mean(axis=2, dtype=np.float32)
+    if rule == "ground":
+        step = max(1, min(grey.shape) // _JUDGED_SIDE)
+        grey = _without_stripes(grey[::step, ::step])
+    lowest, highest = float(grey.min()), float(grey.max())
+    if lowest == highest:
+        return "mixed"
+    return "light-on-dark" if np.median(ring_of(grey)) < (lowest + highest) / 2 else "dark-on-light"
+
+
+def common_polarity(pictures: Iterable[NDArray[np.uint8]], rule: PolarityRule) -> Polarity:
+    """Return the polarity of nine tenths of ``pictures``, each uint8 (height, width, channels), or ``mixed``."""
+    found = [polarity_of(pixels, rule) for pixels in pictures]
+    for polarity in ("light-on-dark", "dark-on-light"):
+        if found and found.count(polarity) >= _AGREEING_SHARE * len(found):
+            return polarity
+    return "mixed"
+
+
+def ring_of(pixels: NDArray[_Number]) -> NDArray[_Number]:
+    """Return the outermost ring of (height, width, …) as (pixels, …)."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
+
+
+def _without_stripes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``grey`` (height, width) without even stripes along its sides: a frame, a ruled line, a scanner's edge."""
+    spread = float(grey.max() - grey.min())
+    inside = grey
+    for _ in range(4):
+        for depth in range(int(len(inside) * _DEEPEST_STRIPE), 0, -1):
+            step = inside[depth] - inside[depth - 1]
+            stepping = max(np.mean(step > _STEP * spread), np.mean(step < -_STEP * spread))
+            if stepping > _STEPPING and inside[:depth].std() < _STRIPE_VARIES * spread:
+                inside = inside[depth:]
+                break
+        inside = np.rot90(inside)
+    ring = ring_of(inside)
+    # A large thing that nearly touches the border leaves such a step too, but no even ground inside it.
+    is_even = np.mean(np.abs(ring - np.median(ring)) < _GROUND_VARIES * spread) >= _EVEN
+    return inside if is_even else grey

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.polarity import common_polarity, polarity_of
+from lrnet_cli.data.readers.idx import read_idx
+
+Picture = NDArray[np.uint8]
+STRIPES = ["none", "frame of 1", "frame of 2", "two sides of 3", "top and bottom of 4"]
+
+
+def mark(ground: int, ink: int, side: int = 28) -> Picture:
+    """Return a picture of one stroke in the middle."""
+    pixels = np.full((side, side, 1), ground, np.uint8)
+    pixels[side // 4 : -side // 4, side // 2 - side // 14 : side // 2 + side // 14] = ink
+    return pixels
+
+
+def striped(picture: Picture, stripes: str, ink: int) -> Picture:
+    result = picture.copy()
+    unit = max(1, len(picture) // 28)
+    if stripes.startswith("frame"):
+        width = int(stripes[-1]) * unit
+        inner = result[width:-width, width:-width].copy()
+        result[:] = ink
+        result[width:-width, width:-width] = inner
+    elif stripes.startswith("two"):
+        result[: 3 * unit] = result[:, : 3 * unit] = ink
+    elif stripes.startswith("top"):
+        result[: 4 * unit] = result[-4 * unit :] = ink
+    return result
+
+
+@pytest.mark.parametrize("side", [28, 280])
+@pytest.mark.parametrize("stripes", STRIPES)
+def test_the_ground_is_judged_and_not_stripes_along_the_border(stripes: str, side: int) -> None:
+    light, dark = striped(mark(20, 220, side), stripes, 220), striped(mark(230, 30, side), stripes, 30)
+    assert polarity_of(light, "ground") == "light-on-dark"
+    assert polarity_of(dark, "ground") == "dark-on-light"
+
+
+def test_the_rule_of_earlier_versions_judges_the_border() -> None:
+    assert polarity_of(mark(20, 220), "border") == "light-on-dark"
+    assert polarity_of(striped(mark(20, 220), "frame of 1", 220), "border") == "dark-on-light"
+
+
+@pytest.mark.parametrize("rule", ["border", "ground"])
+def test_a_blank_picture_has_no_polarity(rule: str) -> None:
+    assert polarity_of(np.full((9, 9, 1), 77, np.uint8), rule) == "mixed"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (3, 2, 1), (300, 9, 3)])
+def test_pictures_of_any_shape_are_judged(shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert polarity_of(pixels, "ground") in ("light-on-dark", "dark-on-light", "mixed")
+
+
+def test_the_polarity_of_a_set_is_that_of_nine_tenths() -> None:
+    light, dark = mark(0, 255), mark(255, 0)
+    assert common_polarity([light] * 9 + [dark], "ground") == "light-on-dark"
+    assert common_polarity([dark] * 9 + [light], "ground") == "dark-on-light"
+    assert common_polarity([light, dark], "ground") == "mixed"
+
+
+def test_new_runs_judge_the_ground() -> None:
+    assert load_dataset("optdigits").preprocessing.polarity_rule == "ground"
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion"])
+def test_real_pictures_are_judged_right_as_they_are_and_inverted(shared_data: Path, name: str) -> None:
+    pictures = read_idx(shared_data / name / "t10k-images-idx3-ubyte.gz", 3)[:1000, :, :, None]
+    assert sum(polarity_of(picture, "ground") != "light-on-dark" for picture in pictures) <= 1
+    assert sum(polarity_of(255 - picture, "ground") != "dark-on-light" for picture in pictures) <= 1
+    framed = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    assert sum(polarity_of(picture, "ground") != "light-on-dark" for picture in framed) <= 100
