@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training.alterations.families import alter
 
 
 def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Processes = ALONE) -> Tensor:
@@ -28,6 +29,8 @@ def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Pr
     maps = torch.stack([direction * width, upper, right, direction * lower, height, down], 1)
     grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
     altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if ranges.robust:
+        altered = alter(altered, ranges.robust, processes)
     if ranges.blur:
         share = drawn[6].abs()[:, None, None, None] * ranges.blur
         altered = torch.lerp(altered, _blurred(altered), share)
