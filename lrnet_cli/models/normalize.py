@@ -5,9 +5,6 @@ A network that only ever saw ink on a perfectly black ground takes any other gro
 strongest of what stands on the ground is about one. A picture on black is left nearly as it is.
 """
 
-from functools import cache
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -75,11 +72,12 @@ def _sloping_ground(grey: Tensor) -> Tensor:
     return (level + down * line[:, None] + right * line).clamp(0, 1)
 
 
-@cache
 def _places(side: int, depth: int, parts: int) -> list[list[float]]:
     """Return where the middles of the border's parts are, from the picture's middle, in sides, with a one before."""
     near = depth / 2 / side - 0.5
-    along = [float(np.mean(part)) for part in np.array_split((np.arange(side) + 0.5) / side - 0.5, parts)]
+    # As tensor_split cuts: the first parts are longer by one where the side is no multiple.
+    cuts = [number * (side // parts) + min(number, side % parts) for number in range(parts + 1)]
+    along = [(cuts[number] + cuts[number + 1]) / 2 / side - 0.5 for number in range(parts)]
     level = [[1.0, edge, place] for edge in (near, -near) for place in along]
     return level + [[1.0, place, edge] for edge in (near, -near) for place in along]
 

@@ -1,6 +1,7 @@
 """Whether compiling the training step pays, and compiling it."""
 
 import time
+import warnings
 
 import torch
 
@@ -47,7 +48,8 @@ def _compile(run: Run, step: Step) -> None:
     device = run.engine.device
     batch = torch.arange(run.batch_size // run.processes.count, device=device)
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), warnings.catch_warnings(action="ignore"):  # the compiler's are not ours
             logits = forward(step.inputs(batch))  # laid out as in a step, which would otherwise compile again
             head_loss(logits, run.train_split.labels[batch], run.config.head).backward()
         step.forward = forward

@@ -68,3 +68,16 @@ def test_none_is_nothing(scans: Tensor) -> None:
     network = Normalized(nn.Flatten(), "ground")
     assert torch.equal(network(scans), normalize(scans, "ground").flatten(1))
     assert list(network.state_dict()) == []
+
+
+@HOWS
+def test_a_compiler_takes_it_in_one_piece(scans: Tensor, how: str) -> None:
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list[Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(lambda images: normalize(images, how), backend=backend, fullgraph=True)
+    assert torch.equal(compiled(scans), normalize(scans, how))
+    assert len(graphs) == 1
