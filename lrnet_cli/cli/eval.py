@@ -4,6 +4,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -50,7 +51,7 @@ def eval_command(
         str | None, typer.Option(help="Compare with these weights, picture by picture (McNemar's test).")
     ] = None,
     corruptions: Annotated[
-        bool, typer.Option("--corruptions", help="Measure the accuracy under 12 corruptions, each at 5 severities.")
+        bool, typer.Option("--corruptions", help="Measure the accuracy under 23 corruptions, each at 5 severities.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Plot the accuracies under --corruptions to this PNG file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one self-contained HTML file.")] = None,
@@ -72,6 +73,8 @@ def eval_command(
     evaluation = exam.evaluate(tta=tta)
     rival = rival_exam.evaluate(tta=tta) if rival_exam is not None else None
     comparison = compare_paired(evaluation, rival) if rival is not None else None
+    if tta and corruptions:
+        output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
     robustness = _measure_robustness(exam) if corruptions else None
     if predictions is not None:
         write_predictions(predictions, evaluation)
@@ -123,7 +126,10 @@ def _measure_robustness(exam: "Exam") -> "Robustness":
     with bar:
         task = bar.add_task("corruptions")
         return measure_robustness(
-            exam.network, exam.split, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+            exam.network,
+            exam.split,
+            exam.recipe,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
 
 
@@ -209,14 +215,17 @@ def _show(out: Output, evaluation: "Evaluation", split: str) -> None:
 
 
 def _show_robustness(out: Output, robustness: "Robustness") -> None:
-    rows = [
-        (kind, *(f"{case.accuracy:.4f}" for case in cases), f"{sum(case.accuracy for case in cases) / len(cases):.4f}")
-        for kind, cases in robustness.by_kind().items()
-    ]
-    out.table(
-        ("corruption", "severity 1", "2", "3", "4", "5", "mean"),
-        [*rows, ("mean over all", "", "", "", "", "", f"{robustness.mean_accuracy:.4f}")],
-        title="Accuracy under corruptions",
+    for title, kinds in robustness.lists().items():
+        means = {name: mean(case.accuracy for case in cases) for name, cases in kinds.items()}
+        rows = [(name, *(f"{c.accuracy:.4f}" for c in cases), f"{means[name]:.4f}") for name, cases in kinds.items()]
+        out.table(
+            ("corruption", "severity 1", "2", "3", "4", "5", "mean"),
+            [*rows, ("mean over these", "", "", "", "", "", f"{mean(means.values()):.4f}")],
+            title=f"Accuracy under corruptions {title}",
+        )
+    out.line(
+        f"Mean over the first twelve kinds {robustness.mean_accuracy:.4f}, over the others "
+        f"{robustness.mean_accuracy_further:.4f}"
     )
 
 

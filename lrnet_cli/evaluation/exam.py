@@ -1,22 +1,23 @@
 """Weights together with the pictures to evaluate them on."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.data.datasets import load_dataset, name_of, with_classes_of
-from lrnet_cli.data.images import Invert
 from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import AS_IT_IS, averaging_views
 from lrnet_cli.reporter import OnMessage, OnProgress, silent
+from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 
@@ -33,9 +34,15 @@ class Exam:
     dataset: str
     split: Split
 
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The settings that the network was trained with, as far as the weight file says."""
+        recipe: Mapping[str, Any] = self.card.protocol.get("recipe", {})
+        return recipe
+
     def evaluate(self, *, tta: bool = False) -> Evaluation:
         """Evaluate the network; with ``tta`` on the average of several views of each picture."""
-        mirrored = self.card.protocol.get("recipe", {}).get("flip") == "on"
+        mirrored = self.recipe.get("flip") == "on"
         views = averaging_views(mirrored=mirrored) if tta else AS_IT_IS
         card = self.card
         return evaluate(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ def write_report(
         _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} per second"),
     ]
     if robustness is not None:
-        figures.append(_figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean accuracy over all corruptions"))
+        figures.append(
+            _figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean over the first twelve corruptions")
+        )
     images = exam.split.images.cpu().numpy()
     mistakes = evaluation.mistakes(_MISTAKES)
     rows = read_rows(exam.weights.parent)
@@ -134,16 +137,24 @@ def _accuracies(robustness: Robustness, clean: float) -> dict[str, list[float]]:
 
 
 def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
-    kinds = [
+    accuracies = _accuracies(robustness, clean)
+    lists = [
         {
-            "name": name.replace("_", " "),
-            "accuracies": [f"{accuracy:.4f}" for accuracy in accuracies],
-            "mean": f"{sum(accuracies[1:]) / len(accuracies[1:]):.4f}",
-            "svg": as_svg(plot_severities(name, accuracies), name),
+            "title": title,
+            "mean": f"{mean(mean(accuracies[name][1:]) for name in kinds):.4f}",
+            "kinds": [
+                {
+                    "name": name.replace("_", " "),
+                    "accuracies": [f"{accuracy:.4f}" for accuracy in accuracies[name]],
+                    "mean": f"{mean(accuracies[name][1:]):.4f}",
+                    "svg": as_svg(plot_severities(name, accuracies[name]), name),
+                }
+                for name in kinds
+            ],
         }
-        for name, accuracies in _accuracies(robustness, clean).items()
+        for title, kinds in robustness.lists().items()
     ]
-    return {"mean": robustness.mean_accuracy, "kinds": kinds}
+    return {"mean": robustness.mean_accuracy, "mean_further": robustness.mean_accuracy_further, "lists": lists}
 
 
 def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.devices import describe_device
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, corrupt
+from lrnet_cli.evaluation.kinds.first import FIRST_KINDS
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.words import Normalize
@@ -48,7 +49,7 @@ def main() -> None:
             return float((predict_logits(network, images).argmax(1) == split.labels).float().mean())
 
         columns[how] = {name: mean(map(accuracy, case(split.images))) for name, case in cases.items()}
-        columns[how]["mean over the corruptions"] = mean(columns[how][kind.name] for kind in CORRUPTIONS)
+        columns[how]["mean over the first twelve"] = mean(columns[how][kind.name] for kind in FIRST_KINDS)
     print(f"{options.weights}, {len(split)} training images, {describe_device(engine.device)}, {engine.precision}")
     print(f"{'':26}", *(f"{how:>8}" for how in columns))
     for name in columns["none"]:

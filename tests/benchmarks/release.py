@@ -11,7 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, measure_robustness
+from lrnet_cli.evaluation.corruptions import SEVERITIES, measure_robustness
 from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.registry import summary_of
@@ -45,7 +45,7 @@ def main() -> None:
     stored = "half" if is_halved else "single"
     print(f"Accuracy {single.metrics.accuracy} in single precision, {halved.metrics.accuracy} in half: stored {stored}")
     exam = load_exam(run / WEIGHTS_NAME, None, "test", engine=engine, limit=options.limit)
-    clean, robustness = exam.evaluate().metrics.accuracy, measure_robustness(exam.network, exam.split)
+    clean, robustness = exam.evaluate().metrics.accuracy, measure_robustness(exam.network, exam.split, exam.recipe)
     metrics = evaluation.metrics
     measured = {
         "test_images": metrics.n,
@@ -59,7 +59,11 @@ def main() -> None:
         card,
         metrics=card.metrics
         | measured
-        | {"robustness": robustness.mean_accuracy, "robustness_images": len(exam.split)},
+        | {
+            "robustness": robustness.mean_accuracy,
+            "robustness_further": robustness.mean_accuracy_further,
+            "robustness_images": len(exam.split),
+        },
         protocol=card.protocol | {"command": command_of(config), "commit": options.commit, "stored": stored},
     )
     model, _ = load_weights(run / WEIGHTS_NAME)
@@ -82,16 +86,21 @@ def main() -> None:
         "## Robustness",
         "",
         f"Accuracy on {len(exam.split)} of the test pictures, {clean:.4f} as they are, under corruptions "
-        f"(`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`); the mean of all is "
-        f"{robustness.mean_accuracy:.4f}.",
+        f"(`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`); the mean over the first "
+        f"twelve kinds is {robustness.mean_accuracy:.4f}, over the others {robustness.mean_accuracy_further:.4f}.",
         "",
         f"| corruption | {' | '.join(f'severity {severity}' for severity in SEVERITIES)} |",
         f"|{'---|' * (len(SEVERITIES) + 1)}",
         *(
-            f"| {kind.name.replace('_', ' ')} | "
-            + " | ".join(f"{case.accuracy:.3f}" for case in robustness.by_kind()[kind.name])
-            + " |"
-            for kind in CORRUPTIONS
+            line
+            for title, kinds in robustness.lists().items()
+            for line in [
+                f"| **{title}** |{' |' * len(SEVERITIES)}",
+                *(
+                    f"| {name.replace('_', ' ')} | " + " | ".join(f"{case.accuracy:.3f}" for case in cases) + " |"
+                    for name, cases in kinds.items()
+                ),
+            ]
         ),
         "",
     ]

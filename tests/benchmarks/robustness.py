@@ -51,7 +51,11 @@ def main() -> None:
         means = " / ".join(f"{sum(case.accuracy for case in several) / len(several):.3f}" for several in cases)
         row(kind.name.replace("_", " "), *cells, means)
     row("**none**", " / ".join(f"{clean:.3f}" for clean, _ in found.values()), *[""] * len(SEVERITIES))
-    row("**mean**", *[""] * len(SEVERITIES), " / ".join(f"{r.mean_accuracy:.4f}" for _, r in found.values()))
+    for name, means in (
+        ("mean over the first twelve", [r.mean_accuracy for _, r in found.values()]),
+        ("mean over the others", [r.mean_accuracy_further for _, r in found.values()]),
+    ):
+        row(f"**{name}**", *[""] * len(SEVERITIES), " / ".join(f"{value:.4f}" for value in means))
     if options.plot is not None:
         write_robustness_plot(options.plot, found)
 
@@ -60,13 +64,13 @@ def measured_together(exams: list[Exam]) -> tuple[float, Robustness]:
     """Return the accuracy without and with corruptions over the pictures of all exams."""
     total = sum(len(exam.split) for exam in exams)
     clean = sum(exam.evaluate().metrics.accuracy * len(exam.split) for exam in exams) / total
-    # Sixty passes over the pictures: worth a compilation.
-    parts = [measure_robustness(torch.compile(exam.network), exam.split).cases for exam in exams]
+    # So many passes over the pictures are worth a compilation.
+    parts = [measure_robustness(torch.compile(exam.network), exam.split, exam.recipe).cases for exam in exams]
     cases = []
     for several in zip(*parts, strict=True):
         right = round(sum(case.accuracy * len(exam.split) for case, exam in zip(several, exams, strict=True)))
         cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
-    return clean, Robustness(0, sum(case.accuracy for case in cases) / len(cases), tuple(cases))
+    return clean, Robustness.of(0, cases, exams[0].recipe)
 
 
 def draw(datasets: list[str], target: Path) -> None:

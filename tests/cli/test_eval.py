@@ -56,14 +56,19 @@ def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Pat
     result = lrnet(*words, "--plot", "p.png", "--report", "r.html", "--json")
     assert result.exit_code == 0
     corruptions = json.loads(result.stdout)["corruptions"]
-    assert (corruptions["seed"], len(corruptions["cases"])) == (0, 60)
+    assert (corruptions["seed"], len(corruptions["cases"])) == (0, 115)
     assert set(corruptions["cases"][0]) == {"name", "severity", "strength", "accuracy", "accuracy_ci95"}
     with Image.open("p.png") as plot:
         assert min(plot.size) > 500
     page = Path("r.html").read_text(encoding="utf-8")
     assert f"{corruptions['mean_accuracy']:.4f}" in page
+    assert {"rotation", "shear", "translation"} <= set(corruptions["familiar"])  # of the default augmentation
+    assert "Corruptions unlike any in training" in page
     assert "Report: r.html" in result.stderr
-    assert "mean over all" in lrnet(*words).stdout
+    table = lrnet(*words).stdout
+    assert "Accuracy under corruptions like some in training" in table
+    assert "Accuracy under corruptions unlike any in training" in table
+    assert f"Mean over the first twelve kinds {corruptions['mean_accuracy']:.4f}" in table
 
 
 def test_places_that_cannot_be_written_are_told(lrnet: CliRun, trained_run: Path) -> None:

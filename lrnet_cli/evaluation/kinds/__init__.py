@@ -1,0 +1,1 @@
+"""The kinds of corruption that evaluation measures: a first twelve, and further ones."""
