@@ -1,6 +1,7 @@
 """Which of the processes that train together this one is, as set by its launcher in the environment.
 
-Nothing here imports PyTorch, and nothing elsewhere reads these variables.
+Nothing here imports PyTorch, and nothing elsewhere reads these variables. Those that another program, such as a batch
+system, leaves in the environment mean nothing to a process that PyTorch's launcher did not start.
 """
 
 import os
@@ -8,12 +9,12 @@ import os
 
 def rank() -> int:
     """Return this process's number among those that train together, from 0 up."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if started_together() else 0
 
 
 def local_rank() -> int:
     """Return this process's number among those on this machine, from 0 up."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return int(os.environ.get("LOCAL_RANK", "0")) if started_together() else 0
 
 
 def is_first() -> bool:

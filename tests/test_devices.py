@@ -67,6 +67,9 @@ def test_each_launched_process_takes_a_gpu_of_its_own(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "2")
+    assert resolve_device("auto", 4) == torch.device("cuda:0")  # no launcher of PyTorch's set it
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert resolve_device("auto", 4) == torch.device("cuda:2")
     assert resolve_device("auto") == torch.device("cuda:2")
     assert resolve_device("cuda:1") == torch.device("cuda:1")

@@ -16,6 +16,7 @@ import typer
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,8 @@ def bench_command(
     """Measure training steps and prediction of plain and fused LR-Net, interleaved in one process."""
     from lrnet_cli.devices import resolve_device
 
+    if min(rounds, batch_size - 1) < 1:
+        raise UsageError(f"--rounds takes 1 or more and --batch-size 2 or more, got {rounds} and {batch_size}.")
     out = Output(json)
     device = resolve_device(given.get("device", "auto"))
     document = _measure(device, image_size, batch_size, rounds, bf16, compiled)
@@ -89,7 +92,7 @@ def _measure(
     products = {precision: _product(precision, device) for precision in precisions}
     inputs = {
         "default augmentation": _input(images, TrainConfig()),
-        "all of it": _input(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0)),
+        "all of it": _input(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
     }
     timed: dict[Any, _Work] = {**works, **products, **inputs}
     seconds: dict[Any, list[float]] = {name: [] for name in timed}

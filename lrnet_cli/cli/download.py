@@ -37,6 +37,8 @@ def download_command(
     cache = paths.data_dir(given.get("data_dir"))
     if not names and not (list_ or verify):
         raise UsageError(f"Name the data sets to download: {', '.join(CATALOG)}, or all; --list shows more.")
+    if force and (list_ or verify):
+        raise UsageError("--list and --verify download nothing, so --force has no meaning with them; leave it out.")
     named = dict.fromkeys(catalog_entry(name) for name in names or () if name != "all")
     wanted = list(CATALOG.values()) if not names or "all" in names else list(named)
     failed = 0 if list_ or verify else _download(wanted, cache, given.get("mirror"), force)

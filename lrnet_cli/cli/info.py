@@ -12,6 +12,7 @@ from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED
 from lrnet_cli.errors import UsageError
 from lrnet_cli.settings import words
+from lrnet_cli.settings.config import SETTINGS
 
 EXAMPLES = ("lrnet info", "lrnet info --arch all", "lrnet info --weights digits")
 
@@ -42,6 +43,7 @@ def info_command(
     image_size, channels, classes = (
         usual if size is None else size for size, usual in zip(sizes, (28, 1, 10), strict=True)
     )
+    SETTINGS["channels"].check(channels)
     out = Output(json)
     if arch == "all":
         _show_architectures(image_size, channels, classes, out)

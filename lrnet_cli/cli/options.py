@@ -1,8 +1,10 @@
 """Options that several commands share."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from lrnet_cli.settings import words
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 Weights = Annotated[
@@ -13,6 +15,6 @@ Weights = Annotated[
     ),
 ]
 Invert = Annotated[
-    Literal["auto", "yes", "no"],
+    words.Invert,
     typer.Option(help="Swap light and dark: auto decides for each picture by the polarity of the training pictures."),
 ]

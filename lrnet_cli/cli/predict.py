@@ -20,6 +20,7 @@ from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.rows import RowFile, RowFormat, row_writer
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.settings import words
 
 if TYPE_CHECKING:
     from lrnet_cli.predict.classifier import Classifier, Prediction
@@ -104,7 +105,7 @@ class _Work:
 
     classifier: "Classifier"
     inputs: list[str]
-    invert: Literal["auto", "yes", "no"]
+    invert: words.Invert
     min_confidence: float
     top_k: int
     savers: list[_Saver]

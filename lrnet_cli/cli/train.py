@@ -66,7 +66,8 @@ def train_command(
         out = Output(json)
         out.document(result)
         (_show_series if job.is_series else _show_run)(out, result)
-    raise typer.Exit(_INTERRUPTED if result["status"] == "interrupted" else 0)
+    # Another process that failed would end the first one while it reports.
+    raise typer.Exit(_INTERRUPTED if ranks.is_first() and result["status"] == "interrupted" else 0)
 
 
 def _begun(given: dict[str, Any], runs: int | None) -> _Job:

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
 from lrnet_cli.data.download import check_files, download, overall_state
-from lrnet_cli.data.images import Invert, Preprocessing, as_image, prepare
+from lrnet_cli.data.images import Preprocessing, as_image, prepare
 from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
 from lrnet_cli.data.readers import idx
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
-from lrnet_cli.data.splits import Split, fold_cut, test_cut
+from lrnet_cli.data.splits import Split, cut_off_test, fold_cut
 from lrnet_cli.errors import DataError, ImageError, UsageError
 from lrnet_cli.reporter import OnMessage, OnProgress, silent
+from lrnet_cli.settings.words import Invert
 
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
 _POLARITY_SAMPLE = 2000  # pictures
@@ -83,13 +84,28 @@ def load_dataset(
     if fold is not None:
         train, test = fold_cut(name, train, *fold)
     elif test is None:
-        train, test = test_cut(name, train)
+        train, test = cut_off_test(name, train)
     if polarity is None:
         sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
         pictures = (np.asarray(picture).transpose(1, 2, 0) for picture in sample)
         preprocessing = replace(preprocessing, polarity=common_polarity(pictures, preprocessing.polarity_rule))
     content = _content_hash(raw.classes, train, val, test)
     return Dataset(name_of(name), raw.classes, preprocessing, train, val, test, content)
+
+
+def located(source: str) -> str:
+    """Return a data set's known name, or its path as it is from every working folder.
+
+    Raises ``UsageError`` for what is neither.
+    """
+    if canonical_name(source) in KNOWN_NAMES:
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise UsageError(
+            f"There is no data set {source!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
+        )
+    return str(path.resolve())
 
 
 def name_of(source: str) -> str:
@@ -129,13 +145,7 @@ def _read(
             on_message(f"{entry.title} is not in {cache} yet; downloading it.")
             download(entry, cache, mirror=mirror, on_progress=on_progress, on_message=on_message)
         return idx.read(cache / known, entry.classes)
-    if known == EMBEDDED:
-        return _read_embedded()
-    if Path(name).expanduser().exists():
-        return read_raw(Path(name).expanduser())
-    raise UsageError(
-        f"There is no data set {name!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
-    )
+    return _read_embedded() if known == EMBEDDED else read_raw(Path(located(name)))
 
 
 def _read_embedded() -> RawDataset:

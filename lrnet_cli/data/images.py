@@ -6,7 +6,7 @@ import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from torch import Tensor
 
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
-from lrnet_cli.settings.words import Normalize
+from lrnet_cli.settings.words import Invert, Normalize
 
-Invert = Literal["auto", "yes", "no"]
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 _Number = TypeVar("_Number", np.uint8, np.float32)
 

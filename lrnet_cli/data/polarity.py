@@ -26,10 +26,10 @@ def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
     The median of a ring of pixels is the ground; it is dark if it lies below the middle of the picture's range. A
     picture of one grey value is ``mixed``.
     """
-    grey = pixels.mean(axis=2, dtype=np.float32)
+    step = max(1, min(pixels.shape[:2]) // _JUDGED_SIDE) if rule == "ground" else 1
+    grey = pixels[::step, ::step].mean(axis=2, dtype=np.float32)
     if rule == "ground":
-        step = max(1, min(grey.shape) // _JUDGED_SIDE)
-        grey = _without_stripes(grey[::step, ::step])
+        grey = _without_stripes(grey)
     lowest, highest = float(grey.min()), float(grey.max())
     if lowest == highest:
         return "mixed"

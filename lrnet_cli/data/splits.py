@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lrnet_cli.errors import DataError
 
-TEST_FRACTION = 0.2  # of a data set that comes without a test split
+_TEST_FRACTION = 0.2  # of a data set that comes without a test split
 _TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same pictures
 
 
@@ -53,9 +53,9 @@ def limited(split: Split, limit: int | None, seed: int) -> Split:
     return split.take(torch.from_numpy(np.sort(chosen)))
 
 
-def test_cut(name: str, pool: Split) -> tuple[Split, Split]:
+def cut_off_test(name: str, pool: Split) -> tuple[Split, Split]:
     """Return (train, test): a stratified fifth of ``pool`` for testing, the same fifth every time."""
-    kept, cut = stratified_cut(pool.labels, TEST_FRACTION, _TEST_SEED)
+    kept, cut = stratified_cut(pool.labels, _TEST_FRACTION, _TEST_SEED)
     if not len(cut):
         raise DataError(f"{name}: too few pictures to set a fifth aside for testing; each class needs three or more.")
     return pool.take(kept), pool.take(cut)

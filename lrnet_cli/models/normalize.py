@@ -2,7 +2,7 @@
 
 A network that only ever saw ink on a perfectly black ground takes any other ground for ink. After ``stretch`` and
 ``ground`` the ground is zero, which is also what convolutions pad with, lighter is positive, darker negative, and the
-strongest of what stands on the ground is about one. A picture on black is left nearly as it is.
+strongest of what stands on the ground is about one. White ink on black is left nearly as it is.
 """
 
 import torch
@@ -25,9 +25,9 @@ def normalize(images: Tensor, how: Normalize) -> Tensor:
     """
     if how == "none":
         return images
-    grey = images.mean(1)
-    level = _even_ground(grey) if how == "stretch" else _sloping_ground(grey)
-    apart = images - level[:, None]
+    planes = images.flatten(0, 1)  # each colour has its own ground
+    level = _even_ground(planes) if how == "stretch" else _sloping_ground(planes)
+    apart = images - level.expand_as(planes).view_as(images)
     ranked = apart.abs().mean(1).flatten(1).sort(1).values
     scale = ranked[:, -max(1, round(_STRONGEST * ranked.shape[1]))].clamp(min=_LEAST_CONTRAST)
     return (apart / scale[:, None, None, None]).clamp(-1, 1)
@@ -59,7 +59,7 @@ def _sloping_ground(grey: Tensor) -> Tensor:
     deviations, pass most of them by.
     """
     side = grey.shape[-1]
-    depth, parts = max(1, side // 14), min(_PARTS, side // 2)
+    depth, parts = max(1, side // 14), max(1, min(_PARTS, side // 2))
     strips = (grey[:, :depth], grey[:, -depth:], grey[:, :, :depth].mT, grey[:, :, -depth:].mT)
     medians = torch.stack([_median(p.flatten(1)) for strip in strips for p in strip.tensor_split(parts, 2)], 1)
     places = grey.new_tensor(_places(side, depth, parts))  # (parts, 3): one, down and right of the middle

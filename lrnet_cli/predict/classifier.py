@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Invert, Picture, prepare
+from lrnet_cli.data.images import Picture, prepare
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
-from lrnet_cli.settings.words import Precision
+from lrnet_cli.settings.words import Invert, Precision
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights

@@ -35,6 +35,7 @@ class Explainer:
             raise ExplanationError(f"{weights}: an ONNX file has no gradients; explain with the weights it came from.")
         model, card = load_weights(weights)
         self.classes = card.classes
+        self._rule = card.preprocessing.polarity_rule
         self._device = device
         network = Normalized(model.requires_grad_(False), card.preprocessing.normalize)
         self._gradients = IntegratedGradients(to_device(network, device))
@@ -45,7 +46,7 @@ class Explainer:
         The values sum to the logit's rise above that of an empty picture of the background's value.
         """
         image = as_input(torch.from_numpy(pixels)[None].to(self._device))
-        background = _BACKGROUND[polarity_of(pixels.transpose(1, 2, 0), "ground")]
+        background = _BACKGROUND[polarity_of(pixels.transpose(1, 2, 0), self._rule)]
         given: Tensor = self._gradients.attribute(
             image.requires_grad_(), torch.full_like(image, background), target=index, n_steps=_STEPS
         )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from lrnet_cli import __version__, paths
-from lrnet_cli.errors import DataError, TrainingError
+from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.command import from_plain, to_plain
 from lrnet_cli.settings.config import TrainConfig
@@ -91,7 +91,7 @@ def _read_settings(path: Path, schema: str) -> tuple[TrainConfig, dict[str, Any]
         return from_plain(content["settings"]), content
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, UsageError) as error:
         raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
 
 
@@ -103,7 +103,7 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
         return None
     if "interrupted" in content:  # earlier versions had no status
         content["status"] = "interrupted" if content.pop("interrupted") else "finished"
-    return content
+    return content if "status" in content else None
 
 
 def write_result(run_dir: Path, result: dict[str, Any]) -> None:

@@ -9,9 +9,10 @@ from lrnet_cli.settings.config import SETTINGS, TrainConfig
 
 
 def command_of(config: TrainConfig) -> str:
-    """Return the command line that trains with exactly ``config``, without what belongs to one machine.
+    """Return the command line that trains with exactly ``config``, but for devices and folders of one machine.
 
-    The fold that a run is tested on has no flag: a series of runs tests on each.
+    ``config`` is one that a command line can give: what a preset sets it cannot unset. The fold that a run is tested on
+    has no flag: a series of runs tests on each.
     """
     usual = TrainConfig.from_preset(config.preset, arch=config.arch, max_time=config.max_time)
     words = ["lrnet", "train"]

@@ -267,6 +267,8 @@ def changed(config: TrainConfig, **given: Any) -> TrainConfig:
     given = {name: value for name, value in given.items() if value is not None}
     if fixed := [SETTINGS[name].flag for name in sorted(given) if not SETTINGS[name].resumable]:
         raise UsageError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
+    if {"device", "gpus", "procs"} & given.keys():  # they go together: a new place takes the place of the old one
+        config = replace(config, device="auto", gpus=None, procs=None)
     for name in ("epochs", "max_time"):
         before = getattr(config, name)
         if before is not None and given.get(name, before) < before:

@@ -13,9 +13,9 @@ def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Pr
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
     One bilinear sampling mirrors, shifts, rotates, stretches and shears; pixels from beyond the border are those of the
-    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come blur, cut-out (to 0)
-    and noise. Random numbers come from the device's generator; every process draws those of the global batch and uses
-    its own part, so that the number of processes changes nothing.
+    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come what ``robust``
+    draws, blur, cut-out (to 0) and noise, which may leave [0, 1]. Random numbers come from the device's generator;
+    every process draws those of the global batch and uses its part, so that the number of processes changes nothing.
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1

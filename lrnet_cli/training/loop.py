@@ -1,5 +1,6 @@
 """Training: step, validate, keep the best, test once."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from lrnet_cli import ranks
-from lrnet_cli.data.catalog import KNOWN_NAMES, canonical_name
+from lrnet_cli.data.datasets import located
 from lrnet_cli.errors import LostProcessError, TrainingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
@@ -37,9 +38,7 @@ def train(
     Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used, and
     ``InterruptedRunError`` if it is stopped before there are any weights.
     """
-    path = Path(config.dataset).expanduser()
-    if canonical_name(config.dataset) not in KNOWN_NAMES and path.exists():
-        config = replace(config, dataset=str(path.resolve()))  # a run may be resumed from another working folder
+    config = replace(config, dataset=located(config.dataset))  # a run may be resumed from another working folder
     return _carry_out(config, None, _heard(reporter), should_stop)
 
 
@@ -106,17 +105,21 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
 def _carry_out(
     config: TrainConfig, resumed: Path | None, reporter: Reporter, should_stop: Callable[[], bool]
 ) -> dict[str, Any]:
+    start, folder = time.perf_counter(), resumed
     engine = Engine.choose(config.device, config.precision, fuse=config.fuse, gpus=config.gpus, procs=config.procs)
-    folder = resumed
     with joined(engine.device) as processes, _lost_processes_named(lambda: folder, processes.together):
-        run = prepare(config, resumed, engine, processes, reporter, should_stop)
+        run = prepare(config, resumed, engine, processes, reporter, should_stop, start)
         folder = run.folder
         with _way_on_named(folder):
             step = Step(run)
             clock = Clock(run, len(step.statistics_images))
             keep = Keep(run, step, clock)
             reporter.start(folder, config.epochs)
+            before, steps = read_result(folder), run.state.steps_taken
             fit(run, step, clock, keep)
+            if before is not None and before["status"] == "finished" and run.state.steps_taken == steps:
+                reporter.message("There was nothing left to train, so the test images are not read again.")
+                return before
             # The folder is complete before the test images are read, so that a run that is killed there is not lost.
             status: Status = "interrupted" if clock.stopped else "testing" if config.test else "finished"
             result = keep.result(status)

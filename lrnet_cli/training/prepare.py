@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,9 +64,15 @@ def prepare(
     processes: Processes,
     reporter: Reporter,
     should_stop: Callable[[], bool],
+    start: float,
 ) -> Run:
-    """Load and cut the data, build the network and create the run folder, or load the run in ``resumed``."""
-    start = time.perf_counter()
+    """Load and cut the data, build the network and create the run folder, or take up the run in ``resumed``.
+
+    ``start`` is when this process began with the run, by ``time.perf_counter``. Raises what ``train`` raises.
+    """
+    # Known only here: torchrun starts processes that the settings do not mention.
+    if processes.together and not (config.fuse and config.arch == "lrnet"):
+        raise UsageError("Only the fused LR-Net trains in several processes: no other has the batch statistics of all.")
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
     with processes.first_goes_ahead():

@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli.data.catalog import KNOWN_NAMES, canonical_name
+from lrnet_cli import ranks
+from lrnet_cli.data.datasets import located, name_of
 from lrnet_cli.errors import InterruptedRunError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over
@@ -31,15 +32,13 @@ def train_series(
     """
     if runs < 1:
         raise UsageError(f"--runs takes a whole number from 1 up, got {runs}.")
-    if config.processes > 1:
+    if config.processes > 1 or ranks.started_together():
         raise UsageError("--runs and --folds train in one process; start the runs one by one for several.")
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
-    known = canonical_name(config.dataset)
-    if known not in KNOWN_NAMES:
-        config = replace(config, dataset=str(Path(config.dataset).expanduser().resolve()))
-    config = replace(config, seed=config.seed if config.seed is not None else secrets.randbelow(2**31))
-    folder = create_run_dir(config, known if known in KNOWN_NAMES else Path(config.dataset).stem)
+    seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
+    config = replace(config, dataset=located(config.dataset), seed=seed)
+    folder = create_run_dir(config, name_of(config.dataset))
     write_series(folder, config, runs, folds)
     return resume_series(folder, reporter, should_stop)
 
@@ -72,7 +71,6 @@ def resume_series(
         results.append(result)
     if interrupted and not results:
         raise InterruptedRunError(f"Stopped before the first run ended; resume with: lrnet train --resume {folder}")
-    tested = config.test and bool(results)
     document = {
         "schema": "lrnet.series/1",
         "run_dir": str(folder),
@@ -82,7 +80,7 @@ def resume_series(
         "of_runs": len(members),
         "folds": folds,
         "val_accuracy": sum(result["val_accuracy"] for result in results) / len(results),
-        "test_accuracy": asdict(accuracy_over(results)) if tested else None,
+        "test_accuracy": asdict(accuracy_over(results)) if config.test else None,
         "seconds": sum(result["seconds"] for result in results),
         "status": "interrupted" if interrupted else "finished",
         "runs": results,

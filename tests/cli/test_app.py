@@ -75,6 +75,9 @@ assert not heavy, heavy
         ("download", 2, "Name the data sets to download"),
         ("download cifar", 2, "There is no data set 'cifar' to download"),
         ("download optdigits", 2, "needs no download"),
+        ("bench --rounds 0", 2, "--rounds takes 1 or more"),
+        ("info --arch lrnet --channels 2", 2, "--channels takes 1 or 3, got 2"),
+        ("download --list --force", 2, "--force has no meaning with them"),
         ("fly", 2, "No such command 'fly'"),
     ],
 )
@@ -84,6 +87,13 @@ def test_wrong_input_gets_a_sentence_and_an_exit_code(lrnet: CliRun, line: str, 
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_batch_system_s_ranks_silence_nothing(monkeypatch: pytest.MonkeyPatch, lrnet: CliRun) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "3")
+    result = lrnet("predict a.png --top-k 0")
+    assert (result.exit_code, "--top-k takes" in result.stderr) == (2, True)
 
 
 def test_debug_mode_shows_the_traceback() -> None:

@@ -46,6 +46,18 @@ def test_an_earlier_result_has_a_status(tmp_path: Path, interrupted: bool, statu
     assert read_result(tmp_path) == {"epochs": 3, "status": status}
 
 
+def test_a_value_that_cannot_be_used_is_damage(tmp_path: Path) -> None:
+    write_config(tmp_path, TrainConfig())
+    rewritten(tmp_path / "config.json", lr=-1.0)
+    with pytest.raises(TrainingError, match=r"config\.json: is damaged .*--lr takes a number above 0"):
+        read_config(tmp_path)
+
+
+def test_a_result_without_a_status_is_none(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    assert read_result(tmp_path) is None
+
+
 @pytest.mark.parametrize("name", RELEASED)
 def test_the_folders_of_the_released_networks_are_read(name: str) -> None:
     config, _ = read_config(RELEASED[name])

@@ -79,6 +79,22 @@ def test_a_time_budget_takes_the_place_of_the_epochs_unless_both_are_given() -> 
     assert TrainConfig.from_preset("default", max_time=60.0, epochs=5).epochs == 5
 
 
+@pytest.mark.parametrize(
+    ("before", "changes", "after"),
+    [
+        ({"procs": 4}, {"procs": 2}, ("auto", None, 2)),
+        ({"procs": 4}, {"device": "cuda"}, ("cuda", None, None)),
+        ({"procs": 4}, {"gpus": 2}, ("auto", 2, None)),
+        ({"gpus": 2}, {"procs": 2}, ("auto", None, 2)),
+        ({"gpus": 2}, {"device": "cpu"}, ("cpu", None, None)),
+        ({"device": "cpu"}, {"epochs": 20}, ("cpu", None, None)),
+    ],
+)
+def test_a_resumed_run_may_go_to_another_place(before: Any, changes: Any, after: tuple[Any, ...]) -> None:
+    config = changed(TrainConfig(**before), **changes)
+    assert (config.device, config.gpus, config.procs) == after
+
+
 def test_resuming_may_raise_an_end_but_not_lower_it() -> None:
     config = TrainConfig(epochs=None, max_time=60.0)
     assert changed(config, max_time=90.0, epochs=None).max_time == 90

@@ -71,6 +71,12 @@ def test_processes_alter_their_parts_as_one_would_the_whole(scans: Tensor, count
     assert torch.allclose(torch.cat(parts), alter(scans, 1.0), atol=1e-5)
 
 
+def test_little_strength_alters_little(scans: Tensor) -> None:
+    torch.manual_seed(0)
+    little, much = ((alter(scans, robust) - scans).abs().mean() for robust in (0.02, 1.0))
+    assert little < 0.1 * much
+
+
 def test_without_strength_nothing_is_drawn(scans: Tensor) -> None:
     mirrored = torch.zeros(64, dtype=torch.bool)
     states = []

@@ -266,6 +266,15 @@ def test_a_checkpoint_is_written_within_an_epoch_when_time_has_passed(
     assert seen[:3] == [False, True, True]
 
 
+def test_a_longer_run_with_nothing_left_to_train_reads_no_test_set_again(tmp_path: Path) -> None:
+    settings = {"epochs": 50, "lr": 1e-12, "patience": 2, "schedule": "constant"}
+    result = train(config(tmp_path / "run", **settings))
+    messages = Messages()
+    assert resume(tmp_path / "run", {"epochs": 60}, messages) == result
+    assert "the test images are not read again" in messages.text
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+
+
 def test_a_run_killed_after_its_patience_was_over_does_not_train_on(tmp_path: Path) -> None:
     settings = {"epochs": 50, "lr": 1e-12, "patience": 2, "schedule": "constant"}
     result = train(config(tmp_path / "run", **settings))

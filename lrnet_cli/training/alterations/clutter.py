@@ -15,13 +15,13 @@ def strokes(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tenso
     down, right = places(x)
     for number in range(_STROKES):
         ends = draws[:, 7 * number : 7 * number + 7, None, None]
-        y, x0, dy, dx = (ends[:, place] for place in range(4))
+        y, x0, turn, broad = (ends[:, place] for place in range(4))
         length = 0.2 + 0.8 * ends[:, 4] * strength[:, :, None]
-        angle = 2 * math.pi * dy
+        angle = 2 * math.pi * turn
         toward_down, toward_right = torch.sin(angle), torch.cos(angle)
         along = (down - y) * toward_down + (right - x0) * toward_right
         across = ((down - y) * toward_right - (right - x0) * toward_down).abs()
-        width = (0.6 + 1.2 * dx) / x.shape[-1]
+        width = (0.6 + 1.2 * broad) / x.shape[-1]
         beyond = torch.maximum(along - length, -along).clamp(min=0)
         distance = torch.hypot(across, beyond)
         ink = ((width - distance) * x.shape[-1] + 0.5).clamp(0, 1)

@@ -13,7 +13,7 @@ def places(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def smooth(field: Tensor, cells: int) -> Tensor:
-    """Return normal numbers (N, 1, S, S) as a smooth map of as much variance, with ``cells`` hills along a side."""
+    """Return normal numbers (N, 1, S, S) as a smooth map of about half the variance, ``cells`` hills along a side."""
     side = field.shape[-1]
     coarse = functional.adaptive_avg_pool2d(field, cells) * (side / cells)
     return functional.interpolate(coarse, side, mode="bicubic", align_corners=False)

@@ -10,7 +10,7 @@ _CELLS = 4  # along a side, of the grid whose knots an elastic map moves
 
 
 def pose(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
-    """Turn by up to 40 degrees, shear, scale to between a half and four thirds, and shift, all in one sampling."""
+    """Turn by up to 40 degrees, shear, scale each side to between 0.4 and 1.6, and shift, all in one sampling."""
     turn, shear, size, aspect, down, right = ((2 * draws[:, place] - 1) * strength[:, 0] for place in range(6))
     angle = turn * (40 * math.pi / 180)
     # The map leads from the new picture to the old one, so a larger scale makes a smaller picture.
@@ -31,7 +31,7 @@ def outline(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tenso
 
 
 def thickness(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
-    """Thicken or thin what is light, by up to a pixel at 28 pixels and in proportion on larger pictures."""
+    """Thicken or thin what is light, by up to a pixel, and in proportion on pictures of over 28 pixels."""
     reach = 1 + 2 * max(1, round(x.shape[-1] / 28))
     edge = reach // 2
     padded = functional.pad(x, (edge,) * 4, mode="replicate")
