@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lrnet_cli.evaluation.corruptions import measure_robustness
+from lrnet_cli.evaluation.corruptions import CORRUPTIONS, measure_robustness
 from lrnet_cli.evaluation.exam import Exam, load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_report
@@ -80,7 +80,11 @@ def test_the_page_shows_all_its_parts(page: Any) -> None:
         "Training",
         "Settings and provenance",
     ]
-    assert page.locator("svg").count() == 14
+    assert page.locator("svg").count() == len(CORRUPTIONS) + 2  # and reliability and curves
+    assert [title.split(":")[0] for title in page.locator("h3").all_inner_texts()] == [
+        "Corruptions like some in training",
+        "Corruptions unlike any in training",
+    ]
     for image in page.locator("img").all():
         image.scroll_into_view_if_needed()
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8
