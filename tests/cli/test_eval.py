@@ -51,6 +51,7 @@ def test_two_weights_are_compared_picture_by_picture(lrnet: CliRun, trained_run:
     assert f"of {len(against['disagreements'])} disagreements" in table
 
 
+@pytest.mark.slow
 def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Path) -> None:
     words = ("eval", "--weights", trained_run, "--limit", "30", "--corruptions")
     result = lrnet(*words, "--plot", "p.png", "--report", "r.html", "--json")

@@ -160,6 +160,7 @@ def test_a_run_on_real_digits_learns(lrnet: CliRun, shared_data: Path) -> None:
     assert document["parameters"] == 1_024_998
 
 
+@pytest.mark.slow
 def test_a_bar_is_drawn_on_a_terminal_only(
     isolated_user: Path, in_terminal: Callable[..., tuple[int, str]], lrnet: CliRun
 ) -> None:

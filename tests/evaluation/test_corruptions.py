@@ -71,6 +71,7 @@ def test_dark_on_light_pictures_are_turned_on_their_own_ground(scans: Tensor) ->
             assert (one.int() - other.int()).abs().max() <= 2  # of 255: rounding
 
 
+@pytest.mark.slow
 def test_robustness_tells_every_case_and_their_means(trained_run: Path) -> None:
     exam = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine(torch.device("cpu")), limit=60)
     told: list[tuple[int, int]] = []

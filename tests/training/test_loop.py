@@ -232,6 +232,7 @@ def test_without_a_test_the_test_images_stay_unread(tmp_path: Path) -> None:
     assert not any("Reading the" in text for text in reporter.texts)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> None:
     result = train(TrainConfig(epochs=None, max_time=6.0, seed=5, limit=200, out=tmp_path / "run"))
     assert result["epochs"] >= 1

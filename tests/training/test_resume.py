@@ -342,6 +342,7 @@ def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
     assert capfd.readouterr().err == ""  # torch says nothing of its own
 
 
+@pytest.mark.slow
 def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path) -> None:
     reporter, should_stop = after_steps(25)
     train(config(tmp_path / "run", epochs=None, max_time=8.0), reporter, should_stop)
