@@ -140,7 +140,7 @@ class TrainConfig:
     )
     ema: float = setting(
         0.05,
-        "Memory of the moving average of the weights, as a share of the steps so far; 0 keeps no average.",
+        "Keep a moving average of the weights over this share of the steps so far; 0 keeps none.",
         "recipe",
         within=_SHARE,
     )
@@ -149,7 +149,7 @@ class TrainConfig:
     )
     normalize: Normalize = setting(
         "none",
-        "Set each picture's own ground to zero and its contrast to one: stretch (even ground), ground (sloping), none.",
+        "Bring each picture's own background to zero and its contrast to one: stretch (even), ground (uneven), none.",
         "recipe",
     )
     augment: bool = setting(
@@ -190,7 +190,7 @@ class TrainConfig:
     )
     robust: float = setting(
         0.0,
-        "Alter most pictures as pages, light, lenses and sensors do, up to this strength, from 0 to 1.",
+        "Add stains, uneven light, blur, noise and more to most pictures, up to this strength, from 0 to 1.",
         "augmentation",
         within=Range("share", 0, 1, high_included=True),
     )
@@ -215,7 +215,9 @@ class TrainConfig:
         "auto", "Compile the training step: auto (if the run is long enough to benefit), on or off.", "engine"
     )
     fuse: bool = setting(
-        True, "Fuse batch norms into the convolutions: the same result up to rounding, faster.", "engine"
+        True,
+        "Fuse batch norms into the convolutions, from 16 pixels per side up: the same result up to rounding, faster.",
+        "engine",
     )
     deterministic: bool = setting(
         False, "Use only deterministic algorithms (CPU runs are repeatable without it).", "engine"

@@ -167,6 +167,12 @@ def test_metadata_without_a_field_are_refused(saved: Path) -> None:
         load_weights(saved)
 
 
+def test_what_is_exported_is_no_weight_file(tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(b"PK")
+    with pytest.raises(WeightsError, match="is an export for other runtimes; use the weights that it was made from"):
+        load_weights(tmp_path / "model.pt2")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
 def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
