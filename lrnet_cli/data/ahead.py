@@ -1,6 +1,7 @@
 """Reading ahead in threads, in order and through bounded memory."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 _CHUNK = 64  # things that a thread reads at a time
 _CHUNKS_AHEAD = 8
+_READER = "reader"  # begins the name of each thread
 _READERS = min(4, os.cpu_count() or 1)  # each may hold a picture of 64 million pixels
 
 _Source = TypeVar("_Source")
@@ -25,7 +27,7 @@ def read_ahead(sources: Iterable[_Source], read: Callable[[_Source], _Read]) -> 
         return [(source, read(source)) for source in chunk]
 
     remaining, pending = iter(sources), deque[Future[list[tuple[_Source, _Read]]]]()
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix=_READER)
     try:
         while chunk := list(islice(remaining, _CHUNK)):
             pending.append(pool.submit(read_chunk, chunk))
@@ -34,4 +36,6 @@ def read_ahead(sources: Iterable[_Source], read: Callable[[_Source], _Read]) -> 
         while pending:
             yield from pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # An iterator that was given up may be collected in one of these threads, which cannot wait for itself.
+        is_reader = threading.current_thread().name.startswith(_READER)
+        pool.shutdown(wait=not is_reader, cancel_futures=True)
