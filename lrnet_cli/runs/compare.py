@@ -86,12 +86,12 @@ def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list
 
     Raises ``TrainingError`` naming a run that is not finished or was not tested, and folds that are incomplete.
     """
+    compared = {name for name, item in SETTINGS.items() if item.compared} - set(chosen)
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     recipes: dict[str, dict[str, Any]] = {}
     for folder in {path.resolve(): path for path in folders}.values():  # each once, as it was named
         config, _ = read_config(folder)
         result = _result_of(folder)
-        compared = {name for name, item in SETTINGS.items() if item.compared} - set(chosen)
         settings = {name: value for name, value in to_plain(config).items() if name in compared}
         recipe = settings | {"dataset": result["dataset"]}
         key = repr(recipe)

@@ -23,7 +23,7 @@ def find_weights(name: str | Path | None) -> Path:
         return RELEASED[name] / WEIGHTS_NAME
     path = Path(name).expanduser()
     if path.is_dir():
-        if runs := sorted(run.parent for run in path.glob(f"*/{WEIGHTS_NAME}") if (path / "series.json").exists()):
+        if (path / "series.json").exists() and (runs := sorted(run.parent for run in path.glob(f"*/{WEIGHTS_NAME}"))):
             raise WeightsError(f"{path}: holds {len(runs)} runs; give one of them, such as {runs[0]}.")
         if not (path / WEIGHTS_NAME).exists():
             raise WeightsError(f"{path}: the folder holds no {WEIGHTS_NAME}; give a finished run or a weight file.")

@@ -3,28 +3,25 @@
 import torch
 from torch import Tensor
 
-from lrnet_cli.training.alterations.maps import places, smooth
+from lrnet_cli.training.alterations.maps import slope, smooth
 
 
 def ground(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
     """Add a level, a slope and slow hills to the ground, in any mixture."""
-    down, right = places(x)
-    level, slope_down, slope_right, hills, kind, sign = (draws[:, place, None, None] for place in range(6))
-    plane = (down - 0.5) * (2 * slope_down - 1) + (right - 0.5) * (2 * slope_right - 1)
+    level, down, right, hills, kind, sign = (draws[:, place, None, None] for place in range(6))
+    plane = slope(x, down, right)
     amount = strength[:, :, None]
     added = torch.where(kind < 0.75, level * 0.7, 0.0) + torch.where(kind > 0.3, plane * 0.9, 0.0)
     added = added + torch.where((kind > 0.5) | (kind < 0.1), smooth(field, 3)[:, 0] * 0.2 * hills, 0.0)
-    # A light ground is as common as a shadow; where all is black already a shadow changes nothing.
+    # Shadows are few: where all is black already they change nothing.
     added = torch.where(sign < 0.15, -added, added) * amount
     return (x + added[:, None]).clamp(0, 1)
 
 
 def illumination(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
     """Multiply by light that falls off towards a side, and by slow hills."""
-    down, right = places(x)
-    slope_down, slope_right, hills = (draws[:, place, None, None] for place in range(3))
-    plane = (down - 0.5) * (2 * slope_down - 1) + (right - 0.5) * (2 * slope_right - 1)
-    light = 1 + (plane * 1.4 + smooth(field, 3)[:, 0] * 0.3 * hills) * strength[:, :, None]
+    down, right, hills = (draws[:, place, None, None] for place in range(3))
+    light = 1 + (slope(x, down, right) * 1.4 + smooth(field, 3)[:, 0] * 0.3 * hills) * strength[:, :, None]
     return (x * light[:, None].clamp(0.1, 2)).clamp(0, 1)
 
 

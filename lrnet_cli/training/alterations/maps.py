@@ -12,6 +12,15 @@ def places(x: Tensor) -> tuple[Tensor, Tensor]:
     return line[None, :, None], line[None, None, :]
 
 
+def slope(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Return a plane over pictures, (N, S, S), that is zero in the middle.
+
+    Its slopes follow the uniform draws ``down`` and ``right``, (N, 1, 1) in [0, 1); at 0.5 it is level.
+    """
+    below, beyond = places(x)
+    return (below - 0.5) * (2 * down - 1) + (beyond - 0.5) * (2 * right - 1)
+
+
 def smooth(field: Tensor, cells: int) -> Tensor:
     """Return normal numbers (N, 1, S, S) as a smooth map of about half the variance, ``cells`` hills along a side."""
     side = field.shape[-1]
