@@ -23,7 +23,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[setting.kind | None, _option(setting, None if names else setting.panel)],
+            annotation=Annotated[_kind(setting) | None, _option(setting, None if names else setting.panel)],
         )
         for name, setting in chosen.items()
     ]
@@ -32,7 +32,8 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         @functools.wraps(command)
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in chosen}
-            command({name: value for name, value in given.items() if value is not None}, **values)
+            given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+            command({name: value for name, value in given.items() if value not in (None, ())}, **values)
 
         _, *own = inspect.signature(command).parameters.values()
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
@@ -43,6 +44,10 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         return run
 
     return decorate
+
+
+def _kind(setting: Setting) -> Any:
+    return list[str] if setting.kind == tuple[str, ...] else setting.kind
 
 
 def _option(setting: Setting, panel: str | None) -> Any:

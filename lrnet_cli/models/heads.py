@@ -1,11 +1,13 @@
 """What logits mean: the loss of a head, its probabilities, and the temperature that calibrates them."""
 
 import math
+from functools import partial
 
 from torch import Tensor, nn
 
 from lrnet_cli.settings.words import Head
 
+_TAUGHT_TEMPERATURE = 4.0
 _TEMPERATURES = (0.05, 20.0)  # the range that is searched
 
 
@@ -20,6 +22,22 @@ def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0
     targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
     targets = targets * (1 - smoothing) + smoothing / 2
     return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
+
+
+def taught_loss(logits: Tensor, taught: Tensor, head: Head) -> Tensor:
+    """Return how far logits (N, classes) are from a teacher's, both softened: a mean divergence, a scalar in nats.
+
+    Hinton et al. 2015, arXiv:1503.02531; like theirs it is scaled by the temperature's square, so that its gradients
+    are of the size of ``head_loss``'s.
+    """
+    soft, targets = logits / _TAUGHT_TEMPERATURE, taught / _TAUGHT_TEMPERATURE
+    shares = probabilities(targets, head)
+    if head == "softmax":
+        divergence = nn.functional.cross_entropy(soft, shares) - nn.functional.cross_entropy(targets, shares)
+    else:
+        loss = partial(nn.functional.binary_cross_entropy_with_logits, target=shares, reduction="sum")
+        divergence = (loss(soft) - loss(targets)) / len(logits)
+    return divergence * _TAUGHT_TEMPERATURE**2
 
 
 def probabilities(logits: Tensor, head: Head) -> Tensor:

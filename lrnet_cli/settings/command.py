@@ -25,7 +25,8 @@ def command_of(config: TrainConfig) -> str:
         if isinstance(value, bool):
             words.append(item.flag if value else f"--no-{item.flag.removeprefix('--')}")
         else:
-            words += [item.flag, _exact(value)]
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [item.flag, _exact(one)]
     return shlex.join(words)
 
 
@@ -42,8 +43,8 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
     """
     values = _UNSAID | {_RENAMED.get(name, name): value for name, value in values.items()}
     for name, item in SETTINGS.items():
-        if item.kind is Path and values.get(name) is not None:
-            values[name] = Path(values[name])
+        if item.kind in (Path, tuple[str, ...]) and values.get(name) is not None:
+            values[name] = Path(values[name]) if item.kind is Path else tuple(values[name])
     return TrainConfig(**values)
 
 

@@ -147,6 +147,12 @@ class TrainConfig:
     patience: int | None = setting(
         None, "Stop after this many epochs without better validation accuracy.", "recipe", within=_COUNT
     )
+    init: str | None = setting(
+        None, "Start from these weights: a released name, run folder or weight file; the rest is new.", "recipe"
+    )
+    distill: tuple[str, ...] = setting(
+        (), "Learn from the answers of this finished run too; repeat it for the mean of several.", "recipe"
+    )
     normalize: Normalize = setting(
         "none",
         "Bring each picture's own background to zero and its contrast to one: stretch (even), ground (uneven), none.",

@@ -70,8 +70,8 @@ class Setting:
 
     @property
     def description(self) -> str:
-        """The help text, followed by the default unless that is None or False."""
-        if self.default is None or self.default is False:
+        """The help text, followed by the default unless that is None, False or empty."""
+        if self.default is None or self.default is False or self.default == ():
             return self.help
         return f"{self.help} {'On by default' if self.default is True else f'Default: {self.default}'}."
 

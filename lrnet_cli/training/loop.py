@@ -3,14 +3,12 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from lrnet_cli import ranks
-from lrnet_cli.data.datasets import located
 from lrnet_cli.errors import LostProcessError, TrainingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
@@ -21,7 +19,7 @@ from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
 from lrnet_cli.training.optimizers import learning_rate
-from lrnet_cli.training.prepare import Run, prepare
+from lrnet_cli.training.prepare import Run, prepare, rooted
 from lrnet_cli.training.step import Step
 
 
@@ -38,8 +36,7 @@ def train(
     Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used, and
     ``InterruptedRunError`` if it is stopped before there are any weights.
     """
-    config = replace(config, dataset=located(config.dataset))  # a run may be resumed from another working folder
-    return _carry_out(config, None, _heard(reporter), should_stop)
+    return _carry_out(rooted(config), None, _heard(reporter), should_stop)
 
 
 def resume(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lrnet_cli.data.catalog import CATALOG
-from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.datasets import Dataset, load_dataset, located
 from lrnet_cli.data.splits import Split, limited, stratified_cut
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.models.engine import Engine, to_device
@@ -20,8 +21,10 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir, versions
 from lrnet_cli.settings.config import TrainConfig, recipe_of
 from lrnet_cli.training.checkpoint import load_checkpoint
+from lrnet_cli.training.inherit import start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.find import located_weights
 
 _LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_PER_EPOCH = 128, 16, 32
 _VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
@@ -32,8 +35,9 @@ _SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 class Run:
     """A run that is ready to train: its settings as resolved, its data where the engine computes, and its folder.
 
-    ``mirrors`` says whether pictures are mirrored every other time; ``begun`` is when the run began by
-    ``time.perf_counter``, had it never been stopped.
+    ``taught`` are the teachers' logits for the training pictures, if there are teachers. ``mirrors`` says whether
+    pictures are mirrored every other time; ``begun`` is when the run began by ``time.perf_counter``, had it never been
+    stopped.
     """
 
     config: TrainConfig
@@ -42,6 +46,7 @@ class Run:
     processes: Processes
     state: TrainingState
     train_split: Split
+    taught: Tensor | None
     val_split: Split
     test_split: Split
     batch_size: int
@@ -55,6 +60,19 @@ class Run:
     def steps_per_epoch(self) -> int:
         """The number of full batches in the training pictures."""
         return len(self.train_split) // self.batch_size
+
+
+def rooted(config: TrainConfig) -> TrainConfig:
+    """Return ``config`` with its paths as they are from every working folder: a run may be resumed from another.
+
+    Raises ``UsageError`` for a data set that there is none of.
+    """
+    return replace(
+        config,
+        dataset=located(config.dataset),
+        init=config.init and located_weights(config.init),
+        distill=tuple(map(located_weights, config.distill)),
+    )
 
 
 def prepare(
@@ -84,7 +102,10 @@ def prepare(
     sizes = {"train": len(train_split), "val": len(val_split), "test": len(dataset.test)}
     card = _card(config, dataset, sizes, validation, mirrors)
     _set_up_torch(config)
-    model = to_device(build(config.arch, dropout=config.dropout, **card.arch_args), engine.device)
+    model = build(config.arch, dropout=config.dropout, **card.arch_args)
+    if config.init is not None and resumed is None:
+        start_from(model, config.init, card, reporter.message)
+    model = to_device(model, engine.device)
     state = TrainingState.start(model, config, engine.device)
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
     if resumed is not None and load_checkpoint(run_dir, state, dataset.content_sha256, reporter.message):
@@ -93,13 +114,15 @@ def prepare(
         f"Training {config.arch} on {dataset.name}: {sizes['train']} training, {sizes['val']} validation and "
         f"{sizes['test']} test images in {len(dataset.classes)} classes; seed {seed}; run folder {run_dir}."
     )
+    train_split = train_split.to(engine.device)
     return Run(
         config=config,
         card=card,
         engine=engine,
         processes=processes,
         state=state,
-        train_split=train_split.to(engine.device),
+        train_split=train_split,
+        taught=teachers_logits(config.distill, card, train_split, engine, reporter.message) if config.distill else None,
         val_split=val_split.to(engine.device),
         test_split=dataset.test,
         batch_size=batch_size,

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lrnet_cli import ranks
-from lrnet_cli.data.datasets import located, name_of
+from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over
 from lrnet_cli.runs.folder import create_run_dir, read_result, read_series, write_result, write_series
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.prepare import rooted
 
 
 def train_series(
@@ -37,7 +38,7 @@ def train_series(
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
-    config = replace(config, dataset=located(config.dataset), seed=seed)
+    config = rooted(replace(config, seed=seed))
     folder = create_run_dir(config, name_of(config.dataset))
     write_series(folder, config, runs, folds)
     return resume_series(folder, reporter, should_stop)

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrnet_cli.models.heads import head_loss
+from lrnet_cli.models.heads import head_loss, taught_loss
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.training.augment import augment
 from lrnet_cli.training.prepare import Run
 
 _STATISTICS_IMAGES = 1024
+_TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
 _FLIP_STREAM = 2**32  # beyond every epoch's number
 
 
@@ -49,6 +50,8 @@ class Step:
         state.model.zero_grad()
         logits, labels = self.forward(self.inputs(batch)), run.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing)
+        if run.taught is not None:
+            loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
         loss.backward()
         run.processes.average_gradients(state.model)
         if config.clip_norm is not None:

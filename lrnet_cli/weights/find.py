@@ -11,6 +11,11 @@ RELEASED = {name: Path(__file__).parents[1] / "released" / name for name in ("di
 _DEFAULT = "digits"
 
 
+def located_weights(name: str) -> str:
+    """Return ``name`` unchanged if it is that of a released network, else its absolute path."""
+    return name if name in RELEASED else str(Path(name).expanduser().resolve())
+
+
 def find_weights(name: str | Path | None) -> Path:
     """Return the weight file for ``--weights name``: a released name, a file or a run folder.
 

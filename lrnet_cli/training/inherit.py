@@ -1,0 +1,73 @@
+"""What a run takes over from finished ones: the weights it starts from, and the answers of its teachers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.data.splits import Split
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.find import find_weights
+
+
+def start_from(model: nn.Module, weights: str, card: WeightsCard, on_message: Callable[[str], None]) -> None:
+    """Give ``model``, fresh and to be described by ``card``, what fits it of ``weights``, a file, run or released name.
+
+    Tensors are taken by name where their shapes agree; the class layer, which comes last, only if it answers for the
+    same classes. Raises ``TrainingError`` for another architecture, or for weights that may have seen the validation or
+    test images.
+    """
+    path = find_weights(weights)
+    known, other = load_weights(path)
+    if other.arch != card.arch:
+        raise TrainingError(f"{path}: is a {other.arch} and cannot start a {card.arch}; give --arch {other.arch}.")
+    _refuse_seen(path, other, card)
+    own, given = model.state_dict(), known.state_dict()
+    last = set(list(own)[-2:]) if (other.classes, other.head) != (card.classes, card.head) else set()
+    taken = {name: given[name] for name in own if name not in last and given[name].shape == own[name].shape}
+    model.load_state_dict(own | taken)
+    fresh = ", ".join(name for name in own if name not in taken)
+    on_message(f"Starting from {path}{f'; new and untrained: {fresh}' if fresh else ''}.")
+
+
+def teachers_logits(
+    teachers: Sequence[str], card: WeightsCard, split: Split, engine: Engine, on_message: Callable[[str], None]
+) -> Tensor:
+    """Return the mean logits (N, classes) of ``teachers`` for the unaltered pictures of ``split``, on its device.
+
+    Raises ``TrainingError`` for a teacher of other pictures or classes, or one that may have seen the validation or
+    test images.
+    """
+    total = torch.zeros(len(split), len(card.classes))
+    for number, name in enumerate(teachers, 1):
+        path = find_weights(name)
+        teacher, other = load_weights(path)
+        asked, answered = ((sorted(item.classes), item.head, item.arch_args) for item in (card, other))
+        if asked != answered:
+            raise TrainingError(f"{path}: cannot teach this run: its pictures' size, channels, classes or head differ.")
+        _refuse_seen(path, other, card)
+        on_message(f"Asking teacher {number} of {len(teachers)}, {path}.")
+        network = engine.place(teacher, other.preprocessing.normalize).eval()
+        total += predict_logits(network, split.images)[:, [other.classes.index(name) for name in card.classes]]
+    return (total / len(teachers)).to(split.images.device)
+
+
+def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard) -> None:
+    """Raise ``TrainingError`` if ``other`` was trained on another part of the same data as ``card``."""
+    if other.dataset.get("content_sha256") != card.dataset["content_sha256"]:
+        return
+    parts = [
+        (item.seed, item.protocol.get("validation"), item.protocol.get("test_fold"), item.dataset.get("train"))
+        for item in (other, card)
+    ]
+    if parts[0] != parts[1]:
+        raise TrainingError(
+            f"{path}: was trained on another part of these images (seed {other.seed}, validation on "
+            f"{other.protocol.get('validation')}), so it may have seen this run's validation or test images; "
+            "give the same seed, --val-fraction, --limit and fold."
+        )
