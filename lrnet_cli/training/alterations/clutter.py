@@ -7,26 +7,27 @@ from torch import Tensor
 
 from lrnet_cli.training.alterations.maps import places, smooth
 
-_STROKES, _SPOTS = 3, 4
+_STROKES, _SPOTS = 4, 4
 
 
 def strokes(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
-    """Draw up to three straight strokes, from anywhere to anywhere, light or dark."""
+    """Draw up to four straight strokes, light or dark, whole or broken, apart or each from the end of the last."""
     down, right = places(x)
+    apart, broken, tone, broad = (draws[:, place, None, None] for place in range(4))
+    gap = (0.06 + 0.1 * broad).clamp(min=3 / x.shape[-1])
+    y, x0 = draws[:, 4, None, None], draws[:, 5, None, None]
     for number in range(_STROKES):
-        ends = draws[:, 7 * number : 7 * number + 7, None, None]
-        y, x0, turn, broad = (ends[:, place] for place in range(4))
-        length = 0.2 + 0.8 * ends[:, 4] * strength[:, :, None]
-        angle = 2 * math.pi * turn
+        own_y, own_x, turn, far, wanted = (draws[:, 6 + 5 * number + place, None, None] for place in range(5))
+        y, x0 = torch.where(apart < 0.5, own_y, y), torch.where(apart < 0.5, own_x, x0)
+        length, angle = 0.2 + 0.8 * far * strength[:, :, None], 2 * math.pi * turn
         toward_down, toward_right = torch.sin(angle), torch.cos(angle)
         along = (down - y) * toward_down + (right - x0) * toward_right
         across = ((down - y) * toward_right - (right - x0) * toward_down).abs()
-        width = (0.6 + 1.2 * broad) / x.shape[-1]
-        beyond = torch.maximum(along - length, -along).clamp(min=0)
-        distance = torch.hypot(across, beyond)
-        ink = ((width - distance) * x.shape[-1] + 0.5).clamp(0, 1)
-        wanted = (ends[:, 5] < (1.0, 0.6, 0.3)[number]).to(x.dtype)
-        x = _laid_on(x, ink * wanted * (0.3 + 0.7 * strength[:, :, None]), ends[:, 6])
+        distance = torch.hypot(across, torch.maximum(along - length, -along).clamp(min=0))
+        ink = ((0.6 / x.shape[-1] + 0.04 * broad - distance) * x.shape[-1] + 0.5).clamp(0, 1)
+        ink = torch.where((broken < 0.25) & ((along / gap) % 1 < 0.45), 0.0, ink) * (wanted < 1 - 0.2 * number)
+        x = _laid_on(x, ink * (0.3 + 0.7 * strength[:, :, None]), tone)
+        y, x0 = y + length * toward_down, x0 + length * toward_right
     return x
 
 

@@ -28,11 +28,12 @@ class Family:
 
 # In the order in which they happen to a picture: the hand, the page, the light, the lens, the sensor, the file.
 FAMILIES = (
-    Family(shape.pose, 6, 0.3),
+    Family(shape.pose, 6, 0.35),
     Family(shape.elastic, 32, 0.25),
     Family(shape.thickness, 1, 0.3),
     Family(shape.outline, 1, 0.06),
-    Family(clutter.strokes, 21, 0.2),
+    Family(shape.ragged, 2, 0.1, needs_field=True),
+    Family(clutter.strokes, 26, 0.25),
     Family(clutter.ruled_lines, 6, 0.1),
     Family(clutter.spots, 20, 0.12),
     Family(clutter.stains, 2, 0.1, needs_field=True),

@@ -13,11 +13,11 @@ _BLOCK = 8  # pixels of a side, that are compressed together
 def blur(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Blur by a normal law that is round or drawn out in any direction."""
     n, channels, side = x.shape[:3]
-    widest = 0.075 * side  # pixels, of a standard deviation
+    widest = 0.11 * side  # pixels, of the larger standard deviation
     reach = math.ceil(2.2 * widest)
     line = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    long = 0.25 + widest * draws[:, 0:1] * strength
-    thin = torch.where(draws[:, 1:2] < 0.5, long, 0.25 + (long - 0.25) * 0.25)
+    long, is_round = widest * draws[:, 0:1] * strength, draws[:, 1:2] < 0.5
+    long, thin = 0.25 + torch.where(is_round, long * 0.7, long), 0.25 + torch.where(is_round, 0.7, 0.2) * long
     angle = math.pi * draws[:, 2:3]
     along = line[None, :, None] * torch.sin(angle)[:, :, None] + line[None, None, :] * torch.cos(angle)[:, :, None]
     across = line[None, :, None] * torch.cos(angle)[:, :, None] - line[None, None, :] * torch.sin(angle)[:, :, None]

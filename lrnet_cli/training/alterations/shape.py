@@ -1,4 +1,4 @@
-"""What differs between hands and things: pose, a soft elastic bend, the thickness of strokes, an outline only."""
+"""What differs between hands and things: pose, a soft bend, frayed edges, the thickness of strokes, an outline only."""
 
 import math
 
@@ -42,12 +42,27 @@ def thickness(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Ten
     return torch.where(share > 0, torch.lerp(x, thicker, share.abs()), torch.lerp(x, thinner, share.abs() / 2))
 
 
+def ragged(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
+    """Fray edges, as rough paper and worn type do: take each pixel from a place nearby, neighbours alike or not."""
+    side = x.shape[-1]
+    # Far apart, the values of one field say nothing about each other.
+    moves = torch.cat([field, field.roll((side // 2, side // 3), (2, 3))], 1)
+    alike = functional.avg_pool2d(functional.pad(moves, (1,) * 4, mode="replicate"), 3, 1) * 3
+    share = draws[:, 0:1, None, None]
+    moved = torch.lerp(moves, alike, share) * (0.01 + 0.06 * draws[:, 1:2] * strength)[:, :, None, None]
+    return _sampled(x, moved)
+
+
 def elastic(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Move the knots of a coarse grid, each on its own, and what lies between them smoothly along."""
     n, side = len(x), x.shape[-1]
     knots = (2 * draws[:, : 2 * _CELLS * _CELLS] - 1).view(n, 2, _CELLS, _CELLS)
     moved = functional.interpolate(knots, side, mode="bicubic", align_corners=True) * 0.16
-    identity = torch.eye(2, 3, device=x.device).expand(n, 2, 3)
-    grid = functional.affine_grid(identity, list(x.shape), align_corners=False)
-    grid = grid + moved.permute(0, 2, 3, 1) * strength[:, :, None, None]
+    return _sampled(x, moved * strength[:, :, None, None])
+
+
+def _sampled(x: Tensor, moved: Tensor) -> Tensor:
+    """Return ``x`` with each pixel taken from ``moved`` (N, 2, S, S) away, right and down, in half sides."""
+    identity = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
+    grid = functional.affine_grid(identity, list(x.shape), align_corners=False) + moved.permute(0, 2, 3, 1)
     return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
