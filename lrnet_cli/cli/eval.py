@@ -4,13 +4,13 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import MofNCompleteColumn
 
 from lrnet_cli.cli import output
+from lrnet_cli.cli.eval_tables import MISTAKES, show_comparison, show_evaluation
 from lrnet_cli.cli.options import Invert, Json, Weights
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from lrnet_cli.evaluation.corruptions import Robustness
     from lrnet_cli.evaluation.evaluate import Evaluation
     from lrnet_cli.evaluation.exam import Exam
-    from lrnet_cli.evaluation.paired import PairedComparison
     from lrnet_cli.models.engine import Engine
 
 EXAMPLES = (
@@ -28,7 +27,6 @@ EXAMPLES = (
     "lrnet eval --weights runs/stamps --dataset stamps/ --report report.html",
     "lrnet eval --weights digits --dataset digits --corruptions --limit 1000",
 )
-_MISTAKES, _DISAGREEMENTS = 10, 10  # how many are printed
 
 
 @with_settings("device", "precision", "mirror", "data_dir")
@@ -51,8 +49,12 @@ def eval_command(
         str | None, typer.Option(help="Compare with these weights, picture by picture (McNemar's test).")
     ] = None,
     corruptions: Annotated[
-        bool, typer.Option("--corruptions", help="Measure the accuracy under 23 corruptions, each at 5 severities.")
+        bool, typer.Option("--corruptions", help="Measure the accuracy under 24 corruptions, each at 5 severities.")
     ] = False,
+    foreign: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure how pictures of this other data set are told from known ones; repeat for several."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Plot the accuracies under --corruptions to this PNG file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one self-contained HTML file.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write every picture's prediction to this CSV file.")] = None,
@@ -68,30 +70,31 @@ def eval_command(
     from lrnet_cli.evaluation.paired import compare_paired
     from lrnet_cli.models.engine import Engine
 
-    engine = Engine.choose(given.pop("device", "auto"), given.pop("precision", "auto"))
+    engine, foreign = Engine.choose(given.pop("device", "auto"), given.pop("precision", "auto")), foreign or []
     exam, rival_exam = _load_exams(weights, against, engine, dataset, split, limit=limit, invert=invert, **given)
     evaluation = exam.evaluate(tta=tta)
     rival = rival_exam.evaluate(tta=tta) if rival_exam is not None else None
     comparison = compare_paired(evaluation, rival) if rival is not None else None
+    novelty = _measure_novelty(exam, evaluation, foreign, limit=limit, **given)
     if tta and corruptions:
         output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
     robustness = _measure_robustness(exam) if corruptions else None
     if predictions is not None:
         write_predictions(predictions, evaluation)
     _write_pages(exam, evaluation, robustness, plot, report, _provenance(engine, split, limit, tta))
-    out = Output(json)
     document = _document(exam, evaluation, engine, split, tta)
+    if novelty is not None:
+        document["novelty"] = novelty
     if robustness is not None:
         document["corruptions"] = asdict(robustness)
     if comparison is not None and rival is not None and rival_exam is not None:
         accuracy = rival.metrics.accuracy
         document["against"] = {"weights": str(rival_exam.weights), "accuracy": accuracy, **asdict(comparison)}
+    out = Output(json)
     out.document(document)
-    _show(out, evaluation, split)
-    if robustness is not None:
-        _show_robustness(out, robustness)
+    show_evaluation(out, evaluation, split, novelty, robustness)
     if comparison is not None and rival_exam is not None:
-        _show_comparison(out, comparison, str(exam.weights), str(rival_exam.weights))
+        show_comparison(out, comparison, str(exam.weights), str(rival_exam.weights))
 
 
 def _load_exams(
@@ -128,9 +131,27 @@ def _measure_robustness(exam: "Exam") -> "Robustness":
         return measure_robustness(
             exam.network,
             exam.split,
-            exam.recipe,
+            exam.card,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+
+
+def _measure_novelty(
+    exam: "Exam", evaluation: "Evaluation", foreign: list[str], **settings: Any
+) -> dict[str, Any] | None:
+    """Return how many of the pictures, and of ``foreign`` data sets, are unknown; None if the weights do not tell."""
+    from lrnet_cli.evaluation.exam import load_foreign
+    from lrnet_cli.evaluation.foreign import measure_foreign
+
+    novelty = exam.card.novelty
+    if novelty is None:
+        if foreign:
+            raise UsageError(f"{exam.weights}: these weights, of an earlier version, do not tell foreign pictures.")
+        return None
+    known = novelty(evaluation.logits)
+    found = [load_foreign(exam, name, on_message=output.message, **settings) for name in foreign]
+    measured = [asdict(measure_foreign(exam.network, novelty, known, name, images)) for name, images in found]
+    return {"unknown": float((known > 1).float().mean()), "foreign": measured}
 
 
 def _provenance(engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
@@ -173,78 +194,8 @@ def _document(exam: "Exam", evaluation: "Evaluation", engine: "Engine", split: s
         "ece_uncalibrated": evaluation.ece_uncalibrated,
         "temperature": exam.card.temperature,
         "tta": tta,
-        "mistakes": [asdict(mistake) for mistake in evaluation.mistakes(_MISTAKES)],
+        "mistakes": [asdict(mistake) for mistake in evaluation.mistakes(MISTAKES)],
         "images_per_second": evaluation.images_per_second,
         "device": describe_device(engine.device),
         "precision": engine.precision,
     }
-
-
-def _show(out: Output, evaluation: "Evaluation", split: str) -> None:
-    metrics = evaluation.metrics
-    low, high = metrics.accuracy_ci95
-    out.line(f"{evaluation.dataset}, {split} split, {metrics.n} pictures")
-    out.line(f"  accuracy           {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
-    for k, share in metrics.top_k_accuracy.items():
-        out.line(f"  top-{k} accuracy     {share:.4f}")
-    out.line(f"  log loss           {metrics.loss:.4f}")
-    out.line(f"  calibration error  {metrics.ece:.4f} ({evaluation.ece_uncalibrated:.4f} before calibration)")
-    out.line(f"  speed              {evaluation.images_per_second:.0f} images per second")
-    out.table(
-        ("class", "precision", "recall", "F1", "images"),
-        ((c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", c.support) for c in metrics.per_class),
-    )
-    out.table(
-        ("true ↓  predicted →", *evaluation.classes),
-        ((name, *row) for name, row in zip(evaluation.classes, metrics.confusion_matrix, strict=True)),
-    )
-    out.table(
-        ("confidence", "pictures", "mean confidence", "accuracy"),
-        (
-            (f"{b.low:.3f} to {b.high:.3f}", b.count, f"{b.confidence:.4f}", f"{b.accuracy:.4f}")
-            for b in metrics.reliability
-        ),
-        title="Reliability",
-    )
-    if mistakes := evaluation.mistakes(_MISTAKES):
-        out.table(
-            ("picture", "true", "predicted", "probability"),
-            ((m.index, m.true, m.predicted, f"{m.probability:.4f}") for m in mistakes),
-            title="Most confident mistakes",
-        )
-
-
-def _show_robustness(out: Output, robustness: "Robustness") -> None:
-    for title, kinds in robustness.lists().items():
-        means = {name: mean(case.accuracy for case in cases) for name, cases in kinds.items()}
-        rows = [(name, *(f"{c.accuracy:.4f}" for c in cases), f"{means[name]:.4f}") for name, cases in kinds.items()]
-        out.table(
-            ("corruption", "severity 1", "2", "3", "4", "5", "mean"),
-            [*rows, ("mean over these", "", "", "", "", "", f"{mean(means.values()):.4f}")],
-            title=f"Accuracy under corruptions {title}",
-        )
-    out.line(
-        f"Mean over the first twelve kinds {robustness.mean_accuracy:.4f}, over the others "
-        f"{robustness.mean_accuracy_further:.4f}"
-    )
-
-
-def _show_comparison(out: Output, comparison: "PairedComparison", first: str, second: str) -> None:
-    low, high = comparison.difference_ci95
-    out.line(f"Against {second}, on the same pictures")
-    out.line(f"  difference in accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
-    out.line(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
-    out.table(
-        ("", "second right", "second wrong"),
-        (
-            ("first right", comparison.both_right, comparison.only_first),
-            ("first wrong", comparison.only_second, comparison.both_wrong),
-        ),
-        title=f"First: {first}",
-    )
-    if shown := comparison.disagreements[:_DISAGREEMENTS]:
-        out.table(
-            ("picture", "true", "first", "second"),
-            ((d.index, d.true, d.first, d.second) for d in shown),
-            title=f"The first {len(shown)} of {len(comparison.disagreements)} disagreements (--json has all)",
-        )

@@ -20,7 +20,6 @@ from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.rows import RowFile, RowFormat, row_writer
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import ImageError, UsageError
-from lrnet_cli.settings import words
 
 if TYPE_CHECKING:
     from lrnet_cli.predict.classifier import Classifier, Prediction
@@ -45,6 +44,13 @@ def predict_command(
     min_confidence: Annotated[
         float, typer.Option(help="Answer 'unknown' where the most likely class has a lower probability.")
     ] = 0.0,
+    max_novelty: Annotated[
+        float,
+        typer.Option(
+            help="Answer 'unknown' where a picture is more foreign than this; inf never. 1 lets 99 % of the "
+            "validation pictures pass."
+        ),
+    ] = 1.0,
     invert: Invert = "auto",
     format: Annotated[
         Format | None,
@@ -68,10 +74,7 @@ def predict_command(
     ] = None,
 ) -> None:
     """Classify pictures: a label and its calibrated probability for each."""
-    if top_k < 1:
-        raise UsageError(f"--top-k takes a whole number from 1 up, got {top_k}.")
-    if not 0 <= min_confidence <= 1:
-        raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
+    _check(top_k, min_confidence, max_novelty)
     form = _form(format, as_json, to, resume)
     from lrnet_cli.predict.classifier import Classifier
     from lrnet_cli.weights.find import find_weights
@@ -83,7 +86,7 @@ def predict_command(
     savers = _savers(path, given.get("device", "auto"), save_inputs, explain)
     rows = None
     if to is not None:
-        settings = [form, top_k, min_confidence, invert, str(save_inputs), str(explain)]
+        settings = [form, top_k, min_confidence, max_novelty, invert, str(save_inputs), str(explain)]
         digest = hashlib.sha256(path.read_bytes() + json.dumps(settings).encode())
         rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
         if rows.is_complete:
@@ -92,7 +95,8 @@ def predict_command(
     bar = output.progress(MofNCompleteColumn(), output.RateColumn())
     # Rows on the terminal show the progress.
     bar.disable |= form in ("csv", "jsonl") and to is None and sys.stdout.isatty()
-    work = _Work(classifier, inputs, invert, min_confidence, top_k, savers, rows, bar)
+    asked: dict[str, Any] = {"invert": invert, "min_confidence": min_confidence, "max_novelty": max_novelty}
+    work = _Work(classifier, inputs, asked, top_k, savers, rows, bar)
     with bar if not bar.disable else nullcontext(), rows or nullcontext():
         _render(work, path, form)
     if work.failed:
@@ -101,12 +105,14 @@ def predict_command(
 
 @dataclass
 class _Work:
-    """The current prediction; ``done`` and ``failed`` count pictures, including those of an interrupted output."""
+    """The current prediction, by the settings ``asked`` of the classifier.
+
+    ``done`` and ``failed`` count pictures, including those of an interrupted output.
+    """
 
     classifier: "Classifier"
     inputs: list[str]
-    invert: words.Invert
-    min_confidence: float
+    asked: dict[str, Any]
     top_k: int
     savers: list[_Saver]
     rows: RowFile | None
@@ -125,8 +131,7 @@ class _Work:
         is_unknown = self.bar.disable or "-" in self.inputs
         task = self.bar.add_task("", total=None if is_unknown else sum(1 for _ in find_inputs(self.inputs)))
         self.bar.update(task, completed=place)
-        predicted = self.classifier.stream(found, invert=self.invert, min_confidence=self.min_confidence)
-        for source, outcome in predicted:
+        for source, outcome in self.classifier.stream(found, **self.asked):
             place += 1
             self.bar.advance(task)
             yield self._record(place, source, outcome)
@@ -143,11 +148,22 @@ class _Work:
             "index": outcome.index,
             "probability": outcome.probability,
             "top": [{"label": label, "probability": share} for label, share in outcome.top[: self.top_k]],
+            "novelty": outcome.novelty,
             "inverted": outcome.inverted,
         }
         for save in self.savers:
             record |= save(place, source, outcome)
         return record
+
+
+def _check(top_k: int, min_confidence: float, max_novelty: float) -> None:
+    """Raise ``UsageError`` for a number that cannot be used, before PyTorch is loaded."""
+    if top_k < 1:
+        raise UsageError(f"--top-k takes a whole number from 1 up, got {top_k}.")
+    if not 0 <= min_confidence <= 1:
+        raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
+    if not max_novelty > 0:
+        raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
 
 
 def _render(work: _Work, weights: Path, form: Format) -> None:
@@ -238,15 +254,16 @@ def _saver(folder: Path, key: str, save: Callable[[Path, "Prediction"], None]) -
 def _show_table(records: Iterator[dict[str, Any]], top_k: int) -> None:
     def cells(record: dict[str, Any]) -> list[str]:
         if "error" in record:
-            return [record["path"], "error: " + record["error"], "", ""]
+            return [record["path"], "error: " + record["error"], "", "", ""]
         top = ", ".join(f"{entry['label']} {entry['probability']:.4f}" for entry in record["top"][1:])
         return [
             record["path"],
             record["label"],
             f"{record['probability']:.4f}",
+            "" if record["novelty"] is None else f"{record['novelty']:.2f}",
             "yes" if record["inverted"] else "no",
             top,
         ]
 
-    columns = ["picture", "label", "probability", "inverted"] + (["next"] if top_k > 1 else [])
+    columns = ["picture", "label", "probability", "novelty", "inverted"] + (["next"] if top_k > 1 else [])
     Output(as_json=False).table(columns, ([*cells(record), ""][: len(columns)] for record in records))

@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 from lrnet_cli.errors import UsageError
 
 RowFormat = Literal["csv", "jsonl"]
-_COLUMNS = ("path", "label", "index", "probability", "inverted", "error")
+_COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "error")
 
 
 def row_writer(target: TextIO, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[dict[str, Any]], None]:

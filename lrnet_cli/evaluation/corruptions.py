@@ -1,6 +1,6 @@
 """The accuracy of a network under corruptions of pictures, each at five severities."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -13,8 +13,10 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.kinds.first import FIRST_KINDS
 from lrnet_cli.evaluation.kinds.further import FURTHER_KINDS
 from lrnet_cli.evaluation.kinds.kind import Corruption
-from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.metrics import calibration_error, reliability_bins, wilson_interval
+from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.weights.card import WeightsCard
 
 SEVERITIES = (1, 2, 3, 4, 5)
 CORRUPTIONS = (*FIRST_KINDS, *FURTHER_KINDS)
@@ -23,13 +25,14 @@ _CHUNK = 1000  # pictures corrupted at a time; the result for a seed depends on 
 
 @dataclass(frozen=True)
 class CorruptedAccuracy:
-    """The accuracy, with its 95 % Wilson interval, under one corruption at one severity."""
+    """The accuracy, with its 95 % Wilson interval, and calibration error under one corruption at one severity."""
 
     name: str
     severity: int
     strength: float
     accuracy: float
     accuracy_ci95: tuple[float, float]
+    ece: float
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,15 @@ class Robustness:
     """Accuracies under every corruption and severity, drawn with ``seed``.
 
     ``mean_accuracy`` is the plain mean over the first twelve kinds, which is what earlier versions measured, and
-    ``mean_accuracy_further`` that over the others. ``familiar`` are the kinds whose like was in training.
+    ``mean_accuracy_further`` that over the others; ``mean_ece`` and ``mean_ece_further`` are those of the expected
+    calibration error. ``familiar`` are the kinds whose like was in training.
     """
 
     seed: int
     mean_accuracy: float
     mean_accuracy_further: float
+    mean_ece: float
+    mean_ece_further: float
     familiar: tuple[str, ...]
     cases: tuple[CorruptedAccuracy, ...]
 
@@ -50,11 +56,10 @@ class Robustness:
     def of(cls, seed: int, cases: Sequence[CorruptedAccuracy], recipe: Mapping[str, Any]) -> "Robustness":
         """Return ``cases``, all of them, with their means, for a network trained by ``recipe``."""
         first = {kind.name for kind in FIRST_KINDS}
-        of_first, of_others = (
-            mean(case.accuracy for case in cases if (case.name in first) == wanted) for wanted in (True, False)
-        )
+        accuracy, ece = means_over(case for case in cases if case.name in first)
+        accuracy_further, ece_further = means_over(case for case in cases if case.name not in first)
         familiar = [kind.name for kind in CORRUPTIONS if any(recipe.get(name, 0) > 0 for name in kind.trained_by)]
-        return cls(seed, of_first, of_others, tuple(familiar), tuple(cases))
+        return cls(seed, accuracy, accuracy_further, ece, ece_further, tuple(familiar), tuple(cases))
 
     def by_kind(self) -> dict[str, list[CorruptedAccuracy]]:
         """Return the cases of each kind, mildest first."""
@@ -68,6 +73,12 @@ class Robustness:
             "unlike any in training": {name: cases for name, cases in kinds.items() if name not in self.familiar},
         }
         return {title: of_list for title, of_list in lists.items() if of_list}
+
+
+def means_over(cases: Iterable[CorruptedAccuracy]) -> tuple[float, float]:
+    """Return the plain means of accuracy and calibration error over ``cases``."""
+    accuracies, errors = zip(*((case.accuracy, case.ece) for case in cases), strict=True)
+    return mean(accuracies), mean(errors)
 
 
 def corrupt(images: Tensor, kind: Corruption, severity: int, seed: int) -> Tensor:
@@ -86,13 +97,14 @@ def corrupt(images: Tensor, kind: Corruption, severity: int, seed: int) -> Tenso
 def measure_robustness(
     network: torch.nn.Module,
     split: Split,
-    recipe: Mapping[str, Any],
+    card: WeightsCard,
     *,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Robustness:
     """Return the accuracy of ``network``, which is in evaluation mode and where ``split`` is, under all corruptions.
 
+    ``card`` says how it was trained and calibrated.
     ``on_progress`` is called with the number of finished cases.
     """
     cases: list[CorruptedAccuracy] = []
@@ -102,10 +114,10 @@ def measure_robustness(
         for severity in SEVERITIES:
             on_progress(len(cases), total)
             images = corrupt(split.images, kind, severity, seed).to(split.images.device)
-            right = int((predict_logits(network, images).argmax(1) == labels).sum())
-            interval = wilson_interval(right, len(labels))
-            cases.append(
-                CorruptedAccuracy(kind.name, severity, kind.strengths[severity - 1], right / len(labels), interval)
-            )
+            scores = probabilities(predict_logits(network, images).double() / card.temperature, card.head)
+            right = int((scores.argmax(1) == labels).sum())
+            interval, ece = wilson_interval(right, len(labels)), calibration_error(reliability_bins(scores, labels))
+            strength = kind.strengths[severity - 1]
+            cases.append(CorruptedAccuracy(kind.name, severity, strength, right / len(labels), interval, ece))
     on_progress(total, total)
-    return Robustness.of(seed, cases, recipe)
+    return Robustness.of(seed, cases, card.protocol.get("recipe", {}))

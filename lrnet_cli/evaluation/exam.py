@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import KNOWN_NAMES
@@ -97,6 +97,36 @@ def load_exam(
         raise DataError(f"{name}: has no validation split; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED).to(engine.device)
     return Exam(weights, card, engine.place(model, card.preprocessing.normalize), matched.name, part)
+
+
+def load_foreign(
+    exam: Exam,
+    dataset: str,
+    *,
+    limit: int | None = None,
+    data_dir: Path | None = None,
+    mirror: str | None = None,
+    on_progress: OnProgress = silent,
+    on_message: OnMessage = silent,
+) -> tuple[str, Tensor]:
+    """Return the name and the test pictures of another data set, preprocessed as ``exam``'s weights require.
+
+    As in prediction, pictures of the other polarity are inverted. Raises what ``load_exam`` raises.
+    """
+    wanted = exam.card.preprocessing
+    loaded = load_dataset(
+        dataset,
+        data_dir=data_dir,
+        mirror=mirror,
+        image_size=wanted.image_size,
+        channels=wanted.channels,
+        polarity=wanted.polarity,
+        polarity_rule=wanted.polarity_rule,
+        invert="auto",
+        on_progress=on_progress,
+        on_message=on_message,
+    )
+    return loaded.name, limited(loaded.test, limit, _LIMIT_SEED).images.to(exam.split.images.device)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

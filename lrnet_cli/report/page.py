@@ -7,8 +7,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.errors import UsageError
-from lrnet_cli.evaluation.corruptions import Robustness
+from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.exam import Exam
 from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
@@ -141,20 +141,20 @@ def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
     lists = [
         {
             "title": title,
-            "mean": f"{mean(mean(accuracies[name][1:]) for name in kinds):.4f}",
+            "means": means_over(chain(*kinds.values())),
             "kinds": [
                 {
                     "name": name.replace("_", " "),
                     "accuracies": [f"{accuracy:.4f}" for accuracy in accuracies[name]],
-                    "mean": f"{mean(accuracies[name][1:]):.4f}",
+                    "means": means_over(cases),
                     "svg": as_svg(plot_severities(name, accuracies[name]), name),
                 }
-                for name in kinds
+                for name, cases in kinds.items()
             ],
         }
         for title, kinds in robustness.lists().items()
     ]
-    return {"mean": robustness.mean_accuracy, "mean_further": robustness.mean_accuracy_further, "lists": lists}
+    return {"whole": robustness, "lists": lists}
 
 
 def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:

@@ -11,13 +11,14 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.devices import describe_device
 from lrnet_cli.errors import InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
-from lrnet_cli.evaluation.metrics import compute_metrics
-from lrnet_cli.models.heads import fit_temperature
+from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows
 from lrnet_cli.runs.model_card import write_model_card
+from lrnet_cli.training.certainty import altered, calibrated
 from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.optimizers import learning_rate
@@ -26,6 +27,8 @@ from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
+
+_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS = 2000, 20  # of training, at least
 
 
 class Keep:
@@ -36,6 +39,8 @@ class Keep:
         before = read_result(run.folder)
         self._test_reads: int = before["test_reads"] if before is not None else 0
         self._device = describe_device(run.engine.device)
+        robust = run.config.robust if run.config.augment else 0.0
+        self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
         if run.processes.is_first:
             write_config(
                 run.folder,
@@ -66,6 +71,7 @@ class Keep:
         network = run.engine.place(state.evaluated, run.config.normalize, run.processes)
         recompute_batch_statistics(network, self._step.statistics_images, run.batch_size, run.processes)
         validated = self._examine(network, run.val_split)
+        of_altered = self._examine(network, self._altered) if self._altered is not None else None
         row = EpochRow(
             epoch=state.epoch,
             train_loss=train_loss,
@@ -76,7 +82,7 @@ class Keep:
         )
         state.rows.append(row)
         if run.processes.is_first:
-            self._write_epoch(row, _calibrated(run.card, validated, row))
+            self._write_epoch(row, calibrated(run.card, row, validated, of_altered))
         speed = self._clock.images_per_second
         state.epoch, state.step = state.epoch + 1, 0
         state.sums.zero_()
@@ -128,8 +134,19 @@ class Keep:
             "test_reads": self._test_reads,
             "status": status,
         }
+        if status != "interrupted" and run.processes.is_first:
+            self._learn_novelty()
         self._complete(result, None)
         return result
+
+    def _learn_novelty(self) -> None:
+        """Add to the kept weights what tells pictures that are foreign to them."""
+        run, path = self._run, self._run.folder / WEIGHTS_NAME
+        model, card = load_weights(path)
+        network = run.engine.place(model, card.preprocessing.normalize).eval()
+        sample = self._step.sample(max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * len(card.classes)))
+        known, validated = (predict_logits(network, split.images) for split in (sample, run.val_split))
+        save_weights(path, model, replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated)))
 
     def tested(self, result: dict[str, Any]) -> dict[str, Any]:
         """Read the test images, once, with the weights that were kept, and add the results to the folder."""
@@ -173,20 +190,6 @@ class Keep:
             paths.record_run(run.folder)
         except OSError as error:
             run.reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` this run with --weights.")
-
-
-def _calibrated(card: WeightsCard, validated: Evaluation, row: EpochRow) -> WeightsCard:
-    """Return ``card`` with the temperature fitted to the validation split, and the figures of that split."""
-    temperature = fit_temperature(validated.logits, validated.labels, card.head)
-    calibrated = compute_metrics(validated.logits / temperature, validated.labels, card.classes, card.head)
-    figures = {
-        "best_epoch": row.epoch,
-        "val_accuracy": row.val_accuracy,
-        "val_loss": calibrated.loss,
-        "val_ece": calibrated.ece,
-        "val_ece_uncalibrated": validated.metrics.ece,
-    }
-    return replace(card, temperature=temperature, metrics=figures)
 
 
 def _test_figures(test: Evaluation | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.data.splits import Split
 from lrnet_cli.models.heads import head_loss, taught_loss
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.training.augment import augment
@@ -30,8 +31,12 @@ class Step:
         size, device = len(run.train_split), run.engine.device
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
         self._phase = torch.from_numpy(_draws(run.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
-        sample = _permutation(run.card.seed, 0, size)[:_STATISTICS_IMAGES].to(device)
-        self.statistics_images = run.train_split.take(sample).images
+        self.statistics_images = self.sample(_STATISTICS_IMAGES).images
+
+    def sample(self, count: int) -> Split:
+        """Return ``count`` training pictures, or all if there are fewer, always the same ones."""
+        split = self.run.train_split
+        return split.take(_permutation(self.run.card.seed, 0, len(split))[:count].to(split.labels.device))
 
     def batches_left(self) -> Iterator[Tensor]:
         """Yield the indices of this epoch's batches from the state's step on, this process's part of each."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import WeightsError
+from lrnet_cli.models.novelty import Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
 from lrnet_cli.settings.words import Head
 
@@ -20,6 +21,7 @@ class WeightsCard:
 
     ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
     Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
+    ``novelty`` tells foreign pictures by their logits, which are not divided for it; not every file has one.
     ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are for information only.
     """
 
@@ -30,6 +32,7 @@ class WeightsCard:
     preprocessing: Preprocessing
     seed: int
     temperature: float = 1.0
+    novelty: Novelty | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -69,10 +72,12 @@ def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
             f"(format {found!r}, expected {FORMAT!r})."
         )
     try:
-        metadata = {"temperature": "1.0"} | metadata
+        metadata = {"temperature": "1.0", "novelty": "null"} | metadata
         values = {key: json.loads(metadata[key]) for key in WeightsCard.__dataclass_fields__}
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
         values["classes"] = tuple(values["classes"])
+        if values["novelty"] is not None:
+            values["novelty"] = Novelty(**values["novelty"])
         return WeightsCard(**values)
     except KeyError as error:
         raise WeightsError(f"{path}: the metadata lack {error}.") from error

@@ -45,7 +45,7 @@ def main() -> None:
     stored = "half" if is_halved else "single"
     print(f"Accuracy {single.metrics.accuracy} in single precision, {halved.metrics.accuracy} in half: stored {stored}")
     exam = load_exam(run / WEIGHTS_NAME, None, "test", engine=engine, limit=options.limit)
-    clean, robustness = exam.evaluate().metrics.accuracy, measure_robustness(exam.network, exam.split, exam.recipe)
+    clean, robustness = exam.evaluate().metrics.accuracy, measure_robustness(exam.network, exam.split, exam.card)
     metrics = evaluation.metrics
     measured = {
         "test_images": metrics.n,

@@ -65,7 +65,7 @@ def measured_together(exams: list[Exam]) -> tuple[float, Robustness]:
     total = sum(len(exam.split) for exam in exams)
     clean = sum(exam.evaluate().metrics.accuracy * len(exam.split) for exam in exams) / total
     # So many passes over the pictures are worth a compilation.
-    parts = [measure_robustness(torch.compile(exam.network), exam.split, exam.recipe).cases for exam in exams]
+    parts = [measure_robustness(torch.compile(exam.network), exam.split, exam.card).cases for exam in exams]
     cases = []
     for several in zip(*parts, strict=True):
         right = round(sum(case.accuracy * len(exam.split) for case, exam in zip(several, exams, strict=True)))

@@ -41,7 +41,7 @@ def test_a_picture_is_labelled_by_the_newest_run_which_is_told_on_stderr(lrnet: 
     document = json.loads(result.stdout)
     assert document["schema"] == "lrnet.predict/1"
     [entry] = document["predictions"]
-    assert set(entry) == {"path", "label", "index", "probability", "top", "inverted"}
+    assert set(entry) == {"path", "label", "index", "probability", "top", "novelty", "inverted"}
     assert (entry["path"], entry["index"]) == ("pictures/0.png", int(entry["label"]))
     assert entry["top"] == [{"label": entry["label"], "probability": entry["probability"]}]
     assert str(trained_run) in result.stderr
@@ -183,7 +183,7 @@ def part_digest(lrnet: CliRun, form: str) -> str:
 def test_an_interrupted_file_is_neither_lost_nor_mixed_with_other_settings(lrnet: CliRun) -> None:
     digest = part_digest(lrnet, "csv")
     part = Path(f"rows.csv.{digest}.part")
-    part.write_text("path,label,index,probability,inverted,error\n")
+    part.write_text("path,label,index,probability,novelty,inverted,error\n")
     again = lrnet("predict pictures --output rows.csv")
     assert again.exit_code == 2
     assert f"{part}: holds the rows of an interrupted prediction; continue with --resume, or delete it" in again.stderr

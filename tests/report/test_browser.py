@@ -35,7 +35,7 @@ def exam(trained_run: Path) -> Exam:
 def report(exam: Exam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     few = replace(exam, split=exam.split.take(torch.arange(10)))
-    robustness = measure_robustness(few.network, few.split, few.recipe)
+    robustness = measure_robustness(few.network, few.split, few.card)
     write_report(path, exam, exam.evaluate(), robustness, {"command": f"lrnet eval --dataset {HOSTILE}"})
     return path
 

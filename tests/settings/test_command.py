@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import replace
-from typing import Any, get_origin
+from typing import Any
 
 import typer
 from hypothesis import given, settings
@@ -25,6 +25,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(setting.choices)
     if setting.kind is bool:
         return st.booleans()
+    if setting.kind == tuple[str, ...]:
+        return st.lists(st.sampled_from(["fashion", "runs/it's"]), min_size=1, max_size=3).map(tuple)
     if setting.kind is str:
         return st.sampled_from(["fashion", "/data/my stamps/it's", "a;b.npz", "-x"])
     assert isinstance(setting.within, Range)
@@ -43,7 +45,8 @@ def parsed(command: str) -> TrainConfig:
     context = TRAIN.make_context("train", words)
     # The tests' own folder of data sets is in an environment variable.
     given = {name: value for name, value in context.params.items() if name in SETTINGS and not SETTINGS[name].envvar}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    chosen = {name: value for name, value in given.items() if value not in (None, ())}
     return TrainConfig.from_preset(chosen.pop("preset", "default"), **chosen)
 
 
@@ -67,5 +70,5 @@ def test_folders_and_devices_belong_to_one_machine() -> None:
 
 
 def test_every_kind_of_setting_is_drawn() -> None:
-    kinds = {"choice" if get_origin(item.kind) else item.kind for item in DRAWN.values()}
-    assert kinds == {"choice", str, int, float, bool}
+    kinds = {"choice" if item.choices else item.kind for item in DRAWN.values()}
+    assert kinds == {"choice", str, int, float, bool, tuple[str, ...]}

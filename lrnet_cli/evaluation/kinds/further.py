@@ -1,4 +1,4 @@
-"""Further kinds: what light, hands, dirt and copying do, and two whose like no training here has."""
+"""Further kinds: what light, hands, dirt and copying do; the like of two of them is in no training here."""
 
 import math
 
@@ -105,6 +105,11 @@ def _frosted(x: Tensor, share: float) -> Tensor:
     return x.flatten(2).gather(2, places).view_as(x)
 
 
+def _show_through(x: Tensor, share: float) -> Tensor:
+    """Let another picture shine through from the back of the page, mirrored, at ``share`` of its strength."""
+    return torch.maximum(x, share * x[torch.randperm(len(x))].flip(-1))
+
+
 FURTHER_KINDS = (
     Corruption("brightening", "adds a constant", "grey value", (0.1, 0.2, 0.35, 0.5, 0.6), _brightening),
     Corruption(
@@ -127,5 +132,8 @@ FURTHER_KINDS = (
     Corruption("thick", "thickens what is light", "share of the side", (0.01, 0.02, 0.03, 0.045, 0.06), _thick),
     Corruption("thin", "thins what is light", "share of the side", (0.01, 0.015, 0.02, 0.027, 0.034), _thin),
     Corruption("quantisation", "rounds grey values", "levels", (12, 7, 5, 3, 2), _quantisation, ()),
-    Corruption("frosted", "scatters pixels", "share of the side", (0.03, 0.05, 0.075, 0.1, 0.13), _frosted, ()),
+    Corruption("frosted", "scatters pixels", "share of the side", (0.03, 0.05, 0.075, 0.1, 0.13), _frosted),
+    Corruption(
+        "show_through", "lets the back of the page show", "its share", (0.2, 0.3, 0.4, 0.55, 0.7), _show_through, ()
+    ),
 )

@@ -1,0 +1,42 @@
+"""How sure a kept network may be: its temperature, from clean and altered pictures, and what is foreign to it."""
+
+from dataclasses import replace
+
+import torch
+
+from lrnet_cli.data.splits import Split
+from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.evaluation.metrics import compute_metrics
+from lrnet_cli.models.heads import fit_temperature
+from lrnet_cli.models.logits import as_input
+from lrnet_cli.reporter import EpochRow
+from lrnet_cli.training.alterations.families import alter
+from lrnet_cli.weights.card import WeightsCard
+
+
+def altered(split: Split, robust: float, seed: int) -> Split:
+    """Return ``split`` with its pictures altered as ``robust`` alters those of training, the same for each ``seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # On the CPU, so that every device has the same.
+        pictures = alter(as_input(split.images.cpu()), robust)
+    images = (pictures * 255).round_().to(torch.uint8).contiguous()
+    return Split(images.to(split.images.device), split.labels)
+
+
+def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Evaluation | None) -> WeightsCard:
+    """Return ``card`` with the temperature fitted to validation pictures, clean and ``altered``, and their figures."""
+    both = [clean] if altered is None else [clean, altered]
+    logits, labels = (torch.cat([getattr(item, name) for item in both]) for name in ("logits", "labels"))
+    temperature = fit_temperature(logits, labels, card.head)
+    after = [compute_metrics(item.logits / temperature, item.labels, card.classes, card.head) for item in both]
+    figures = {
+        "best_epoch": row.epoch,
+        "val_accuracy": row.val_accuracy,
+        "val_loss": after[0].loss,
+        "val_ece": after[0].ece,
+        "val_ece_uncalibrated": clean.metrics.ece,
+    }
+    if altered is not None:
+        figures |= {"val_altered_accuracy": after[1].accuracy, "val_altered_ece": after[1].ece}
+    return replace(card, temperature=temperature, metrics=figures)

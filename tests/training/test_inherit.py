@@ -1,0 +1,191 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.splits import Split
+from lrnet_cli.errors import TrainingError, WeightsError
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.heads import taught_loss
+from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.models.registry import build
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training.inherit import start_from, teachers_logits
+from lrnet_cli.training.loop import resume, train
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.file import load_weights, save_weights
+
+ENGINE = Engine.choose("cpu", "fp32")
+
+
+@pytest.fixture
+def known(trained_run: Path) -> tuple[nn.Module, WeightsCard]:
+    return load_weights(trained_run / "model.safetensors")
+
+
+def started(card: WeightsCard, weights: Path) -> tuple[nn.Module, list[str]]:
+    model, said = build(card.arch, **card.arch_args), list[str]()
+    start_from(model, str(weights), card, said.append)
+    return model, said
+
+
+def differing(one: nn.Module, other: nn.Module) -> set[str]:
+    names = dict(other.state_dict())
+    return {name for name, tensor in one.state_dict().items() if not torch.equal(tensor, names[name])}
+
+
+def test_a_run_starts_from_all_of_the_weights_where_the_classes_are_the_same(
+    known: tuple[nn.Module, WeightsCard], trained_run: Path
+) -> None:
+    model, said = started(known[1], trained_run)
+    assert {name for name in differing(model, known[0]) if "num_batches" not in name} == set()
+    assert said == [f"Starting from {trained_run / 'model.safetensors'}."]
+
+
+def test_other_classes_get_a_class_layer_of_their_own(known: tuple[nn.Module, WeightsCard], trained_run: Path) -> None:
+    letters = replace(known[1], classes=tuple("abcdefghij"))
+    model, said = started(letters, trained_run)
+    assert {name for name in differing(model, known[0]) if "num_batches" not in name} == {"out.weight", "out.bias"}
+    assert said[0].endswith("; new and untrained: out.weight, out.bias.")
+
+
+def test_another_size_keeps_what_does_not_depend_on_it(known: tuple[nn.Module, WeightsCard], trained_run: Path) -> None:
+    card = known[1]
+    larger = replace(
+        card,
+        preprocessing=replace(card.preprocessing, image_size=16),
+        arch_args=card.arch_args | {"image_size": 16},
+        dataset=card.dataset | {"content_sha256": "other"},
+    )
+    _, said = started(larger, trained_run)
+    assert said[0].endswith("; new and untrained: fc1.weight.")
+
+
+def test_another_architecture_is_refused(known: tuple[nn.Module, WeightsCard], trained_run: Path) -> None:
+    with pytest.raises(TrainingError, match="is a lrnet and cannot start a alexnet; give --arch lrnet"):
+        start_from(nn.Identity(), str(trained_run), replace(known[1], arch="alexnet"), print)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 2}, {"protocol": {"validation": "0.1 of them"}}, {"protocol": {"test_fold": [1, 5]}}],
+    ids=["seed", "fraction", "fold"],
+)
+def test_what_may_have_seen_the_validation_images_is_refused(
+    known: tuple[nn.Module, WeightsCard], trained_run: Path, change: dict[str, Any]
+) -> None:
+    card = replace(known[1], **change)
+    pictures = load_dataset("optdigits").train
+    with pytest.raises(TrainingError, match="it may have seen this run's validation or test images"):
+        started(card, trained_run)
+    with pytest.raises(TrainingError, match="it may have seen this run's validation or test images"):
+        teachers_logits([str(trained_run)], card, pictures, ENGINE, print)
+    elsewhere = replace(card, dataset=card.dataset | {"content_sha256": "other"})
+    started(elsewhere, trained_run)
+
+
+def test_teachers_answer_in_the_order_of_the_runs_own_classes(
+    known: tuple[nn.Module, WeightsCard], trained_run: Path, tmp_path: Path
+) -> None:
+    model, card = known
+    torch.manual_seed(0)
+    other = build(card.arch, **card.arch_args)
+    # Whatever its order of classes is, the class of a logit is known by name.
+    save_weights(tmp_path / "other.safetensors", other, replace(card, classes=card.classes[::-1]))
+    pictures: Split = load_dataset("optdigits").train.take(torch.arange(40))
+    names = [str(trained_run), str(tmp_path / "other.safetensors")]
+    taught = teachers_logits(names, card, pictures, ENGINE, lambda _: None)
+    first, second = (
+        predict_logits(ENGINE.place(network, "none").eval(), pictures.images) for network in (model, other)
+    )
+    assert torch.allclose(taught, (first + second.flip(1)) / 2, atol=1e-6)
+
+
+def test_a_teacher_of_other_classes_or_sizes_is_refused(
+    known: tuple[nn.Module, WeightsCard], trained_run: Path
+) -> None:
+    pictures = load_dataset("optdigits").train
+    with pytest.raises(TrainingError, match="cannot teach this run"):
+        teachers_logits([str(trained_run)], replace(known[1], classes=tuple("abcdefghij")), pictures, ENGINE, print)
+    with pytest.raises(TrainingError, match="cannot teach this run"):
+        teachers_logits(["digits"], known[1], pictures, ENGINE, print)
+    with pytest.raises(WeightsError, match="no such weight file or run folder"):
+        teachers_logits(["nowhere"], known[1], pictures, ENGINE, print)
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+def test_the_loss_of_a_taught_network_is_zero_where_it_answers_alike(head: Any) -> None:
+    torch.manual_seed(0)
+    taught, other = torch.randn(2, 6, 5, dtype=torch.float64)
+    assert float(taught_loss(taught, taught, head)) == pytest.approx(0, abs=1e-9)
+    assert float(taught_loss(other, taught, head)) > 0.1
+    soft, targets = other / 4, taught / 4
+    if head == "softmax":
+        expected = (targets.softmax(1) * (targets.log_softmax(1) - soft.log_softmax(1))).sum(1).mean() * 16
+    else:
+        shares, own = targets.sigmoid(), soft.sigmoid()
+        divergence = shares * (shares / own).log() + (1 - shares) * ((1 - shares) / (1 - own)).log()
+        expected = divergence.sum(1).mean() * 16
+    assert float(taught_loss(other, taught, head)) == pytest.approx(float(expected))
+
+
+def test_a_network_learns_from_a_teacher_alone_what_labels_do_not_say(
+    known: tuple[nn.Module, WeightsCard], trained_run: Path, tmp_path: Path
+) -> None:
+    taught = train(TrainConfig(epochs=2, seed=1, distill=(str(trained_run),), out=tmp_path / "taught"))
+    alone = train(TrainConfig(epochs=2, seed=1, out=tmp_path / "alone"))
+    pictures = load_dataset("optdigits").test.images
+
+    def answers(folder: Path) -> Tensor:
+        model, card = load_weights(folder / "model.safetensors")
+        network = ENGINE.place(model, card.preprocessing.normalize).eval()
+        return (predict_logits(network, pictures) / 4).softmax(1)
+
+    teacher, student, other = (answers(folder) for folder in (trained_run, tmp_path / "taught", tmp_path / "alone"))
+    assert (student - teacher).abs().mean() < 0.6 * (other - teacher).abs().mean()
+    assert taught["status"] == alone["status"] == "finished"
+
+
+class StopAfter(Reporter):
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self, epoch: int, step: int, of: int) -> None:
+        self.left -= 1
+
+    def should_stop(self) -> bool:
+        return self.left <= 0
+
+
+def test_a_run_with_ancestors_is_resumed_to_the_same_result_from_any_folder(
+    finished_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = finished_run("teacher", epochs=1, limit=300, seed=5)
+    monkeypatch.chdir(teacher.parent)
+    settings: dict[str, Any] = {"epochs": 2, "limit": 300, "seed": 5, "init": teacher.name, "distill": (teacher.name,)}
+    whole = train(TrainConfig(**settings, out=tmp_path / "whole"))
+    stop = StopAfter(20)
+    train(TrainConfig(**settings, out=tmp_path / "stopped"), stop, stop.should_stop)
+    monkeypatch.chdir(tmp_path)
+    resumed = resume(tmp_path / "stopped")
+    assert resumed["test_accuracy"] == whole["test_accuracy"]
+    one, other = (load_weights(tmp_path / name / "model.safetensors")[0] for name in ("whole", "stopped"))
+    assert differing(one, other) == set()
+
+
+def test_the_command_line_takes_several_teachers(lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path) -> None:
+    words = ("--seed", 1, "--epochs", 1, "--distill", trained_run, "--distill", trained_run, "--init", trained_run)
+    result = lrnet("train", *words, "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    assert f"Asking teacher 2 of 2, {trained_run / 'model.safetensors'}." in result.stderr
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"--init {trained_run} --distill {trained_run} --distill {trained_run}" in card
+    refused = lrnet("train", "--seed", 2, "--epochs", 1, "--init", trained_run)
+    assert refused.exit_code == 1
+    assert "give the same seed, --val-fraction, --limit and fold." in refused.stderr
