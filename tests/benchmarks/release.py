@@ -1,24 +1,40 @@
 """Makes a run a released network: ``python tests/benchmarks/release.py RUN NAME --commit ID [--limit 1000]``.
 
-Writes the run folder ``lrnet_cli/released/NAME``: the weights in half precision if they give as many right answers on
-the test images as in single precision, and as they are if not; result, settings, curves, and a model card with the
-accuracy under corruptions on ``--limit`` of the test images.
+Writes the run folder ``lrnet_cli/released/NAME``: weights, result, settings, curves, and a model card with accuracy and
+calibration under corruptions on ``--limit`` of the test images, and how pictures of ``--foreign`` data sets and
+some made ones are told from them. The weights are stored in half precision if they give as many right answers on the
+validation images as in single precision. Temperature and novelty are fitted as at the end of a training, on the run's
+own validation images, for runs of versions that did not yet do so.
 """
 
 import argparse
 import json
 import shutil
+import time
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from lrnet_cli.evaluation.corruptions import SEVERITIES, measure_robustness
+from foreign import as_table, foreign_of
+from torch import nn
+
+from lrnet_cli.evaluation.corruptions import SEVERITIES, Robustness, means_over, measure_robustness
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.processes import ALONE
+from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_config, read_result, write_result
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.settings.command import command_of
+from lrnet_cli.training.certainty import altered, calibrated
+from lrnet_cli.training.prepare import prepare
+from lrnet_cli.training.step import Step
+from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.find import RELEASED
 
@@ -29,25 +45,83 @@ def main() -> None:
     parser.add_argument("name", choices=RELEASED)
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--limit", type=int, default=1000, help="test pictures for each corruption")
+    parser.add_argument("--foreign", nargs="*", default=[], help="data sets of foreign pictures")
     options = parser.parse_args()
-    run, target, engine = options.run, RELEASED[options.name], Engine.choose()
-    config, _ = read_config(run)
-    result = read_result(run)
-    assert result is not None
-    assert result["test_accuracy"] is not None
+    target, engine = RELEASED[options.name], Engine.choose()
     target.mkdir(parents=True, exist_ok=True)
-    model, card = load_weights(run / WEIGHTS_NAME)
-    half = target / WEIGHTS_NAME
-    save_weights(half, model.half(), card)
-    single, halved = (load_exam(path, None, "test", engine=engine).evaluate() for path in (run / WEIGHTS_NAME, half))
-    is_halved = halved.metrics.accuracy >= single.metrics.accuracy
-    evaluation = halved if is_halved else single
-    stored = "half" if is_halved else "single"
-    print(f"Accuracy {single.metrics.accuracy} in single precision, {halved.metrics.accuracy} in half: stored {stored}")
-    exam = load_exam(run / WEIGHTS_NAME, None, "test", engine=engine, limit=options.limit)
-    clean, robustness = exam.evaluate().metrics.accuracy, measure_robustness(exam.network, exam.split, exam.card)
+    weights, (config, _) = target / WEIGHTS_NAME, read_config(options.run)
+    model, card, stored = certain(options.run, engine)
+    card = replace(card, protocol=card.protocol | {"command": command_of(config), "commit": options.commit})
+    card.protocol["stored"] = stored
+    save_weights(weights, model, card)
+    evaluation = load_exam(weights, None, "test", engine=engine).evaluate()
+    exam = load_exam(weights, None, "test", engine=engine, limit=options.limit)
+    clean = exam.evaluate()
+    robustness = measure_robustness(exam.network, exam.split, exam.card)
+    unknown, foreign = foreign_of(exam, options.foreign, options.limit)
+    measured = figures(evaluation)
+    extra = {
+        "robustness": robustness.mean_accuracy,
+        "robustness_further": robustness.mean_accuracy_further,
+        "robustness_ece": robustness.mean_ece,
+        "robustness_ece_further": robustness.mean_ece_further,
+        "robustness_images": len(exam.split),
+        "novelty_auroc": {Path(item.dataset).name: item.auroc for item in foreign},
+    }
+    card = replace(card, metrics=card.metrics | measured | extra)
+    save_weights(weights, model, card)
+    write_run(options.run, target, options.name, measured, evaluation, card)
+    how = f"`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`"
+    more = [
+        *corruption_table(clean, robustness, how),
+        "## Foreign pictures",
+        "",
+        f"`predict` calls {unknown:.4f} of the same {len(exam.split)} test pictures unknown. AUROC is the probability "
+        "that a foreign picture is more novel than one of them (`tests/benchmarks/foreign.py`).",
+        "",
+        *as_table(foreign),
+        "",
+        f"- Code: commit {options.commit}; weights stored in {stored} precision",
+        "",
+    ]
+    result = read_result(target)
+    assert result is not None
+    write_model_card(target, config, card, result["device"], evaluation, result["test_reads"], more)
+    print(json.dumps(measured | extra), weights.stat().st_size)
+
+
+def certain(folder: Path, engine: Engine) -> tuple[nn.Module, WeightsCard, str]:
+    """Return the network of a run, its card with temperature and novelty, and the precision to store it in."""
+    config, _ = read_config(folder)
+    # What it took over from other runs is in its weights.
+    alone = replace(config, init=None, distill=())
+    run = prepare(alone, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter())
+    best = run.state.best
+    assert best is not None
+    split, sample, found = run.val_split, Step(run).sample(2000), []
+    robust = run.config.robust if run.config.augment else 0.0
+    spoilt = altered(split, robust, run.card.seed) if robust else None
+    for precision in ("half", "single"):
+        model, card = load_weights(folder / WEIGHTS_NAME)
+        if precision == "half":
+            model = model.half().float()
+        network = engine.place(model, card.preprocessing.normalize).eval()
+        clean, other = (
+            evaluate(network, part, card.dataset["name"], card.classes, card.head) if part is not None else None
+            for part in (split, spoilt)
+        )
+        assert clean is not None
+        novelty = fit_novelty(predict_logits(network, sample.images), sample.labels.cpu(), clean.logits)
+        card = replace(calibrated(card, best, clean, other), novelty=novelty)
+        found.append((model.half() if precision == "half" else model, card, precision, clean.metrics.accuracy))
+        print(f"Validation accuracy in {precision} precision: {clean.metrics.accuracy}")
+    halved, single = found
+    return (halved if halved[3] >= single[3] else single)[:3]
+
+
+def figures(evaluation: Evaluation) -> dict[str, object]:
     metrics = evaluation.metrics
-    measured = {
+    return {
         "test_images": metrics.n,
         "test_accuracy": metrics.accuracy,
         "test_accuracy_ci95": list(metrics.accuracy_ci95),
@@ -55,23 +129,19 @@ def main() -> None:
         "test_ece": metrics.ece,
         "test_ece_uncalibrated": evaluation.ece_uncalibrated,
     }
-    card = replace(
-        card,
-        metrics=card.metrics
-        | measured
-        | {
-            "robustness": robustness.mean_accuracy,
-            "robustness_further": robustness.mean_accuracy_further,
-            "robustness_images": len(exam.split),
-        },
-        protocol=card.protocol | {"command": command_of(config), "commit": options.commit, "stored": stored},
-    )
-    model, _ = load_weights(run / WEIGHTS_NAME)
-    save_weights(half, model.half() if is_halved else model, card)
+
+
+def write_run(
+    run: Path, target: Path, name: str, measured: dict[str, object], evaluation: Evaluation, card: WeightsCard
+) -> None:
+    """Write the run's other files to ``target``, without the paths of the machine that trained it."""
+    result = read_result(run)
+    assert result is not None
+    assert result["test_accuracy"] is not None
     costs = summary_of(card.arch, **card.arch_args)
     result |= measured | {
-        "run_dir": options.name,
-        "weights": f"{options.name}/{WEIGHTS_NAME}",
+        "run_dir": name,
+        "weights": f"{name}/{WEIGHTS_NAME}",
         "parameters": costs.parameters,
         "multiply_adds": costs.multiply_adds,
         "test_images_per_second": evaluation.images_per_second,
@@ -80,33 +150,33 @@ def main() -> None:
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
     settings["settings"] |= {"out": None, "data_dir": None, "mirror": None}
     (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for name in ("metrics.csv", "curves.png"):
-        shutil.copyfile(run / name, target / name)
-    table = [
+    for file in ("metrics.csv", "curves.png"):
+        shutil.copyfile(run / file, target / file)
+
+
+def corruption_table(clean: Evaluation, robustness: Robustness, how: str) -> list[str]:
+    def cells(*values: float) -> str:
+        return " | ".join(f"{value:.3f}" for value in values)
+
+    rows = []
+    for title, kinds in robustness.lists().items():
+        rows.append(f"| **{title}** |{' |' * len(SEVERITIES)} {cells(*means_over(chain(*kinds.values())))} |")
+        for name, cases in kinds.items():
+            accuracies = (case.accuracy for case in cases)
+            rows.append(f"| {name.replace('_', ' ')} | {cells(*accuracies, *means_over(cases))} |")
+    return [
         "## Robustness",
         "",
-        f"Accuracy on {len(exam.split)} of the test pictures, {clean:.4f} as they are, under corruptions "
-        f"(`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`); the mean over the first "
-        f"twelve kinds is {robustness.mean_accuracy:.4f}, over the others {robustness.mean_accuracy_further:.4f}.",
+        f"Accuracy on {clean.metrics.n} of the test pictures, {clean.metrics.accuracy:.4f} as they are, under "
+        f"corruptions ({how}). The mean over the first twelve kinds is {robustness.mean_accuracy:.4f} with a "
+        f"calibration error of {robustness.mean_ece:.4f}; over the others it is "
+        f"{robustness.mean_accuracy_further:.4f} with {robustness.mean_ece_further:.4f}.",
         "",
-        f"| corruption | {' | '.join(f'severity {severity}' for severity in SEVERITIES)} |",
-        f"|{'---|' * (len(SEVERITIES) + 1)}",
-        *(
-            line
-            for title, kinds in robustness.lists().items()
-            for line in [
-                f"| **{title}** |{' |' * len(SEVERITIES)}",
-                *(
-                    f"| {name.replace('_', ' ')} | " + " | ".join(f"{case.accuracy:.3f}" for case in cases) + " |"
-                    for name, cases in kinds.items()
-                ),
-            ]
-        ),
+        f"| corruption | {' | '.join(f'severity {severity}' for severity in SEVERITIES)} | mean | calibration error |",
+        f"|{'---|' * (len(SEVERITIES) + 3)}",
+        *rows,
         "",
     ]
-    code = f"- Code: commit {options.commit}; weights stored in {stored} precision"
-    write_model_card(target, config, card, result["device"], evaluation, result["test_reads"], [*table, code, ""])
-    print(json.dumps(measured), (target / WEIGHTS_NAME).stat().st_size)
 
 
 if __name__ == "__main__":
