@@ -6,6 +6,8 @@ from pathlib import Path
 
 OnProgress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that have arrived and the total number (None if not known)."""
+OnPictures = Callable[[int, int], None]
+"""Called with the number of pictures that are read, and of all."""
 OnMessage = Callable[[str], None]
 
 
@@ -36,6 +38,9 @@ class Reporter:
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` bytes of a file have arrived."""
+
+    def pictures(self, done: int, total: int) -> None:
+        """``done`` of ``total`` picture files of the data set are read."""
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
         """A run of ``epochs`` epochs, or of as many as fit into its time, starts or is resumed."""

@@ -65,11 +65,10 @@ def _download(wanted: list[CatalogEntry], cache: Path, mirror: str | None, force
     from lrnet_cli.data.download import download
 
     failed = 0
-    bars = output.DownloadBars()
-    with bars.display:
+    with output.LoadBars() as bars:
         for entry in wanted:
             try:
-                download(entry, cache, mirror=mirror, force=force, on_progress=bars.update, on_message=output.message)
+                download(entry, cache, mirror=mirror, force=force, on_progress=bars.download, on_message=output.message)
             except DownloadError as error:
                 failed += 1
                 output.error(str(error))

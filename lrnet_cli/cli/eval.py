@@ -105,15 +105,15 @@ def _load_exams(
 
     paths = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
     output.message(f"Weights: {paths[0]}. Device: {engine}.")
-    bars = output.DownloadBars()
-    with bars.display:
+    with output.LoadBars() as bars:
         exam, *rivals = (
             load_exam(
                 path,
                 dataset,
                 split,
                 engine=engine,
-                on_progress=bars.update,
+                on_progress=bars.download,
+                on_pictures=bars.pictures,
                 on_message=output.message,
                 **settings,
             )

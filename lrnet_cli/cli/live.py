@@ -47,26 +47,28 @@ class _Live(Reporter):
 
     def __init__(self) -> None:
         self.is_training = False
-        self.downloads = output.DownloadBars()
+        self.loading = output.LoadBars()
         self.bar = output.progress(MofNCompleteColumn(), TextColumn("steps"))
         self._of_epochs = ""
         self._task: TaskID | None = None
 
     def close(self) -> None:
-        self.downloads.display.stop()
+        self.loading.stop()
         self.bar.stop()
 
     def message(self, text: str) -> None:
         output.message(text)
 
     def download(self, name: str, done: int, total: int | None) -> None:
-        self.downloads.display.start()
-        self.downloads.update(name, done, total)
+        self.loading.download(name, done, total)
+
+    def pictures(self, done: int, total: int) -> None:
+        self.loading.pictures(done, total)
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
         launch.note_run(run_dir)
         self._of_epochs = f"/{epochs}" if epochs is not None else ""
-        self.downloads.display.stop()
+        self.loading.stop()
 
     def step(self, epoch: int, done: int, total: int) -> None:
         if self._task is None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -95,15 +96,38 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:.0f} pictures/s" if task.speed else "")
 
 
-class DownloadBars:
-    """Shows a bar for each file that arrives."""
+class LoadBars:
+    """Shows a bar for each file that arrives, then one for the pictures that are read."""
 
     def __init__(self) -> None:
-        self.display = progress(DownloadColumn(), TransferSpeedColumn())
+        self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
+        self._pictures = progress(MofNCompleteColumn(), RateColumn())
         self._tasks: dict[str, Any] = {}
 
-    def update(self, name: str, done: int, total: int | None) -> None:
+    def __enter__(self) -> "LoadBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Remove the bars."""
+        self._downloads.stop()
+        self._pictures.stop()
+
+    def download(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes of the file ``name`` have arrived."""
+        self._downloads.start()
         if name not in self._tasks:
-            self._tasks[name] = self.display.add_task(name)
-        self.display.update(self._tasks[name], completed=done, total=total)
+            self._tasks[name] = self._downloads.add_task(name)
+        self._downloads.update(self._tasks[name], completed=done, total=total)
+
+    def pictures(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` picture files are read."""
+        self._downloads.stop()
+        self._pictures.start()
+        if "" not in self._tasks:
+            self._tasks[""] = self._pictures.add_task("reading")
+        self._pictures.update(self._tasks[""], completed=done, total=total)
+        if done == total:
+            self._pictures.stop()

@@ -15,7 +15,8 @@ from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.settings.config import SETTINGS, TrainConfig, changed
+from lrnet_cli.settings.config import SETTINGS, TrainConfig
+from lrnet_cli.settings.recipe import changed
 
 EXAMPLES = (
     "lrnet train",

@@ -2,26 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
 from lrnet_cli.data.download import check_files, download, overall_state
-from lrnet_cli.data.images import Preprocessing, as_image, prepare
+from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
 from lrnet_cli.data.readers import idx
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.reading import Skipped, listed, read_splits, remarks
 from lrnet_cli.data.splits import Split, cut_off_test, fold_cut
-from lrnet_cli.errors import DataError, ImageError, UsageError
-from lrnet_cli.reporter import OnMessage, OnProgress, silent
-from lrnet_cli.settings.words import Invert
+from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
+from lrnet_cli.settings.words import Invert, OnError
 
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
 _POLARITY_SAMPLE = 2000  # pictures
@@ -31,7 +31,8 @@ _POLARITY_SAMPLE = 2000  # pictures
 class Dataset:
     """A data set in memory. ``val`` is None unless the source brings its own validation pictures.
 
-    ``content_sha256`` hashes class names, pictures and labels of all splits as they are here.
+    ``content_sha256`` hashes class names, pictures and labels of all splits as they are here. ``skipped`` are picture
+    files that could not be read, and ``left_out`` counts, by kind, what else lies in the source and was not read.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Dataset:
     val: Split | None
     test: Split
     content_sha256: str
+    skipped: tuple[Skipped, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_dataset(
@@ -54,7 +57,9 @@ def load_dataset(
     polarity: Polarity | None = None,
     polarity_rule: PolarityRule = "ground",
     fold: tuple[int, int] | None = None,
+    on_error: OnError = "skip",
     on_progress: OnProgress = silent,
+    on_pictures: OnPictures = silent,
     on_message: OnMessage = silent,
 ) -> Dataset:
     """Return the data set called ``name``, downloading it if necessary, or the one at the path ``name``.
@@ -66,6 +71,10 @@ def load_dataset(
     are cut into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for
     training, and the source's own test pictures are left out.
 
+    Picture files are read in threads. With ``on_error="skip"`` those that cannot be read are passed by, unless they are
+    several and more than a twentieth of a class. ``on_message`` hears what was left out, and which classes are too
+    small.
+
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
     raw = _read(name, data_dir, mirror, on_progress, on_message)
@@ -76,11 +85,13 @@ def load_dataset(
         preprocessing = Preprocessing(image_size, channels, polarity or "mixed", polarity_rule=polarity_rule)
     except ValueError as error:
         raise UsageError(f"Preprocessing: {error}.") from error
-    train, val, test = (
-        _to_tensors(part, preprocessing, invert) if part is not None else None
-        for part in (raw.train, raw.val, raw.test)
-    )
+    if isinstance(raw.train.pictures, list):
+        count = sum(len(part.labels) for part in (raw.train, raw.val, raw.test) if part is not None)
+        on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
+    (train, val, test), skipped, several = read_splits(raw, preprocessing, invert, on_error, on_pictures)
     assert train is not None
+    for remark in remarks(name_of(name), raw, (train, val, test), skipped, several):
+        on_message(remark)
     if fold is not None:
         train, test = fold_cut(name, train, *fold)
     elif test is None:
@@ -90,7 +101,7 @@ def load_dataset(
         pictures = (np.asarray(picture).transpose(1, 2, 0) for picture in sample)
         preprocessing = replace(preprocessing, polarity=common_polarity(pictures, preprocessing.polarity_rule))
     content = _content_hash(raw.classes, train, val, test)
-    return Dataset(name_of(name), raw.classes, preprocessing, train, val, test, content)
+    return Dataset(name_of(name), raw.classes, preprocessing, train, val, test, content, skipped, dict(raw.left_out))
 
 
 def located(source: str) -> str:
@@ -127,7 +138,7 @@ def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         )
     index = torch.tensor([list(classes).index(name) for name in dataset.classes])
     train, val, test = (
-        Split(split.images, index[split.labels]) if split is not None else None
+        replace(split, labels=index[split.labels]) if split is not None else None
         for split in (dataset.train, dataset.val, dataset.test)
     )
     assert train is not None
@@ -161,22 +172,6 @@ def _own_shape(split: RawSplit) -> tuple[int, int]:
     if isinstance(split.pictures, list):
         return _FOLDER_IMAGE_SIZE, 1
     return max(split.pictures.shape[1:3]), split.pictures.shape[3]
-
-
-def _to_tensors(raw: RawSplit, preprocessing: Preprocessing, invert: Invert) -> Split:
-    side, channels = preprocessing.image_size, preprocessing.channels
-    images: NDArray[np.uint8]
-    if not isinstance(raw.pictures, list) and raw.pictures.shape[1:] == (side, side, channels) and invert == "no":
-        images = raw.pictures.transpose(0, 3, 1, 2).copy()
-    else:
-        images = np.empty((len(raw.labels), channels, side, side), np.uint8)
-        for index, picture in enumerate(raw.pictures):
-            try:
-                source = picture if isinstance(picture, Path) else as_image(picture)
-                images[index], _ = prepare(source, preprocessing, invert)
-            except ImageError as error:
-                raise DataError(f"{picture}: {error}; fix or remove it.") from error
-    return Split(torch.from_numpy(images), torch.from_numpy(raw.labels))
 
 
 def _content_hash(classes: tuple[str, ...], *splits: Split | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
@@ -20,7 +20,12 @@ from lrnet_cli.settings.words import Invert, Normalize
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 _Number = TypeVar("_Number", np.uint8, np.float32)
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    # Pillow may have been built without these.
+    | ({".j2k", ".jp2"} if features.check("jpg_2000") else set())
+    | ({".avif"} if features.check("avif") else set())
+)
 _MAX_PIXELS = 64_000_000
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
@@ -58,18 +63,20 @@ class Preprocessing:
             raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
 
 
-def prepare(source: Picture, preprocessing: Preprocessing, invert: Invert = "auto") -> tuple[NDArray[np.uint8], bool]:
+def prepare(
+    source: Picture, preprocessing: Preprocessing, invert: Invert = "auto", remarks: list[str] | None = None
+) -> tuple[NDArray[np.uint8], bool]:
     """Return the network's input for a picture, uint8 (channels, side, side), and whether it was inverted.
 
     The picture is rotated according to its EXIF data, laid on a background where it is transparent, made grey or RGB,
     padded to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its
     polarity is the opposite of ``preprocessing.polarity``. ``Classifier.predict`` lists the arrays and tensors it may
-    be.
+    be. ``remarks`` receives what deserves one about a file, such as that it has several frames.
 
     Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels.
     """
     if isinstance(source, str | os.PathLike):
-        source = _open(Path(source))
+        source = _open(Path(source), [] if remarks is None else remarks)
     elif isinstance(source, np.ndarray | Tensor):
         source = _from_array(source)
     image = _flatten(source)
@@ -109,7 +116,7 @@ def is_regular_file(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, remarks: list[str]) -> Image.Image:
     try:
         if not is_regular_file(path):
             raise ImageError("is a folder, pipe or device, not a picture file")
@@ -120,6 +127,8 @@ def _open(path: Path) -> Image.Image:
                 raise _too_large(f"{image.width}×{image.height}")
             # In-place rotation needs a loaded picture; loading also detects a truncated file.
             image.load()
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                remarks.append(f"has {frames} frames or pages, of which only the first is read")
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise ImageError("is not a picture in a format that Pillow reads") from error

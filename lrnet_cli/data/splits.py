@@ -1,6 +1,6 @@
 """Pictures with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,21 +14,23 @@ _TEST_SEED = 0  # fixed, so that every run and every seed is measured on the sam
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures, uint8 (N, channels, side, side), and their class indices, int64 (N,)."""
+    """Pictures, uint8 (N, channels, side, side), their class indices, int64 (N,), and their files if they have any."""
 
     images: Tensor
     labels: Tensor
+    paths: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> "Split":
         """Return the pictures at ``indices``, int64 (M,)."""
-        return Split(self.images[indices], self.labels[indices])
+        paths = None if self.paths is None else tuple(self.paths[index] for index in indices.tolist())
+        return Split(self.images[indices], self.labels[indices], paths)
 
     def to(self, device: torch.device) -> "Split":
         """Return the same pictures on ``device``."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

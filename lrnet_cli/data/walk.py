@@ -1,25 +1,52 @@
-"""Pictures below a folder, one folder at a time."""
+"""Pictures below a folder, one folder at a time, and what else lies there."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from lrnet_cli.data.images import IMAGE_SUFFIXES
 
+# What systems put into folders of pictures: previews, resource forks, bins.
+_SYSTEM_FOLDERS = {"@eadir", "__macosx", "$recycle.bin", "system volume information", "lost+found", "thumbnails"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """Yield files with a picture's suffix in ``folder`` and below, sorted, holding one folder's names at a time.
 
-    Links to folders are not followed. A folder that cannot be read is itself yielded, to be reported as an error.
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder called ``name`` is hidden, or is the system's and not the user's."""
+    return name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS | _SYSTEM_FILES
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts names as people do: ``2`` before ``10``."""
+    parts = re.findall(r"\d+|\D+", name)
+    return (*((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts),)
+
+
+def pictures_below(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
+    """Yield files with a picture's suffix in ``folder`` and below, in natural order, holding one folder's names.
+
+    Hidden files, links to folders and what systems put there are passed by; ``left_out`` counts links to folders and
+    files of other kinds. A folder that cannot be read is itself yielded, to be reported as an error.
     """
+    left_out = Counter() if left_out is None else left_out
     try:
         with os.scandir(folder) as entries:
-            listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+            listed = sorted(
+                ((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not is_ignored(entry.name)),
+                key=lambda item: natural(item[0]),
+            )
     except OSError:
         yield folder
         return
     for name, is_folder in listed:
+        suffix = Path(name).suffix.lower()
         if is_folder:
-            yield from pictures_below(folder / name)
-        elif Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir():
+            yield from pictures_below(folder / name, left_out)
+        elif (folder / name).is_dir():
+            left_out["links to folders"] += 1
+        elif suffix in IMAGE_SUFFIXES:
             yield folder / name
+        else:
+            left_out[f"{suffix} files" if suffix else "files without a suffix"] += 1

@@ -16,7 +16,7 @@ from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import AS_IT_IS, averaging_views
-from lrnet_cli.reporter import OnMessage, OnProgress, silent
+from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
@@ -61,6 +61,7 @@ def load_exam(
     data_dir: Path | None = None,
     mirror: str | None = None,
     on_progress: OnProgress = silent,
+    on_pictures: OnPictures = silent,
     on_message: OnMessage = silent,
 ) -> Exam:
     """Return a weight file and a split of ``dataset``, a name or path, or of the known one it was trained on.
@@ -89,6 +90,7 @@ def load_exam(
         invert=invert,
         fold=fold,
         on_progress=on_progress,
+        on_pictures=on_pictures,
         on_message=on_message,
     )
     matched = with_classes_of(loaded, card.classes)

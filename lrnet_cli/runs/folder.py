@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from lrnet_cli import __version__, paths
+from lrnet_cli.data.reading import Skipped
 from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.command import from_plain, to_plain
@@ -109,6 +111,15 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
 def write_result(run_dir: Path, result: dict[str, Any]) -> None:
     """Write ``result.json``, the document that ``lrnet train --json`` prints."""
     paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def write_skipped(run_dir: Path, skipped: Sequence[Skipped]) -> None:
+    """Write ``skipped.csv``: the picture files that could not be read, their classes and the reasons."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "class", "reason"])
+    table.writerows((item.path, item.label, item.reason) for item in skipped)
+    paths.write_text(run_dir / "skipped.csv", text.getvalue())
 
 
 def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:

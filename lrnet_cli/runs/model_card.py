@@ -110,6 +110,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
     data, protocol = card.dataset, card.protocol
     facts: dict[str, Any] = {
         "Data": f"{data['name']}, content SHA-256 `{data['content_sha256']}`",
+        **_not_used(data),
         "Recipe": json.dumps(protocol["recipe"]),
         "Head": card.head,
         "Seed": card.seed,
@@ -130,6 +131,13 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
         *(f"- {name}: {value}" for name, value in facts.items()),
         "",
     ]
+
+
+def _not_used(data: dict[str, Any]) -> dict[str, str]:
+    """Return the line that says what of the data was not used, if there is any."""
+    kinds = [f"{data['skipped']} pictures that cannot be read"] if data.get("skipped") else []
+    kinds += [f"{count} {kind}" for kind, count in data.get("left_out", {}).items()]
+    return {"Not used": ", ".join(kinds)} if kinds else {}
 
 
 def _cell(text: str) -> str:

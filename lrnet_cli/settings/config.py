@@ -3,14 +3,25 @@
 Nothing here imports PyTorch, so that the command line can show the settings without delay.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.settings.presets import PRESETS, RECIPES
 from lrnet_cli.settings.setting import Range, setting, settings_of
-from lrnet_cli.settings.words import Arch, Compile, Flip, Head, Normalize, Optimizer, Precision, Preset, Schedule
+from lrnet_cli.settings.words import (
+    Arch,
+    Compile,
+    Flip,
+    Head,
+    Normalize,
+    OnError,
+    Optimizer,
+    Precision,
+    Preset,
+    Schedule,
+)
 
 _COUNT = Range("whole number", 1)
 _POSITIVE = Range("number", 0, low_included=False)
@@ -111,6 +122,12 @@ class TrainConfig:
         "place",
         panel="Data",
         envvar="LRNET_DATA_DIR",
+    )
+    on_error: OnError = setting(
+        "skip",
+        "Picture files that cannot be read: skip them and list them in skipped.csv, or stop at the first.",
+        "data",
+        compared=False,
     )
     head: Head = setting(
         "softmax", "softmax (cross-entropy), or sigmoid (one-vs-rest, independent probabilities).", "recipe"
@@ -265,26 +282,3 @@ class TrainConfig:
 
 
 SETTINGS = settings_of(TrainConfig)
-
-
-def changed(config: TrainConfig, **given: Any) -> TrainConfig:
-    """Return ``config`` changed by those in ``given`` that are not None, as allowed for a resumed run.
-
-    Raises ``UsageError`` for a setting that a resumed run may not change, or an earlier end than the run has.
-    """
-    given = {name: value for name, value in given.items() if value is not None}
-    if fixed := [SETTINGS[name].flag for name in sorted(given) if not SETTINGS[name].resumable]:
-        raise UsageError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
-    if {"device", "gpus", "procs"} & given.keys():  # they go together: a new place takes the place of the old one
-        config = replace(config, device="auto", gpus=None, procs=None)
-    for name in ("epochs", "max_time"):
-        before = getattr(config, name)
-        if before is not None and given.get(name, before) < before:
-            raise UsageError(f"The run has {SETTINGS[name].flag} {before:g}; resuming may raise that, not lower it.")
-    return replace(config, **given)
-
-
-def recipe_of(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that decide how the network learns; those of augmentation only if there is any."""
-    roles = ("recipe", "augmentation") if config.augment else ("recipe",)
-    return {name: getattr(config, name) for name, item in SETTINGS.items() if item.role in roles}

@@ -21,7 +21,7 @@ def altered(split: Split, robust: float, seed: int) -> Split:
         # On the CPU, so that every device has the same.
         pictures = alter(as_input(split.images.cpu()), robust)
     images = (pictures * 255).round_().to(torch.uint8).contiguous()
-    return Split(images.to(split.images.device), split.labels)
+    return replace(split, images=images.to(split.images.device))
 
 
 def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Evaluation | None) -> WeightsCard:

@@ -132,6 +132,8 @@ class Keep:
             "parameters": costs.parameters,
             "multiply_adds": costs.multiply_adds,
             "test_reads": self._test_reads,
+            "skipped": run.card.dataset.get("skipped", 0),
+            "left_out": run.card.dataset.get("left_out", {}),
             "status": status,
         }
         if status != "interrupted" and run.processes.is_first:

@@ -14,7 +14,8 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import Status, read_config, read_result, versions
-from lrnet_cli.settings.config import TrainConfig, changed
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.recipe import changed
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep

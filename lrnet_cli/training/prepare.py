@@ -18,8 +18,9 @@ from lrnet_cli.models.engine import Engine, to_device
 from lrnet_cli.models.registry import build
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.folder import create_run_dir, versions
-from lrnet_cli.settings.config import TrainConfig, recipe_of
+from lrnet_cli.runs.folder import create_run_dir, versions, write_skipped
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.recipe import recipe_of
 from lrnet_cli.training.checkpoint import load_checkpoint
 from lrnet_cli.training.inherit import start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
@@ -108,6 +109,8 @@ def prepare(
     model = to_device(model, engine.device)
     state = TrainingState.start(model, config, engine.device)
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
+    if processes.is_first and dataset.skipped:
+        write_skipped(run_dir, dataset.skipped)
     if resumed is not None and load_checkpoint(run_dir, state, dataset.content_sha256, reporter.message):
         reporter.message(f"Resuming epoch {state.epoch}, after {state.step} of its steps.")
     reporter.message(
@@ -142,7 +145,9 @@ def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
         image_size=config.image_size,
         channels=config.channels,
         fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
+        on_error=config.on_error,
         on_progress=reporter.download,
+        on_pictures=reporter.pictures,
         on_message=reporter.message,
     )
 
@@ -166,10 +171,16 @@ def _card(config: TrainConfig, dataset: Dataset, sizes: dict[str, int], validati
         head=config.head,
         preprocessing=replace(dataset.preprocessing, normalize=config.normalize),
         seed=config.seed,
-        dataset={"name": dataset.name, "content_sha256": dataset.content_sha256, **sizes},
+        dataset={"name": dataset.name, "content_sha256": dataset.content_sha256, **sizes, **_not_used(dataset)},
         protocol=protocol,
         versions=versions(),
     )
+
+
+def _not_used(dataset: Dataset) -> dict[str, Any]:
+    """Return what the source holds and the run does not use, if there is any."""
+    skipped = {"skipped": len(dataset.skipped)} if dataset.skipped else {}
+    return skipped | ({"left_out": dict(dataset.left_out)} if dataset.left_out else {})
 
 
 def _set_up_torch(config: TrainConfig) -> None:

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from lrnet_cli.cli.app import app
-from lrnet_cli.settings.config import SETTINGS, TrainConfig, recipe_of
+from lrnet_cli.settings.config import SETTINGS, TrainConfig
+from lrnet_cli.settings.recipe import recipe_of
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 CliRun = Callable[..., Any]

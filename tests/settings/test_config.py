@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.config import SETTINGS, TrainConfig, changed
+from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.durations import seconds_of
 from lrnet_cli.settings.presets import PRESETS
+from lrnet_cli.settings.recipe import changed
 
 
 @pytest.mark.parametrize(

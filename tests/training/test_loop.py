@@ -281,3 +281,21 @@ def test_compiling_is_decided_by_what_is_left_and_leaves_no_trace(
     # The stand-in computes as the eager network does, so a trace of the trial pass would show here.
     one, other = weights_of(short_run), weights_of(long_run)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_a_run_did_not_use_is_listed_and_counted(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "notes.txt").write_text("x")
+        for number in range(30):
+            Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / "set" / label / f"{number}.png")
+    (tmp_path / "set" / "b" / "5.png").write_bytes(b"")
+    result = train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, epochs=1, seed=0, out=tmp_path / "run"))
+    assert (result["skipped"], result["left_out"]) == (1, {".txt files": 2})
+    rows = list(csv.reader((tmp_path / "run" / "skipped.csv").open()))
+    assert rows == [["path", "class", "reason"], [str(tmp_path / "set" / "b" / "5.png"), "b", "is empty"]]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "- Not used: 1 pictures that cannot be read, 2 .txt files" in card
+    with pytest.raises(DataError, match=r"5\.png: is empty; fix or remove it"):
+        train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, on_error="stop", out=tmp_path / "other"))

@@ -1,12 +1,25 @@
 """A folder for each class, with its pictures at any depth; perhaps under ``train``, ``val`` and ``test``."""
 
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from lrnet_cli.data.images import IMAGE_SUFFIXES
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.walk import is_ignored, natural, pictures_below
 from lrnet_cli.errors import DataError
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def reads(path: Path) -> bool:
@@ -17,32 +30,70 @@ def reads(path: Path) -> bool:
 def read(root: Path) -> RawDataset:
     """Read ``root/<class>/**.png`` or ``root/{train,val,test}/<class>/**.png``; the classes are the folders' names.
 
-    Raises ``DataError`` for fewer than two classes, or a split without pictures.
+    The splits may also be called ``training``, ``valid``, ``validation`` and ``testing``, in letters of any case.
+    Without ``train``, the folders beside the other splits are the training classes. Raises ``DataError`` for fewer than
+    two classes, two folders for one split, or a split without pictures.
     """
-    parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
-    if "train" not in parts:
-        parts = {"train": root}
-    classes = tuple(sorted({folder.name for part in parts.values() for folder in _folders(part)}))
+    parts, left_out = _splits_of(root)
+    folders = {name: _folders(part, tuple(parts.values()), left_out) for name, part in parts.items()}
+    names = {folder.name for found in folders.values() for folder in found}
+    classes = tuple(sorted(names, key=natural))
     if len(classes) < 2:
         raise DataError(f"{root}: expected two or more class folders with pictures, found {len(classes)}.")
+    splits = {name: _read(part, classes, left_out) for name, part in parts.items()}
+    return RawDataset(classes, splits["train"], splits.get("val"), splits.get("test"), dict(left_out))
 
-    def split(name: str) -> RawSplit | None:
-        if name not in parts:
-            return None
-        found = [
-            (path, index)
-            for index, label in enumerate(classes)
-            for path in sorted((parts[name] / label).rglob("*"))
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        ]
-        if not found:
-            raise DataError(f"{parts[name]}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+
+def _splits_of(root: Path) -> tuple[dict[str, Path], Counter[str]]:
+    """Return the folder of each split, and how many folders beside them are left out."""
+    parts: dict[str, Path] = {}
+    others = []
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_ignored(entry.name)):
+        name = _SPLITS.get(folder.name.casefold())
+        if name is None:
+            others.append(folder)
+        elif name in parts:
+            raise DataError(
+                f"{root}: both {parts[name].name} and {folder.name} look like the {name} split; rename one."
+            )
+        else:
+            parts[name] = folder
+    left_out: Counter[str] = Counter()
+    if "train" in parts:
+        left_out.update({"folders beside train": len(others)} if others else {})
+    elif parts and not others:
+        raise DataError(f"{root}: has {' and '.join(part.name for part in parts.values())}, but no train folder.")
+    else:
+        parts = {"train": root} | parts
+    return parts, left_out
+
+
+def _folders(part: Path, splits: Collection[Path], left_out: Counter[str]) -> list[Path]:
+    """Return the class folders in ``part``, none of which is a split itself."""
+    found = []
+    for entry in part.iterdir():
+        if is_ignored(entry.name) or entry in splits:
+            continue
+        if not entry.is_dir():
+            left_out["files beside the class folders"] += 1
+        else:
+            found.append(entry)
+    return found
+
+
+def _read(part: Path, classes: tuple[str, ...], left_out: Counter[str]) -> RawSplit:
+    found = [
+        (path, index)
+        for index, label in enumerate(classes)
+        if (part / label).is_dir()
+        for path in pictures_below(part / label, left_out)
+    ]
+    if found:
         return RawSplit([path for path, _ in found], np.array([index for _, index in found], dtype=np.int64))
-
-    train = split("train")
-    assert train is not None
-    return RawDataset(classes, train, split("val"), split("test"))
-
-
-def _folders(part: Path) -> list[Path]:
-    return [entry for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    loose = sum(1 for entry in part.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+    if loose:
+        raise DataError(
+            f"{part}: holds {loose} pictures, but not in class folders, so their classes are unknown. Sort them into "
+            "folders, move them away, or have them labelled by: lrnet predict"
+        )
+    raise DataError(f"{part}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")

@@ -1,6 +1,7 @@
 """Pictures and labels before preprocessing, and the checks that every reader applies to them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,16 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """The splits of a data set before preprocessing; ``val`` and ``test`` only if the source has them."""
+    """The splits of a data set before preprocessing; ``val`` and ``test`` only if the source has them.
+
+    ``left_out`` counts, by kind, what lies in the source and was not read.
+    """
 
     classes: tuple[str, ...]
     train: RawSplit
     val: RawSplit | None
     test: RawSplit | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def numbered(labels: Labels, where: str) -> tuple[str, ...]:

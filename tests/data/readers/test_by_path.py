@@ -200,7 +200,7 @@ def test_folder_without_classes_is_refused(tmp_path: Path, names: tuple[str, ...
 
 
 def test_class_folders_without_pictures_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no pictures \(\.bmp"):
+    with pytest.raises(DataError, match=r"holds no pictures \(\.(avif, \.)?bmp"):
         read_raw(class_folders(tmp_path, "a", "b", count=0))
 
 
