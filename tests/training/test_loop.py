@@ -293,7 +293,7 @@ def test_what_a_run_did_not_use_is_listed_and_counted(tmp_path: Path) -> None:
     (tmp_path / "set" / "b" / "5.png").write_bytes(b"")
     result = train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, epochs=1, seed=0, out=tmp_path / "run"))
     assert (result["skipped"], result["left_out"]) == (1, {".txt files": 2})
-    rows = list(csv.reader((tmp_path / "run" / "skipped.csv").open()))
+    rows = list(csv.reader((tmp_path / "run" / "skipped.csv").read_text().splitlines()))
     assert rows == [["path", "class", "reason"], [str(tmp_path / "set" / "b" / "5.png"), "b", "is empty"]]
     card = (tmp_path / "run" / "README.md").read_text()
     assert "- Not used: 1 pictures that cannot be read, 2 .txt files" in card
