@@ -15,11 +15,14 @@ from lrnet_cli.cli.options import Invert, Json, Weights
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.config import SETTINGS
 
 if TYPE_CHECKING:
     from lrnet_cli.evaluation.corruptions import Robustness
     from lrnet_cli.evaluation.evaluate import Evaluation
     from lrnet_cli.evaluation.exam import Exam
+    from lrnet_cli.evaluation.macro import ClassAverages
+    from lrnet_cli.evaluation.paired import PairedComparison
     from lrnet_cli.models.engine import Engine
 
 EXAMPLES = (
@@ -29,7 +32,7 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", "mirror", "data_dir")
+@with_settings("device", "precision", "mirror", "data_dir", "limit")
 def eval_command(
     given: dict[str, Any],
     weights: Weights = None,
@@ -38,7 +41,6 @@ def eval_command(
         typer.Option(help="A known data set or a path.", show_default="the known one that the weights were trained on"),
     ] = None,
     split: Annotated[Literal["test", "train", "val"], typer.Option(help="The split to evaluate on.")] = "test",
-    limit: Annotated[int | None, typer.Option(help="Use only this many pictures, always the same ones.")] = None,
     tta: Annotated[
         bool,
         typer.Option(
@@ -58,15 +60,18 @@ def eval_command(
     plot: Annotated[Path | None, typer.Option(help="Plot the accuracies under --corruptions to this PNG file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one self-contained HTML file.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write every picture's prediction to this CSV file.")] = None,
+    every_class: Annotated[
+        bool, typer.Option("--probabilities", help="Add the probability of every class to --predictions.")
+    ] = False,
     invert: Invert = "no",
     json: Json = False,
 ) -> None:
     """Evaluate weights on a data set: accuracy with its interval, calibration, classes, mistakes, robustness."""
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit takes a whole number from 1 up, got {limit}.")
-    if plot is not None and not corruptions:
-        raise UsageError("--plot shows the accuracies under --corruptions; give both.")
+    limit = given.pop("limit", None)
+    SETTINGS["limit"].check(limit)
+    _check(plot, corruptions, predictions, every_class)
     from lrnet_cli.evaluation.exam import write_predictions
+    from lrnet_cli.evaluation.macro import class_averages
     from lrnet_cli.evaluation.paired import compare_paired
     from lrnet_cli.models.engine import Engine
 
@@ -80,21 +85,28 @@ def eval_command(
         output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
     robustness = _measure_robustness(exam) if corruptions else None
     if predictions is not None:
-        write_predictions(predictions, evaluation)
-    _write_pages(exam, evaluation, robustness, plot, report, _provenance(engine, split, limit, tta))
-    document = _document(exam, evaluation, engine, split, tta)
+        write_predictions(predictions, evaluation, every_class=every_class)
+    averages = class_averages(evaluation.probabilities, evaluation.labels)
+    _write_pages(exam, evaluation, averages, robustness, plot, report, _provenance(engine, split, limit, tta))
+    document = _document(exam, evaluation, averages, engine, split, tta)
     if novelty is not None:
         document["novelty"] = novelty
     if robustness is not None:
         document["corruptions"] = asdict(robustness)
     if comparison is not None and rival is not None and rival_exam is not None:
-        accuracy = rival.metrics.accuracy
-        document["against"] = {"weights": str(rival_exam.weights), "accuracy": accuracy, **asdict(comparison)}
+        document["against"] = _against(comparison, str(rival_exam.weights), rival.metrics.accuracy)
     out = Output(json)
     out.document(document)
-    show_evaluation(out, evaluation, split, novelty, robustness)
+    show_evaluation(out, evaluation, averages, split, novelty, robustness)
     if comparison is not None and rival_exam is not None:
         show_comparison(out, comparison, str(exam.weights), str(rival_exam.weights))
+
+
+def _check(plot: Path | None, corruptions: bool, predictions: Path | None, every_class: bool) -> None:
+    if every_class and predictions is None:
+        raise UsageError("--probabilities adds columns to --predictions; give both.")
+    if plot is not None and not corruptions:
+        raise UsageError("--plot shows the accuracies under --corruptions; give both.")
 
 
 def _load_exams(
@@ -166,6 +178,7 @@ def _provenance(engine: "Engine", split: str, limit: int | None, tta: bool) -> d
 def _write_pages(
     exam: "Exam",
     evaluation: "Evaluation",
+    averages: "ClassAverages",
     robustness: "Robustness | None",
     plot: Path | None,
     report: Path | None,
@@ -178,11 +191,13 @@ def _write_pages(
     if plot is not None and robustness is not None:
         write_robustness_plot(plot, {exam.weights.parent.name: (evaluation.metrics.accuracy, robustness)})
     if report is not None:
-        write_report(report, exam, evaluation, robustness, provenance)
+        write_report(report, exam, evaluation, averages, robustness, provenance)
         output.message(f"Report: {report}")
 
 
-def _document(exam: "Exam", evaluation: "Evaluation", engine: "Engine", split: str, tta: bool) -> dict[str, Any]:
+def _document(
+    exam: "Exam", evaluation: "Evaluation", averages: "ClassAverages", engine: "Engine", split: str, tta: bool
+) -> dict[str, Any]:
     from lrnet_cli.devices import describe_device
 
     return {
@@ -191,11 +206,22 @@ def _document(exam: "Exam", evaluation: "Evaluation", engine: "Engine", split: s
         "split": split,
         "weights": str(exam.weights),
         **asdict(evaluation.metrics),
+        **asdict(averages),
         "ece_uncalibrated": evaluation.ece_uncalibrated,
         "temperature": exam.card.temperature,
         "tta": tta,
-        "mistakes": [asdict(mistake) for mistake in evaluation.mistakes(MISTAKES)],
+        "mistakes": [_present(asdict(mistake)) for mistake in evaluation.mistakes(MISTAKES)],
         "images_per_second": evaluation.images_per_second,
         "device": describe_device(engine.device),
         "precision": engine.precision,
     }
+
+
+def _against(comparison: "PairedComparison", weights: str, accuracy: float) -> dict[str, Any]:
+    document = {"weights": weights, "accuracy": accuracy, **asdict(comparison)}
+    return document | {"disagreements": [_present(item) for item in document["disagreements"]]}
+
+
+def _present(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return ``entry`` without the path, if there is none."""
+    return {name: value for name, value in entry.items() if name != "path" or value is not None}

@@ -9,14 +9,17 @@ from lrnet_cli.cli.output import Output
 if TYPE_CHECKING:
     from lrnet_cli.evaluation.corruptions import CorruptedAccuracy, Robustness
     from lrnet_cli.evaluation.evaluate import Evaluation
+    from lrnet_cli.evaluation.macro import ClassAverages
     from lrnet_cli.evaluation.paired import PairedComparison
 
 MISTAKES, _DISAGREEMENTS = 10, 10  # how many are printed
+_CLASSES = 20  # up to which all are printed; of more, only the worst
 
 
 def show_evaluation(
     out: Output,
     evaluation: "Evaluation",
+    averages: "ClassAverages",
     split: str,
     novelty: dict[str, Any] | None,
     robustness: "Robustness | None",
@@ -26,6 +29,8 @@ def show_evaluation(
     low, high = metrics.accuracy_ci95
     out.line(f"{evaluation.dataset}, {split} split, {metrics.n} pictures")
     out.line(f"  accuracy           {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    for name, (value, (low, high)) in _averages(averages).items():
+        out.line(f"  {name:17}  {value:.4f} (95 % interval {low:.4f} to {high:.4f})")
     for k, share in metrics.top_k_accuracy.items():
         out.line(f"  top-{k} accuracy     {share:.4f}")
     out.line(f"  log loss           {metrics.loss:.4f}")
@@ -33,14 +38,7 @@ def show_evaluation(
     if novelty is not None:
         out.line(f"  called unknown     {novelty['unknown']:.4f} (novelty above 1)")
     out.line(f"  speed              {evaluation.images_per_second:.0f} images per second")
-    out.table(
-        ("class", "precision", "recall", "F1", "images"),
-        ((c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", c.support) for c in metrics.per_class),
-    )
-    out.table(
-        ("true ↓  predicted →", *evaluation.classes),
-        ((name, *row) for name, row in zip(evaluation.classes, metrics.confusion_matrix, strict=True)),
-    )
+    _show_classes(out, evaluation)
     out.table(
         ("confidence", "pictures", "mean confidence", "accuracy"),
         (
@@ -52,13 +50,56 @@ def show_evaluation(
     if mistakes := evaluation.mistakes(MISTAKES):
         out.table(
             ("picture", "true", "predicted", "probability"),
-            ((m.index, m.true, m.predicted, f"{m.probability:.4f}") for m in mistakes),
+            ((m.path or m.index, m.true, m.predicted, f"{m.probability:.4f}") for m in mistakes),
             title="Most confident mistakes",
         )
     if novelty is not None and novelty["foreign"]:
         _show_foreign(out, novelty["foreign"])
     if robustness is not None:
         _show_robustness(out, robustness)
+
+
+def _averages(averages: "ClassAverages") -> dict[str, tuple[float, tuple[float, float]]]:
+    found = {
+        "balanced accuracy": (averages.balanced_accuracy, averages.balanced_accuracy_ci95),
+        "macro F1": (averages.macro_f1, averages.macro_f1_ci95),
+    }
+    if averages.auc is not None and averages.auc_ci95 is not None:
+        found["AUC, one vs rest"] = (averages.auc, averages.auc_ci95)
+    return found
+
+
+def _show_classes(out: Output, evaluation: "Evaluation") -> None:
+    """Print all classes and their confusions, or of many classes the worst ones."""
+    metrics, names = evaluation.metrics, evaluation.classes
+    is_short = len(names) <= _CLASSES
+    worst = sorted((c for c in metrics.per_class if c.support), key=lambda c: c.f1)[:_CLASSES]
+    out.table(
+        ("class", "precision", "recall", "F1", "images"),
+        (
+            (c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", c.support)
+            for c in (metrics.per_class if is_short else worst)
+        ),
+        title=None if is_short else f"The {len(worst)} worst of {len(names)} classes",
+    )
+    if is_short:
+        out.table(
+            ("true ↓  predicted →", *names),
+            ((name, *row) for name, row in zip(names, metrics.confusion_matrix, strict=True)),
+        )
+        return
+    confusions = [
+        (count, names[true], names[predicted])
+        for true, row in enumerate(metrics.confusion_matrix)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    confusions.sort(key=lambda item: -item[0])
+    out.table(
+        ("true", "predicted", "images"),
+        ((true, predicted, count) for count, true, predicted in confusions[:_CLASSES]),
+        title="Most frequent confusions",
+    )
 
 
 def _show_foreign(out: Output, foreign: list[dict[str, Any]]) -> None:
@@ -115,6 +156,6 @@ def show_comparison(out: Output, comparison: "PairedComparison", first: str, sec
     if shown := comparison.disagreements[:_DISAGREEMENTS]:
         out.table(
             ("picture", "true", "first", "second"),
-            ((d.index, d.true, d.first, d.second) for d in shown),
+            ((d.path or d.index, d.true, d.first, d.second) for d in shown),
             title=f"The first {len(shown)} of {len(comparison.disagreements)} disagreements (--json has all)",
         )

@@ -31,8 +31,9 @@ _POLARITY_SAMPLE = 2000  # pictures
 class Dataset:
     """A data set in memory. ``val`` is None unless the source brings its own validation pictures.
 
-    ``content_sha256`` hashes class names, pictures and labels of all splits as they are here. ``skipped`` are picture
-    files that could not be read, and ``left_out`` counts, by kind, what else lies in the source and was not read.
+    ``content_sha256`` hashes class names, pictures and labels of all splits as they are here.
+    ``test_is_cut_off`` says that the source has no test split of its own, ``skipped`` are picture files that could not
+    be read, and ``left_out`` counts, by kind, what else lies in the source and was not read.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     val: Split | None
     test: Split
     content_sha256: str
+    test_is_cut_off: bool = False
     skipped: tuple[Skipped, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -101,7 +103,18 @@ def load_dataset(
         pictures = (np.asarray(picture).transpose(1, 2, 0) for picture in sample)
         preprocessing = replace(preprocessing, polarity=common_polarity(pictures, preprocessing.polarity_rule))
     content = _content_hash(raw.classes, train, val, test)
-    return Dataset(name_of(name), raw.classes, preprocessing, train, val, test, content, skipped, dict(raw.left_out))
+    return Dataset(
+        name=name_of(name),
+        classes=raw.classes,
+        preprocessing=preprocessing,
+        train=train,
+        val=val,
+        test=test,
+        content_sha256=content,
+        test_is_cut_off=raw.test is None and fold is None,
+        skipped=skipped,
+        left_out=dict(raw.left_out),
+    )
 
 
 def located(source: str) -> str:

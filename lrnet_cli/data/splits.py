@@ -28,6 +28,11 @@ class Split:
         paths = None if self.paths is None else tuple(self.paths[index] for index in indices.tolist())
         return Split(self.images[indices], self.labels[indices], paths)
 
+    def with_rows_of(self, other: "Split") -> "Split":
+        """Return these pictures and those of ``other``, as they were in one source."""
+        paths = (*self.paths, *other.paths) if self.paths is not None and other.paths is not None else None
+        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), paths)
+
     def to(self, device: torch.device) -> "Split":
         """Return the same pictures on ``device``."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))

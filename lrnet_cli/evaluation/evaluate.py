@@ -15,9 +15,13 @@ from lrnet_cli.settings.words import Head
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture, by its position in the split, that was taken for another class, and with what probability."""
+    """A picture that was taken for another class, by its position in the split, and with what probability.
+
+    ``path`` is its file, if it has one.
+    """
 
     index: int
+    path: str | None
     true: str
     predicted: str
     probability: float
@@ -28,7 +32,8 @@ class Evaluation:
     """Metrics, the logits and probabilities (N, classes) and labels (N,) behind them, on the CPU, and the speed.
 
     ``logits`` are the network's own, averaged over the views; ``probabilities`` and ``metrics`` are those after
-    division by the temperature, and ``ece_uncalibrated`` is the calibration error without it.
+    division by the temperature, and ``ece_uncalibrated`` is the calibration error without it. ``paths`` are the
+    pictures' files, if they have any.
     """
 
     dataset: str
@@ -39,6 +44,7 @@ class Evaluation:
     probabilities: Tensor
     labels: Tensor
     images_per_second: float
+    paths: tuple[str, ...] | None = None
 
     def mistakes(self, count: int) -> tuple[Mistake, ...]:
         """Return up to ``count`` mistakes, the most confident first."""
@@ -48,6 +54,7 @@ class Evaluation:
         return tuple(
             Mistake(
                 int(index),
+                self.paths[int(index)] if self.paths is not None else None,
                 self.classes[int(self.labels[index])],
                 self.classes[int(predicted[index])],
                 float(values[index]),
@@ -86,4 +93,5 @@ def evaluate(
         probabilities=probabilities(calibrated, head),
         labels=labels,
         images_per_second=len(split) / seconds,
+        paths=split.paths,
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import KNOWN_NAMES
-from lrnet_cli.data.datasets import load_dataset, name_of, with_classes_of
+from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
 from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
@@ -94,10 +94,7 @@ def load_exam(
         on_message=on_message,
     )
     matched = with_classes_of(loaded, card.classes)
-    chosen = {"train": matched.train, "val": matched.val, "test": matched.test}[split]
-    if chosen is None:
-        raise DataError(f"{name}: has no validation split; choose --split test or train.")
-    part = limited(chosen, limit, _LIMIT_SEED).to(engine.device)
+    part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
     return Exam(weights, card, engine.place(model, card.preprocessing.normalize), matched.name, part)
 
 
@@ -131,16 +128,42 @@ def load_foreign(
     return loaded.name, limited(loaded.test, limit, _LIMIT_SEED).images.to(exam.split.images.device)
 
 
-def write_predictions(path: Path, evaluation: Evaluation) -> None:
-    """Write one CSV row per picture: its position in the split, true class, predicted class and its probability."""
+def write_predictions(path: Path, evaluation: Evaluation, *, every_class: bool = False) -> None:
+    """Write one CSV row per picture: its position in the split, file, true and predicted class and its probability.
+
+    Pictures without files have no column for them; ``every_class`` adds one for the probability of each class.
+    """
     values, indices = evaluation.probabilities.max(1)
+    files = evaluation.paths
     try:
         with paths.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:
             table = csv.writer(target, lineterminator="\n")
-            table.writerow(["index", "true", "predicted", "probability", "correct"])
+            more = [f"probability of {name}" for name in evaluation.classes] if every_class else []
+            columns = ["true", "predicted", "probability", "correct", *more]
+            table.writerow(["index", *(["path"] if files is not None else []), *columns])
             rows = zip(evaluation.labels.tolist(), indices.tolist(), values.tolist(), strict=True)
             for position, (true, predicted, probability) in enumerate(rows):
+                source = [files[position]] if files is not None else []
                 names = evaluation.classes[true], evaluation.classes[predicted]
-                table.writerow([position, *names, probability, true == predicted])
+                every = evaluation.probabilities[position].tolist() if every_class else []
+                table.writerow([position, *source, *names, probability, true == predicted, *every])
     except OSError as error:
         raise UsageError(f"{path}: the predictions cannot be written ({error.strerror or error}).") from error
+
+
+def _chosen(loaded: Dataset, split: Literal["train", "val", "test"], card: WeightsCard, on_message: OnMessage) -> Split:
+    """Return the pictures to judge, saying which they are where that is not plain from ``split``."""
+    own = loaded.content_sha256 == card.dataset.get("content_sha256")
+    if split == "test" and loaded.test_is_cut_off and not own:
+        everything = loaded.train.with_rows_of(loaded.test)
+        on_message(f"{loaded.name}: has no splits, so all of its {len(everything)} pictures are judged.")
+        return everything
+    if split == "test" and loaded.test_is_cut_off:
+        on_message(
+            f"{loaded.name}: has no test split; the {len(loaded.test)} pictures that were set aside in training are "
+            f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
+        )
+    chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[split]
+    if chosen is None:
+        raise DataError(f"{loaded.name}: has no validation split; choose --split test or train.")
+    return chosen

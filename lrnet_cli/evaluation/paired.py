@@ -9,9 +9,10 @@ from lrnet_cli.evaluation.evaluate import Evaluation
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A picture, by its position in the split, to which two networks give different labels."""
+    """A picture to which two networks give different labels: its position in the split and its file, if it has one."""
 
     index: int
+    path: str | None
     true: str
     first: str
     second: str
@@ -58,7 +59,7 @@ def compare_paired(first: Evaluation, second: Evaluation) -> PairedComparison:
         difference_ci95=(difference - reach, difference + reach),
         p_value=float(binomtest(only_first, apart).pvalue) if apart else 1.0,
         disagreements=tuple(
-            Disagreement(index, true, a, b)
+            Disagreement(index, first.paths[index] if first.paths is not None else None, true, a, b)
             for index, (true, a, b) in enumerate(zip(truth, ours, theirs, strict=True))
             if a != b
         ),

@@ -21,6 +21,7 @@ from lrnet_cli.errors import UsageError
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.exam import Exam
+from lrnet_cli.evaluation.macro import ClassAverages
 from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
 from lrnet_cli.runs.folder import read_rows
 
@@ -32,6 +33,7 @@ def write_report(
     path: Path,
     exam: Exam,
     evaluation: Evaluation,
+    averages: ClassAverages,
     robustness: Robustness | None,
     provenance: Mapping[str, str],
 ) -> None:
@@ -41,18 +43,6 @@ def write_report(
     Raises ``UsageError`` if the file cannot be written, ``DataError`` for a damaged ``metrics.csv``.
     """
     metrics, card = evaluation.metrics, exam.card
-    low, high = metrics.accuracy_ci95
-    figures = [
-        _figure("accuracy", f"{metrics.accuracy:.4f}", f"95 % interval {low:.4f} to {high:.4f}"),
-        *(_figure(f"top-{k} accuracy", f"{share:.4f}", "") for k, share in metrics.top_k_accuracy.items()),
-        _figure("log loss", f"{metrics.loss:.4f}", "nats per picture"),
-        _figure("calibration error", f"{metrics.ece:.4f}", f"{evaluation.ece_uncalibrated:.4f} before calibration"),
-        _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} per second"),
-    ]
-    if robustness is not None:
-        figures.append(
-            _figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean over the first twelve corruptions")
-        )
     images = exam.split.images.cpu().numpy()
     mistakes = evaluation.mistakes(_MISTAKES)
     rows = read_rows(exam.weights.parent)
@@ -60,7 +50,7 @@ def write_report(
     page = render_report(
         title=f"{card.arch} on {evaluation.dataset}",
         subtitle=f"{metrics.n:,} pictures of {len(evaluation.classes)} classes; weights {exam.weights}",
-        figures=figures,
+        figures=_figures(evaluation, averages, robustness),
         classes=evaluation.classes,
         matrix=metrics.confusion_matrix,
         shown=shown,
@@ -69,7 +59,10 @@ def write_report(
         reliability_svg=as_svg(
             plot_reliability([tuple(asdict(b).values()) for b in metrics.reliability]), "reliability"
         ),
-        mistakes=[asdict(mistake) | {"src": as_data_uri(images[mistake.index])} for mistake in mistakes],
+        mistakes=[
+            asdict(mistake) | {"src": as_data_uri(images[mistake.index]), "link": _link(mistake.path)}
+            for mistake in mistakes
+        ],
         robustness=_robustness_content(robustness, metrics.accuracy) if robustness is not None else None,
         curves_svg=as_svg(plot_curves(rows), "curves") if rows else None,
         last_val_accuracy=rows[-1]["val_accuracy"] if rows else None,
@@ -128,8 +121,35 @@ def as_data_uri(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(stored.getvalue()).decode("ascii")
 
 
+def _figures(evaluation: Evaluation, averages: ClassAverages, robustness: Robustness | None) -> list[dict[str, str]]:
+    metrics = evaluation.metrics
+    figures = [
+        _figure("accuracy", f"{metrics.accuracy:.4f}", _interval(metrics.accuracy_ci95)),
+        _figure("balanced accuracy", f"{averages.balanced_accuracy:.4f}", _interval(averages.balanced_accuracy_ci95)),
+        _figure("macro F1", f"{averages.macro_f1:.4f}", _interval(averages.macro_f1_ci95)),
+        *(
+            [_figure("AUC, one vs rest", f"{averages.auc:.4f}", _interval(averages.auc_ci95))]
+            if averages.auc is not None and averages.auc_ci95 is not None
+            else []
+        ),
+        *(_figure(f"top-{k} accuracy", f"{share:.4f}", "") for k, share in metrics.top_k_accuracy.items()),
+        _figure("log loss", f"{metrics.loss:.4f}", "nats per picture"),
+        _figure("calibration error", f"{metrics.ece:.4f}", f"{evaluation.ece_uncalibrated:.4f} before calibration"),
+        _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} per second"),
+    ]
+    if robustness is not None:
+        figures.append(
+            _figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean over the first twelve corruptions")
+        )
+    return figures
+
+
 def _figure(name: str, value: str, note: str) -> dict[str, str]:
     return {"name": name, "value": value, "note": note}
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return "95 % interval {:.4f} to {:.4f}".format(*ends)
 
 
 def _accuracies(robustness: Robustness, clean: float) -> dict[str, list[float]]:
@@ -161,6 +181,10 @@ def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
     """Return the classes to show a matrix of, in their order: all, or those with the most mistakes to or from them."""
     mistakes = [sum(row) + sum(other[place] for other in matrix) - 2 * row[place] for place, row in enumerate(matrix)]
     return sorted(sorted(range(len(matrix)), key=lambda place: -mistakes[place])[:_CLASSES])
+
+
+def _link(path: str | None) -> str | None:
+    return Path(path).resolve().as_uri() if path is not None else None
 
 
 def _cells(evaluation: Evaluation, images: Any, shown: set[int]) -> dict[str, list[dict[str, Any]]]:

@@ -79,7 +79,11 @@ class TrainConfig:
         panel="basic",
     )
     limit: int | None = setting(
-        None, "Use only this many of the training images.", "recipe", panel="Data", within=_COUNT
+        None,
+        "Use only this many of the images; in training, of the training images.",
+        "recipe",
+        panel="Data",
+        within=_COUNT,
     )
     val_fraction: float | None = setting(
         None,

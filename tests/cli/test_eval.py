@@ -1,8 +1,10 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -57,7 +59,7 @@ def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Pat
     result = lrnet(*words, "--plot", "p.png", "--report", "r.html", "--json")
     assert result.exit_code == 0
     corruptions = json.loads(result.stdout)["corruptions"]
-    assert (corruptions["seed"], len(corruptions["cases"])) == (0, 115)
+    assert (corruptions["seed"], len(corruptions["cases"])) == (0, 120)
     assert set(corruptions["cases"][0]) == {"name", "severity", "strength", "accuracy", "accuracy_ci95"}
     with Image.open("p.png") as plot:
         assert min(plot.size) > 500
@@ -102,3 +104,28 @@ def test_the_card_tells_whether_pictures_were_mirrored(lrnet: CliRun, flip: str)
 
     lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip {flip}")
     assert load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]["flip"] == flip
+
+
+def test_of_many_classes_the_worst_are_shown_and_every_figure_has_an_interval(
+    lrnet: CliRun, finished_run: Any, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    for label in range(25):
+        for number in range(6):
+            folder = tmp_path / "set" / f"glyph{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{number}.png")
+    run = tmp_path / "run"
+    assert lrnet("train", "--dataset", tmp_path / "set", "--image-size", 8, "--epochs", 1, "--out", run).exit_code == 0
+    shown = lrnet("eval", "--weights", run, "--dataset", tmp_path / "set").stdout
+    assert "The 20 worst of 25 classes" in shown
+    assert "Most frequent confusions" in shown
+    assert "predicted →" not in shown
+    for name in ("balanced accuracy", "macro F1", "AUC, one vs rest"):
+        assert re.search(rf"{name} +0\.\d{{4}} \(95 % interval 0\.\d{{4}} to [01]\.\d{{4}}\)", shown)
+    document = json.loads(lrnet("eval", "--weights", run, "--dataset", tmp_path / "set", "--json").stdout)
+    low, high = document["balanced_accuracy_ci95"]
+    assert low <= document["balanced_accuracy"] <= high
+    assert document["mistakes"][0]["path"].startswith(str(tmp_path / "set"))
+    refused = lrnet("eval", "--weights", run, "--dataset", tmp_path / "set", "--probabilities")
+    assert (refused.exit_code, "give both" in refused.stderr) == (2, True)

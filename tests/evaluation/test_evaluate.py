@@ -100,3 +100,33 @@ def test_averaging_over_views_changes_probabilities_and_keeps_most_labels(weight
     assert not torch.equal(one.logits, several.logits)
     same = one.probabilities.argmax(1) == several.probabilities.argmax(1)
     assert same.float().mean() > 0.85
+
+
+def test_every_picture_of_a_folder_is_named(weights: Path, tmp_path: Path) -> None:
+    digits = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)])
+    evaluation = evaluate_weights(weights, str(digits), "test", engine=CPU)
+    write_predictions(tmp_path / "p.csv", evaluation, every_class=True)
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert len(rows) == 60
+    for row in rows:
+        assert Path(row["path"]).parent.name == row["true"]
+        shares = {name: float(row[f"probability of {name}"]) for name in "0123456789"}
+        assert max(shares, key=lambda name: shares[name]) == row["predicted"]
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    for mistake in evaluation.mistakes(100):
+        assert mistake.path is not None
+        assert Path(mistake.path).parent.name == mistake.true
+
+
+def test_a_source_without_splits_is_judged_whole_unless_it_was_trained_on(weights: Path, tmp_path: Path) -> None:
+    folders = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)]) / "test"
+    said: list[str] = []
+    evaluation = evaluate_weights(weights, str(folders), "test", engine=CPU, on_message=said.append)
+    assert evaluation.metrics.n == 60
+    assert "test: has no splits, so all of its 60 pictures are judged." in said
+    said.clear()
+    assert evaluate_weights(weights, None, "test", engine=CPU, on_message=said.append).metrics.n == 359
+    assert said == [
+        "optdigits: has no test split; the 359 pictures that were set aside in training are judged, and the other 1438 "
+        "are left out (--split train judges those)."
+    ]

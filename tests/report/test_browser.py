@@ -11,6 +11,7 @@ import torch
 
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, measure_robustness
 from lrnet_cli.evaluation.exam import Exam, load_exam
+from lrnet_cli.evaluation.macro import class_averages
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_report
 
@@ -36,7 +37,9 @@ def report(exam: Exam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     few = replace(exam, split=exam.split.take(torch.arange(10)))
     robustness = measure_robustness(few.network, few.split, few.card)
-    write_report(path, exam, exam.evaluate(), robustness, {"command": f"lrnet eval --dataset {HOSTILE}"})
+    evaluation = exam.evaluate()
+    averages = class_averages(evaluation.probabilities, evaluation.labels)
+    write_report(path, exam, evaluation, averages, robustness, {"command": f"lrnet eval --dataset {HOSTILE}"})
     return path
 
 
@@ -92,6 +95,22 @@ def test_the_page_shows_all_its_parts(page: Any) -> None:
 
 def test_nothing_is_wider_than_the_window(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_classes_are_sorted_and_filtered(page: Any) -> None:
+    heading, names = page.locator("#classes thead button").nth(3), page.locator("#classes tbody th")
+    values = page.locator("#classes tbody td:nth-child(4)").all_inner_texts()
+    heading.click()
+    assert page.locator("#classes tbody td:nth-child(4)").all_inner_texts() == sorted(values)
+    heading.click()
+    assert page.locator("#classes tbody td:nth-child(4)").all_inner_texts() == sorted(values, reverse=True)
+    assert page.locator("#classes th[aria-sort=descending]").count() == 1
+    page.locator("#filter").fill("7")
+    shown = [name.inner_text() for name in names.all() if name.is_visible()]
+    assert "7" in shown
+    assert all("7" in name for name in shown)
+    page.locator("#filter").fill("")
+    assert all(name.is_visible() for name in names.all())
 
 
 def test_texts_from_outside_are_text(page: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.exam import Exam
+from lrnet_cli.evaluation.macro import class_averages
 from lrnet_cli.report.page import write_report
 from lrnet_cli.weights.card import WeightsCard
 
@@ -35,13 +36,15 @@ def page(tmp_path: Path) -> str:
     card = WeightsCard("lrnet", arch_args, names, "softmax", Preprocessing(8, 1, "mixed"), 0)
     (tmp_path / "w.safetensors").write_bytes(b"")
     exam = Exam(tmp_path / "w.safetensors", card, Answers().eval(), "glyphs", Split(images, labels))
-    write_report(tmp_path / "report.html", exam, exam.evaluate(), None, {})
+    evaluation = exam.evaluate()
+    averages = class_averages(evaluation.probabilities, evaluation.labels)
+    write_report(tmp_path / "report.html", exam, evaluation, averages, None, {})
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_of_many_classes_those_with_the_most_mistakes_are_in_the_matrix(page: str) -> None:
     assert "Of the 300 classes, the 40 with the most mistakes are shown" in page
-    assert page.count("<button") == 1600
+    assert page.count("<button") == 1600 + 5
     assert 'aria-label="true glyph 298, predicted glyph 299: 10 pictures"' in page
     cells = json.loads(re.search(r'id="pictures" type="application/json">(.*?)</script>', page).group(1))
     assert len(cells["298,299"]) == len(cells["299,298"]) == 10
