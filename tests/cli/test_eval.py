@@ -60,7 +60,7 @@ def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Pat
     assert result.exit_code == 0
     corruptions = json.loads(result.stdout)["corruptions"]
     assert (corruptions["seed"], len(corruptions["cases"])) == (0, 120)
-    assert set(corruptions["cases"][0]) == {"name", "severity", "strength", "accuracy", "accuracy_ci95"}
+    assert set(corruptions["cases"][0]) == {"name", "severity", "strength", "accuracy", "accuracy_ci95", "ece"}
     with Image.open("p.png") as plot:
         assert min(plot.size) > 500
     page = Path("r.html").read_text(encoding="utf-8")
