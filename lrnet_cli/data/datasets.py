@@ -80,17 +80,19 @@ def load_dataset(
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
     raw = _read(name, data_dir, mirror, on_progress, on_message)
-    if image_size is None or channels is None:
-        own_size, own_channels = _own_shape(raw.train)
-        image_size, channels = image_size or own_size, channels or own_channels
-    try:
-        preprocessing = Preprocessing(image_size, channels, polarity or "mixed", polarity_rule=polarity_rule)
-    except ValueError as error:
-        raise UsageError(f"Preprocessing: {error}.") from error
+    preprocessing = _preprocessing(raw.train, image_size, channels, polarity, polarity_rule)
     if isinstance(raw.train.pictures, list):
         count = sum(len(part.labels) for part in (raw.train, raw.val, raw.test) if part is not None)
         on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
-    (train, val, test), skipped, several = read_splits(raw, preprocessing, invert, on_error, on_pictures)
+    (train, val, test), skipped, several = read_splits(
+        str(Path(name).expanduser().resolve()),
+        raw,
+        preprocessing,
+        invert=invert,
+        on_error=on_error,
+        on_pictures=on_pictures,
+        data_dir=data_dir,
+    )
     assert train is not None
     for remark in remarks(name_of(name), raw, (train, val, test), skipped, several):
         on_message(remark)
@@ -181,10 +183,18 @@ def _read_embedded() -> RawDataset:
     return RawDataset(tuple("0123456789"), RawSplit(images, digits.target.astype(np.int64)), None, None)
 
 
-def _own_shape(split: RawSplit) -> tuple[int, int]:
+def _preprocessing(
+    split: RawSplit, image_size: int | None, channels: int | None, polarity: Polarity | None, rule: PolarityRule
+) -> Preprocessing:
+    """Return the preprocessing asked for; pictures keep their own size and channels where nothing is said."""
     if isinstance(split.pictures, list):
-        return _FOLDER_IMAGE_SIZE, 1
-    return max(split.pictures.shape[1:3]), split.pictures.shape[3]
+        own_size, own_channels = _FOLDER_IMAGE_SIZE, 1
+    else:
+        own_size, own_channels = max(split.pictures.shape[1:3]), split.pictures.shape[3]
+    try:
+        return Preprocessing(image_size or own_size, channels or own_channels, polarity or "mixed", polarity_rule=rule)
+    except ValueError as error:
+        raise UsageError(f"Preprocessing: {error}.") from error
 
 
 def _content_hash(classes: tuple[str, ...], *splits: Split | None) -> str:
@@ -194,4 +204,6 @@ def _content_hash(classes: tuple[str, ...], *splits: Split | None) -> str:
             digest.update(json.dumps(list(split.images.shape)).encode())
             digest.update(split.images.numpy().data)
             digest.update(split.labels.numpy().data)
+            if split.groups is not None:
+                digest.update(split.groups.numpy().data)
     return digest.hexdigest()

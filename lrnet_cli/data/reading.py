@@ -1,16 +1,18 @@
 """From the pictures of a source to tensors: in threads, past damaged files, and with what deserves a remark."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Preprocessing, as_image, prepare
+from lrnet_cli.data.prepared import Prepared
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError, ImageError
@@ -34,31 +36,28 @@ class Skipped:
 
 
 def read_splits(
-    raw: RawDataset, preprocessing: Preprocessing, invert: Invert, on_error: OnError, on_pictures: OnPictures
+    source: str,
+    raw: RawDataset,
+    preprocessing: Preprocessing,
+    *,
+    invert: Invert,
+    on_error: OnError,
+    on_pictures: OnPictures,
+    data_dir: Path | None,
 ) -> tuple[Splits, tuple[Skipped, ...], tuple[str, ...]]:
     """Return the training, validation and test splits of ``raw`` as tensors, the files skipped, and those with pages.
 
-    Raises ``DataError`` naming the first unreadable picture if ``on_error`` is ``stop``, and in any case if several and
-    more than a twentieth of a class are unreadable.
+    ``source`` tells the prepared pictures of one source from those of others. Raises ``DataError`` naming the first
+    unreadable picture if ``on_error`` is ``stop``, and in any case if several and more than a twentieth of a class are
+    unreadable.
     """
-    parts = (raw.train, raw.val, raw.test)
-    total = sum(len(part.labels) for part in parts if part is not None)
-    done, skipped, several = 0, list[Skipped](), list[str]()
-    splits: list[Split | None] = []
-    for part in parts:
-        if part is None:
-            splits.append(None)
-            continue
-        before = done
-
-        def hear(count: int, before: int = before) -> None:
-            on_pictures(before + count, total)
-
-        splits.append(_read(raw.classes, part, preprocessing, invert, on_error, skipped, several, hear))
-        done += len(part.labels)
-    _refuse_unreadable(raw, skipped)
-    train, val, test = splits
-    return (train, val, test), tuple(skipped), tuple(several)
+    reading = _Reading(source, raw, preprocessing, invert, on_error, on_pictures, data_dir)
+    train, val, test = (
+        reading.read(name, part) if part is not None else None
+        for name, part in (("train", raw.train), ("val", raw.val), ("test", raw.test))
+    )
+    _refuse_unreadable(raw, reading.skipped)
+    return (train, val, test), tuple(reading.skipped), tuple(reading.several)
 
 
 def remarks(
@@ -74,6 +73,8 @@ def remarks(
         )
     if not isinstance(raw.train.pictures, list):
         return
+    if torn := _in_several_splits(raw):
+        yield f"{name}: {len(torn)} groups are in more than one split: {listed(torn)}."
     if several:
         names = listed(Path(path).name for path in several)
         yield f"{name}: {len(several)} pictures have several frames or pages; only the first is read: {names}."
@@ -95,48 +96,72 @@ def remarks(
             yield f"{name}: classes {kind}: {listed(raw.classes[index] for index in np.flatnonzero(found))}."
 
 
-def _read(
-    classes: tuple[str, ...],
-    raw: RawSplit,
-    preprocessing: Preprocessing,
-    invert: Invert,
-    on_error: OnError,
-    skipped: list[Skipped],
-    several: list[str],
-    hear: Callable[[int], None],
-) -> Split:
-    side, channels = preprocessing.image_size, preprocessing.channels
-    labels = torch.from_numpy(raw.labels)
-    if not isinstance(raw.pictures, list):
-        if raw.pictures.shape[1:] == (side, side, channels) and invert == "no":
-            return Split(torch.from_numpy(raw.pictures.transpose(0, 3, 1, 2).copy()), labels)
-        sources: Iterable[Path | NDArray[np.uint8]] = raw.pictures
-    else:
-        sources = raw.pictures
+class _Reading:
+    """Reads one split after the other; ``skipped`` and ``several`` grow with what is met."""
 
-    def prepared(source: Path | NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[str]] | ImageError:
+    def __init__(
+        self,
+        source: str,
+        raw: RawDataset,
+        preprocessing: Preprocessing,
+        invert: Invert,
+        on_error: OnError,
+        on_pictures: OnPictures,
+        data_dir: Path | None,
+    ) -> None:
+        self._source, self._classes, self._data_dir = source, raw.classes, data_dir
+        self._preprocessing, self._invert, self._on_error = preprocessing, invert, on_error
+        self._on_pictures = on_pictures
+        parts = [part for part in (raw.train, raw.val, raw.test) if part is not None]
+        self._total, self._done = sum(len(part.labels) for part in parts), 0
+        names = sorted({name for part in parts for name in part.groups or ()})
+        self._groups = {name: number for number, name in enumerate(names)}
+        self.skipped: list[Skipped] = []
+        self.several: list[str] = []
+
+    def read(self, name: str, raw: RawSplit) -> Split:
+        labels = torch.from_numpy(raw.labels)
+        if isinstance(raw.pictures, list):
+            return self._read_files(name, raw, raw.pictures, labels)
+        self._done += len(labels)
+        side, channels = self._preprocessing.image_size, self._preprocessing.channels
+        if raw.pictures.shape[1:] == (side, side, channels) and self._invert == "no":
+            return Split(torch.from_numpy(raw.pictures.transpose(0, 3, 1, 2).copy()), labels)
+        pictures = (prepare(as_image(pixels), self._preprocessing, self._invert)[0] for pixels in raw.pictures)
+        return Split(torch.from_numpy(np.stack(list(pictures))), labels)
+
+    def _read_files(self, name: str, raw: RawSplit, files: list[Path], labels: Tensor) -> Split:
+        prepared = Prepared(f"{self._source}/{name}", files, self._preprocessing, self._invert, self._data_dir)
+        whole = prepared.known.copy()
+        self._done += int(whole.sum())
+        unread = [index for index in range(len(files)) if not whole[index]]
+        for index, outcome in read_ahead(unread, lambda index: self._prepared(files[index])):
+            if isinstance(outcome, ImageError):
+                if self._on_error == "stop":
+                    raise DataError(f"{files[index]}: {outcome}; fix or remove it.") from outcome
+                self.skipped.append(Skipped(str(files[index]), self._classes[int(labels[index])], str(outcome)))
+            else:
+                prepared.images[index], remarks = outcome
+                whole[index] = True
+                prepared.several[index] = bool(remarks)
+            self._done += 1
+            self._on_pictures(self._done, self._total)
+        prepared.save(whole)
+        self.several += [str(files[index]) for index in np.flatnonzero(prepared.several)]
+        kept = np.flatnonzero(whole)
+        groups = None
+        if raw.groups is not None:
+            groups = torch.tensor([self._groups[raw.groups[index]] for index in kept])
+        images = prepared.images if whole.all() else prepared.images[kept]
+        paths = tuple(str(files[index]) for index in kept)
+        return Split(torch.from_numpy(images), labels[torch.from_numpy(kept)], paths, groups)
+
+    def _prepared(self, file: Path) -> tuple[NDArray[np.uint8], list[str]] | ImageError:
         remarks: list[str] = []
         try:
-            picture = source if isinstance(source, Path) else as_image(source)
-            return prepare(picture, preprocessing, invert, remarks)[0], remarks
+            return prepare(file, self._preprocessing, self._invert, remarks)[0], remarks
         except ImageError as error:
             return error
-
-    images = np.empty((len(labels), channels, side, side), np.uint8)
-    kept: list[int] = []
-    for index, (source, outcome) in enumerate(read_ahead(sources, prepared)):
-        if isinstance(outcome, ImageError):
-            if on_error == "stop":
-                raise DataError(f"{source}: {outcome}; fix or remove it.") from outcome
-            skipped.append(Skipped(str(source), classes[int(raw.labels[index])], str(outcome)))
-        else:
-            images[len(kept)] = outcome[0]
-            kept.append(index)
-            if outcome[1]:
-                several.append(str(source))
-        hear(index + 1)
-    paths = tuple(str(raw.pictures[index]) for index in kept) if isinstance(raw.pictures, list) else None
-    return Split(torch.from_numpy(images[: len(kept)]), labels[kept], paths)
 
 
 def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
@@ -150,6 +175,12 @@ def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
                 f"{count} of the {total} pictures of class {label} cannot be read, more than 5 %; fix or remove them. "
                 f"The first is {first.path}: {first.reason}."
             )
+
+
+def _in_several_splits(raw: RawDataset) -> list[str]:
+    parts = [set(part.groups or ()) for part in (raw.train, raw.val, raw.test) if part is not None]
+    counts = Counter(group for part in parts for group in part)
+    return sorted(group for group, count in counts.items() if count > 1)
 
 
 def listed(items: Iterable[str]) -> str:

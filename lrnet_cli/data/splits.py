@@ -1,5 +1,6 @@
 """Pictures with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,11 +15,15 @@ _TEST_SEED = 0  # fixed, so that every run and every seed is measured on the sam
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures, uint8 (N, channels, side, side), their class indices, int64 (N,), and their files if they have any."""
+    """Pictures, uint8 (N, channels, side, side), and their class indices, int64 (N,).
+
+    ``paths`` are their files, if they have any; ``groups``, int64 (N,), number what they belong to, if the source says.
+    """
 
     images: Tensor
     labels: Tensor
     paths: tuple[str, ...] | None = None
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -26,16 +31,41 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """Return the pictures at ``indices``, int64 (M,)."""
         paths = None if self.paths is None else tuple(self.paths[index] for index in indices.tolist())
-        return Split(self.images[indices], self.labels[indices], paths)
+        groups = None if self.groups is None else self.groups[indices.to(self.groups.device)]
+        return Split(self.images[indices], self.labels[indices], paths, groups)
 
     def with_rows_of(self, other: "Split") -> "Split":
         """Return these pictures and those of ``other``, as they were in one source."""
         paths = (*self.paths, *other.paths) if self.paths is not None and other.paths is not None else None
-        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), paths)
+        groups = (
+            torch.cat([self.groups, other.groups]) if self.groups is not None and other.groups is not None else None
+        )
+        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), paths, groups)
 
     def to(self, device: torch.device) -> "Split":
         """Return the same pictures on ``device``."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def cut_of(split: Split, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return (kept, cut): sorted indices with about ``fraction`` of each class in ``cut``, drawn with ``seed``.
+
+    No group is in both; groups are whole, so the share of a class may be off.
+    """
+    if split.groups is None:
+        return stratified_cut(split.labels, fraction, seed)
+    parts = min(round(1 / fraction), len(split.groups.unique()))
+    return _group_folds(split, max(parts, 2), seed)[0]
+
+
+def _group_folds(split: Split, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second
+
+    assert split.groups is not None
+    labels, groups = split.labels.numpy(), split.groups.numpy()
+    with warnings.catch_warnings(action="ignore"):  # of classes smaller than the number of folds
+        cuts = list(StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(labels, labels, groups))
+    return [(torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(cut))) for kept, cut in cuts]
 
 
 def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -62,7 +92,7 @@ def limited(split: Split, limit: int | None, seed: int) -> Split:
 
 def cut_off_test(name: str, pool: Split) -> tuple[Split, Split]:
     """Return (train, test): a stratified fifth of ``pool`` for testing, the same fifth every time."""
-    kept, cut = stratified_cut(pool.labels, _TEST_FRACTION, _TEST_SEED)
+    kept, cut = cut_of(pool, _TEST_FRACTION, _TEST_SEED)
     if not len(cut):
         raise DataError(f"{name}: too few pictures to set a fifth aside for testing; each class needs three or more.")
     return pool.take(kept), pool.take(cut)
@@ -72,6 +102,11 @@ def fold_cut(name: str, pool: Split, number: int, count: int) -> tuple[Split, Sp
     """Return (train, test): fold ``number``, from 1 up, of ``count`` stratified ones for testing, always the same."""
     from sklearn.model_selection import StratifiedKFold  # takes a second
 
+    if pool.groups is not None:
+        if len(pool.groups.unique()) < count:
+            raise DataError(f"{name}: has fewer groups than {count} folds; use fewer folds.")
+        kept, cut = _group_folds(pool, count, _TEST_SEED)[number - 1]
+        return pool.take(kept), pool.take(cut)
     fewest = int(torch.bincount(pool.labels)[pool.labels].min())
     if fewest < count:
         raise DataError(

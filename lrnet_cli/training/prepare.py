@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset, located
-from lrnet_cli.data.splits import Split, limited, stratified_cut
+from lrnet_cli.data.splits import Split, cut_of, limited
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.models.engine import Engine, to_device
 from lrnet_cli.models.registry import build
@@ -204,7 +204,7 @@ def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[S
         return available, dataset.val, "the data set's own"
     wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / len(available))
     fraction = config.val_fraction or min(_LARGEST_VAL_FRACTION, wanted)
-    kept, cut = stratified_cut(available.labels, fraction, seed)
+    kept, cut = cut_of(available, fraction, seed)
     if not len(cut) or len(kept) < 2:
         raise DataError(
             f"{dataset.name}: {len(available)} training images are too few to set {fraction:g} of each class aside for "

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from lrnet_cli.data.readers import class_folders, idx, npz, pixel_table
+from lrnet_cli.data.readers import class_folders, idx, manifest, npz, pixel_table
 from lrnet_cli.data.readers.raw import RawDataset
 from lrnet_cli.errors import DataError
 
 # Pairs of (whether it reads a path, reader); the first match is used.
 _READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RawDataset]], ...] = (
     (idx.reads, idx.read),
+    (manifest.reads, manifest.read),
     (class_folders.reads, class_folders.read),
     (npz.reads, npz.read),
     (pixel_table.reads, pixel_table.read),
@@ -17,7 +18,7 @@ _READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RawDataset]], ...
 
 
 def read_raw(path: Path) -> RawDataset:
-    """Read the data set at ``path``: a folder of IDX files or of class folders, an ``.npz`` or a ``.csv`` file.
+    """Read the data set at ``path``: a folder of IDX files or of class folders, a list of files, or a file of pictures.
 
     Raises ``DataError`` naming the file and what is wrong with it.
     """
@@ -31,4 +32,7 @@ def read_raw(path: Path) -> RawDataset:
                 return read(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}.") from error
-    raise DataError(f"{path}: is not a data set; give a folder of class folders or IDX files, an .npz or a .csv file.")
+    raise DataError(
+        f"{path}: is not a data set; give a folder of class folders or IDX files, a list of files (.csv, .jsonl, "
+        ".parquet), an .npz, or a .csv of pixels."
+    )

@@ -7,19 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_cli.data.images import IMAGE_SUFFIXES
-from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit
 from lrnet_cli.data.walk import is_ignored, natural, pictures_below
 from lrnet_cli.errors import DataError
-
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def reads(path: Path) -> bool:
@@ -49,7 +39,7 @@ def _splits_of(root: Path) -> tuple[dict[str, Path], Counter[str]]:
     parts: dict[str, Path] = {}
     others = []
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_ignored(entry.name)):
-        name = _SPLITS.get(folder.name.casefold())
+        name = SPLIT_NAMES.get(folder.name.casefold())
         if name is None:
             others.append(folder)
         elif name in parts:

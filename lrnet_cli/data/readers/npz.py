@@ -1,4 +1,7 @@
-"""NPZ files in MedMNIST's form: ``train_images``, ``train_labels``, the same for ``test`` and perhaps for ``val``."""
+"""NPZ files in MedMNIST's form: ``train_images``, ``train_labels``, the same for ``test`` and perhaps for ``val``.
+
+An array ``class_names`` of texts may name the classes.
+"""
 
 import zipfile
 import zlib
@@ -22,11 +25,21 @@ def read(path: Path) -> RawDataset:
     arrays = _arrays_of(path)
     train, val, test = (_split(path, arrays, name) for name in ("train", "val", "test"))
     assert train is not None
-    classes = numbered(train.labels, f"{path}: train_labels")
+    classes = _named(path, arrays) or numbered(train.labels, f"{path}: train_labels")
     for name, part in (("train", train), ("val", val), ("test", test)):
         if part is not None:
             check_range(part.labels, len(classes), f"{path}: {name}_labels")
     return RawDataset(classes, train, val, test)
+
+
+def _named(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[str, ...] | None:
+    """Return the class names of an array ``class_names``, if there is one."""
+    names = arrays.get("class_names")
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
+        raise DataError(f"{path}: class_names must hold distinct texts, one for each class.")
+    return tuple(names.tolist())
 
 
 def _arrays_of(path: Path) -> dict[str, NDArray[Any]]:

@@ -10,15 +10,29 @@ from numpy.typing import NDArray
 from lrnet_cli.errors import DataError
 
 Labels = NDArray[np.int64]
+# What splits may be called, in letters of any case.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 _MOST_CLASSES = 65_536  # a larger label means damage, and would need more memory than any machine has
 
 
 @dataclass(frozen=True)
 class RawSplit:
-    """Pictures with their labels: uint8 (N, height, width, channels), or for class folders N paths; labels (N,)."""
+    """Pictures with their labels (N,): uint8 (N, height, width, channels), or the paths of N files.
+
+    ``groups`` name what each picture belongs to, such as a page or a patient, if the source says so.
+    """
 
     pictures: NDArray[np.uint8] | list[Path]
     labels: Labels
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""``lrnet cache``."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from lrnet_cli.cli.options import Json
+from lrnet_cli.cli.output import Output
+from lrnet_cli.cli.settings import with_settings
+
+EXAMPLES = ("lrnet cache", "lrnet cache --clear")
+
+
+@with_settings("data_dir")
+def cache_command(
+    given: dict[str, Any],
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the prepared pictures.")] = False,
+    json: Json = False,
+) -> None:
+    """Show or delete the prepared pictures that are kept to load folders faster; data sets are not touched."""
+    from lrnet_cli.data.prepared import MOST_BYTES, packs
+
+    found = packs(given.get("data_dir"))
+    if clear:
+        for pack in found:
+            pack.path.unlink(missing_ok=True)
+    out = Output(json)
+    total = sum(pack.size for pack in found)
+    out.document(
+        {
+            "schema": "lrnet.cache/1",
+            "packs": [{"path": str(pack.path), "bytes": pack.size, "used": pack.used} for pack in found],
+            "bytes": total,
+            "most_bytes": MOST_BYTES,
+            "cleared": clear,
+        }
+    )
+    if found and not clear:
+        out.table(
+            ("prepared pictures", "MB", "last used"),
+            (
+                (pack.path, f"{pack.size / 1e6:.1f}", time.strftime("%Y-%m-%d %H:%M", time.localtime(pack.used)))
+                for pack in found
+            ),
+        )
+    done = "deleted" if clear else f"of at most {MOST_BYTES / 1e9:.0f} GB"
+    out.line(f"{len(found)} packs of prepared pictures, {total / 1e6:.1f} MB {done}")

@@ -1,0 +1,117 @@
+"""Lists of picture files and labels: CSV, JSON lines or Parquet, in the form of Hugging Face's ``metadata.csv``."""
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit
+from lrnet_cli.data.walk import natural
+from lrnet_cli.errors import DataError
+
+_FILE, _LABEL, _SPLIT, _GROUP = "file_name", "label", "split", "group"
+_IN_FOLDER = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+_Row = dict[str, Any]
+
+
+def reads(path: Path) -> bool:
+    """Return whether ``path`` is such a list, or a folder with one called ``metadata``."""
+    if path.is_dir():
+        return _listed_in(path) is not None
+    if path.suffix.lower() == ".csv":
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as source:
+            return _FILE in next(csv.reader(source), [])
+    return path.suffix.lower() in (".jsonl", ".parquet")
+
+
+def read(path: Path) -> RawDataset:
+    """Read a list with the columns ``file_name`` and ``label`` and, if there are any, ``split`` and ``group``.
+
+    Files are relative to the list's folder. Pictures of one group, such as a page or a patient, stay in one split
+    whenever the pictures are cut. Raises ``DataError`` naming the row and what is wrong with it.
+    """
+    path = path if not path.is_dir() else _listed_in(path) or path
+    rows = [_checked(path, number, row) for number, row in _numbered_rows(path)]
+    if not rows:
+        raise DataError(f"{path}: lists no pictures.")
+    classes = tuple(sorted({label for _, label, _, _ in rows}, key=natural))
+    if len(classes) < 2:
+        raise DataError(f"{path}: only one class, {classes[0]}; a classifier needs two.")
+    index = {label: number for number, label in enumerate(classes)}
+    has_groups = any(group for *_, group in rows)
+
+    def split(name: str) -> RawSplit | None:
+        # Without a group of its own, a picture is one by itself.
+        chosen = [
+            (path.parent / file, index[label], group or file) for file, label, part, group in rows if part == name
+        ]
+        if not chosen:
+            return None
+        files, labels, groups = zip(*chosen, strict=True)
+        return RawSplit(list(files), np.array(labels, dtype=np.int64), groups if has_groups else None)
+
+    train = split("train")
+    if train is None:
+        raise DataError(f"{path}: lists no training pictures; leave the column {_SPLIT} empty, or write train in it.")
+    return RawDataset(classes, train, split("val"), split("test"))
+
+
+def _listed_in(folder: Path) -> Path | None:
+    return next((folder / name for name in _IN_FOLDER if (folder / name).is_file()), None)
+
+
+def _numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
+    """Yield each row with its line in the file, or its place in a Parquet file."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            yield from enumerate(_parquet_rows(path), 1)
+            return
+        with path.open(newline="", encoding="utf-8-sig") as source:
+            if suffix == ".csv":
+                table = csv.DictReader(source)
+                for row in table:
+                    yield table.line_num, row
+                return
+            for number, line in enumerate(source, 1):
+                if line.strip():
+                    yield number, json.loads(line)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
+    except (csv.Error, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from error
+
+
+def _parquet_rows(path: Path) -> list[_Row]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise DataError(f"{path}: reading Parquet needs pyarrow; install it, or save the list as .csv.") from error
+    try:
+        rows: list[_Row] = parquet.read_table(path).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: is not a readable Parquet file ({error}).") from error
+    return rows
+
+
+def _checked(path: Path, number: int, row: object) -> tuple[str, str, str, str]:
+    """Return file, label, split and group of a row, as text."""
+    where = f"{path}: row {number}"
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: is not an object with {_FILE} and {_LABEL}.")
+    texts = {
+        name: str(row[name]).strip() if row.get(name) is not None else "" for name in (_FILE, _LABEL, _SPLIT, _GROUP)
+    }
+    for name in (_FILE, _LABEL):
+        if not texts[name]:
+            columns = ", ".join(str(column) for column in islice(row, 6))
+            raise DataError(f"{where}: has no {name}; its columns are: {columns}.")
+    wanted = texts[_SPLIT].casefold() or "train"
+    if wanted not in SPLIT_NAMES:
+        raise DataError(f"{where}: the split {texts[_SPLIT]!r} is none of: {', '.join(SPLIT_NAMES)}.")
+    return texts[_FILE], texts[_LABEL], SPLIT_NAMES[wanted], texts[_GROUP]

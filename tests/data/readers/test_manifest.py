@@ -1,0 +1,158 @@
+"""Lists of files, as people and Hugging Face write them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.splits import cut_of
+from lrnet_cli.errors import DataError
+
+
+def picture(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[2:6, 2:6] = level % 200 + 50
+    Image.fromarray(pixels).save(path)
+
+
+def rows_of(folder: Path, count: int = 40, **more: Any) -> list[dict[str, Any]]:
+    """Write ``count`` pictures and return their rows; what is in ``more`` are functions of the row's number."""
+    rows = []
+    for number in range(count):
+        picture(folder / "scans" / f"{number}.png", number)
+        row = {"file_name": f"scans/{number}.png", "label": ("cat", "dog")[number % 2]}
+        rows.append(row | {name: make(number) for name, make in more.items()})
+    return rows
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        arrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+    else:
+        lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def loaded(path: Path, **settings: Any) -> tuple[Dataset, str]:
+    said: list[str] = []
+    dataset = load_dataset(str(path), on_message=said.append, **settings)
+    return dataset, "\n".join(said)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet", "metadata.csv"])
+def test_files_are_found_beside_the_list_and_labelled_by_it(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, rows_of(tmp_path))
+    dataset, said = loaded(tmp_path if name == "metadata.csv" else path)
+    assert dataset.classes == ("cat", "dog")
+    assert (len(dataset.train), len(dataset.test)) == (32, 8)
+    assert "40 picture files in 2 classes: cat, dog." in said
+    assert dataset.train.paths is not None
+    for file, label in zip(dataset.train.paths, dataset.train.labels.tolist(), strict=True):
+        assert int(Path(file).stem) % 2 == label
+
+
+def test_splits_are_those_of_the_list(tmp_path: Path) -> None:
+    split = {0: "train", 1: "Train", 2: "", 3: "valid", 4: "TEST"}
+    rows = rows_of(tmp_path, split=lambda number: split[number % 5])
+    dataset, _ = loaded(written(tmp_path / "list.csv", rows))
+    assert dataset.val is not None
+    assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [24, 8, 8]
+
+
+def test_a_group_never_straddles_a_cut(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, 120, group=lambda number: f"page {number // 5}")
+    path = written(tmp_path / "list.csv", rows)
+    dataset, _ = loaded(path)
+
+    def pages(part: Any) -> set[int]:
+        return {int(Path(file).stem) // 5 for file in part.paths}
+
+    assert pages(dataset.train) & pages(dataset.test) == set()
+    assert 10 <= len(dataset.test) <= 40
+    kept, cut = cut_of(dataset.train, 0.2, seed=3)
+    assert pages(dataset.train.take(kept)) & pages(dataset.train.take(cut)) == set()
+    assert sorted([*kept.tolist(), *cut.tolist()]) == list(range(len(dataset.train)))
+    folds = [loaded(path, fold=(number, 4))[0] for number in range(1, 5)]
+    tested = [pages(fold.test) for fold in folds]
+    assert sum(map(len, tested)) == len(set().union(*tested)) == 24
+    assert all(pages(fold.train) & pages(fold.test) == set() for fold in folds)
+
+
+def test_groups_in_several_declared_splits_are_named(tmp_path: Path) -> None:
+    rows = rows_of(
+        tmp_path, split=lambda number: "test" if number > 29 else "train", group=lambda number: f"page{number // 4}"
+    )
+    _, said = loaded(written(tmp_path / "list.csv", rows))
+    assert "list: 1 groups are in more than one split: page7." in said
+
+
+def test_a_run_keeps_groups_apart_and_says_what_it_read(tmp_path: Path) -> None:
+    from lrnet_cli.settings.config import TrainConfig
+    from lrnet_cli.training.loop import train
+
+    rows = rows_of(tmp_path, 60, group=lambda number: f"page {number // 3}")
+    path = written(tmp_path / "list.csv", rows)
+    result = train(TrainConfig(dataset=str(path), image_size=8, epochs=1, seed=0, out=tmp_path / "run"))
+    assert result["status"] == "finished"
+    assert result["dataset"] == "list"
+
+
+def test_a_table_of_pixels_is_still_one(tmp_path: Path) -> None:
+    lines = ["label,a,b,c,d", *(f"{number % 2},0,255,0,{number}" for number in range(40))]
+    (tmp_path / "pixels.csv").write_text("\n".join(lines))
+    assert load_dataset(str(tmp_path / "pixels.csv")).train.images.shape[1:] == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file_name,label\n", "lists no pictures"),
+        ("file_name,kind\na.png,x\n", "row 2: has no label; its columns are: file_name, kind"),
+        ("file_name,label\na.png,x\n,y\n", "row 3: has no file_name"),
+        ("file_name,label\na.png,x\nb.png,x\n", "only one class, x"),
+        ("file_name,label,split\na.png,x,later\n", "row 2: the split 'later' is none of: train, training, val"),
+        ("file_name,label,split\na.png,x,test\nb.png,y,test\n", "lists no training pictures"),
+        ("file_name,label\n\xff\n", "is not UTF-8 text"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_row(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(tmp_path / "list.csv"))
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", "3", "{", '{"file_name": null, "label": "x"}', "[" * 200_000])
+def test_json_lines_that_do_not_fit_are_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "list.jsonl").write_text('{"file_name": "a.png", "label": "x"}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"list\.jsonl"):
+        load_dataset(str(tmp_path / "list.jsonl"))
+
+
+def test_a_file_that_is_not_there_is_skipped_and_named(tmp_path: Path) -> None:
+    rows = [*rows_of(tmp_path), {"file_name": "scans/gone.png", "label": "cat"}]
+    dataset, said = loaded(written(tmp_path / "list.csv", rows))
+    assert [Path(item.path).name for item in dataset.skipped] == ["gone.png"]
+    assert "skipped 1 pictures that cannot be read" in said
+
+
+def test_classes_of_an_npz_may_have_names(tmp_path: Path) -> None:
+    images, labels = np.zeros((12, 8, 8), np.uint8), np.arange(12) % 2
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(tmp_path / "a.npz", **arrays, class_names=np.array(["benign", "malign", "other"]))
+    assert load_dataset(str(tmp_path / "a.npz")).classes == ("benign", "malign", "other")
+    np.savez(tmp_path / "b.npz", **arrays, class_names=np.array(["same", "same"]))
+    with pytest.raises(DataError, match="class_names must hold distinct texts"):
+        load_dataset(str(tmp_path / "b.npz"))
+    np.savez(tmp_path / "c.npz", **arrays, class_names=np.array(["alone"]))
+    with pytest.raises(DataError, match="out of range"):
+        load_dataset(str(tmp_path / "c.npz"))
