@@ -19,7 +19,8 @@ def silent(*_: object) -> None:
 class EpochRow:
     """One row of ``metrics.csv``. Losses are means per picture in nats, accuracies shares in [0, 1].
 
-    Nothing here depends on the clock: a resumed run writes the rows of an uninterrupted one.
+    ``val_score``, the higher the better, decides which epoch is kept where that is not the accuracy. Nothing here
+    depends on the clock: a resumed run writes the rows of an uninterrupted one.
     """
 
     epoch: int
@@ -28,6 +29,12 @@ class EpochRow:
     val_loss: float
     val_accuracy: float
     learning_rate: float
+    val_score: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What decides which epoch is kept; the higher the better."""
+        return self.val_accuracy if self.val_score is None else self.val_score
 
 
 class Reporter:

@@ -11,17 +11,22 @@ _TAUGHT_TEMPERATURE = 4.0
 _TEMPERATURES = (0.05, 20.0)  # the range that is searched
 
 
-def head_loss(logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0) -> Tensor:
+def head_loss(
+    logits: Tensor, labels: Tensor, head: Head, smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
     """Return the mean loss of logits (N, classes) against labels (N,), a scalar in nats.
 
     Softmax: cross-entropy. Sigmoid: binary cross-entropy of each class against the rest, summed over the classes.
-    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no.
+    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no. The loss of a
+    picture is multiplied by that of ``class_weights`` (classes,) which its label has.
     """
     if head == "softmax":
-        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    targets = targets * (1 - smoothing) + smoothing / 2
-    return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
+        losses = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    else:
+        targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        targets = targets * (1 - smoothing) + smoothing / 2
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
+    return losses.mean() if class_weights is None else (losses * class_weights[labels]).mean()
 
 
 def taught_loss(logits: Tensor, taught: Tensor, head: Head) -> Tensor:

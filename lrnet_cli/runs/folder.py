@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +127,8 @@ def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:
     from lrnet_cli.plots import plot_curves, write_png  # takes a second
 
     text = io.StringIO()
-    table = csv.DictWriter(text, [column.name for column in fields(EpochRow)], lineterminator="\n")
+    names = [column.name for column in fields(EpochRow) if any(getattr(row, column.name) is not None for row in rows)]
+    table = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     table.writeheader()
     table.writerows(asdict(row) for row in rows)
     paths.write_text(run_dir / "metrics.csv", text.getvalue())
@@ -146,6 +147,7 @@ def read_rows(run_dir: Path) -> list[dict[str, float]]:
         return []
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: the learning curves cannot be read ({error}).") from error
-    if rows and (lacking := {column.name for column in fields(EpochRow)} - rows[0].keys()):
+    needed = {column.name for column in fields(EpochRow) if column.default is MISSING}
+    if rows and (lacking := needed - rows[0].keys()):
         raise DataError(f"{path}: the learning curves lack the columns {', '.join(sorted(lacking))}.")
     return rows

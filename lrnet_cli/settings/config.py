@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.combinations import check_together
 from lrnet_cli.settings.presets import PRESETS, RECIPES
 from lrnet_cli.settings.setting import Range, setting, settings_of
 from lrnet_cli.settings.words import (
     Arch,
     Compile,
     Flip,
+    Freeze,
     Head,
     Normalize,
     OnError,
     Optimizer,
     Precision,
     Preset,
+    Sampler,
     Schedule,
+    Select,
 )
 
 _COUNT = Range("whole number", 1)
@@ -171,6 +174,17 @@ class TrainConfig:
     init: str | None = setting(
         None, "Start from these weights: a released name, run folder or weight file; the rest is new.", "recipe"
     )
+    init_sha256: str | None = setting(
+        None, "The hash of the weight file that it started from.", "recipe", compared=False, option=False
+    )
+    freeze: Freeze | None = setting(
+        None, "Do not train the first N blocks of --init, or all blocks: 1, 2, 3 or blocks.", "recipe"
+    )
+    class_weights: str = setting(
+        "none", "Weigh classes in the loss: none, balanced, or a .json or .csv file of classes and weights.", "recipe"
+    )
+    sampler: Sampler = setting("uniform", "Show every picture once per epoch, or every class equally often.", "recipe")
+    select: Select = setting("accuracy", "What decides on validation images which epoch is kept.", "recipe")
     distill: tuple[str, ...] = setting(
         (), "Learn from the answers of this finished run too; repeat it for the mean of several.", "recipe"
     )
@@ -256,18 +270,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, item in SETTINGS.items():
             item.check(getattr(self, name))
-        if self.epochs is None and self.max_time is None:
-            raise UsageError("A run needs a limit: give --epochs, --max-time or both.")
-        if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
-            raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
-        if self.procs is not None and self.gpus is not None:
-            raise UsageError("--procs is for CPUs and --gpus for GPUs; give one of them.")
-        if self.procs is not None and self.device not in ("auto", "cpu"):
-            raise UsageError(f"--procs trains on the CPU and --device {self.device} does not; give one of them.")
-        if self.processes > 1 and not self.fuse:
-            raise UsageError("--no-fuse trains in one process: only the fused network has the batch statistics of all.")
-        if self.processes > 1 and self.arch != "lrnet":
-            raise UsageError(f"--arch {self.arch} trains in one process: only LR-Net has the batch statistics of all.")
+        check_together(self)
 
     @property
     def processes(self) -> int:

@@ -10,6 +10,7 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.settings.words import Freeze
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights
@@ -33,6 +34,12 @@ def start_from(model: nn.Module, weights: str, card: WeightsCard, on_message: Ca
     model.load_state_dict(own | taken)
     fresh = ", ".join(name for name in own if name not in taken)
     on_message(f"Starting from {path}{f'; new and untrained: {fresh}' if fresh else ''}.")
+
+
+def freeze(model: nn.Module, blocks: Freeze) -> None:
+    """Exclude the first ``blocks`` of LR-Net from training; its batch norms still follow the pictures."""
+    for number in range(1, 4 if blocks == "blocks" else int(blocks) + 1):
+        model.get_submodule(f"block{number}").requires_grad_(False)
 
 
 def teachers_logits(

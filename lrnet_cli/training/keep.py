@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from torch import nn
@@ -18,6 +19,7 @@ from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows
 from lrnet_cli.runs.model_card import write_model_card
+from lrnet_cli.settings.words import Select
 from lrnet_cli.training.certainty import altered, calibrated
 from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.clock import Clock
@@ -79,6 +81,7 @@ class Keep:
             val_loss=validated.metrics.loss,
             val_accuracy=validated.metrics.accuracy,
             learning_rate=learning_rate(run.config, self._clock.progress),
+            val_score=_score(run.config.select, validated),
         )
         state.rows.append(row)
         if run.processes.is_first:
@@ -192,6 +195,18 @@ class Keep:
             paths.record_run(run.folder)
         except OSError as error:
             run.reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` this run with --weights.")
+
+
+def _score(select: Select, validated: Evaluation) -> float | None:
+    """Return what decides which epoch is kept, the higher the better; None if that is the accuracy."""
+    metrics = validated.metrics
+    seen = [row for row in metrics.per_class if row.support]
+    scores = {
+        "loss": -metrics.loss,
+        "balanced-accuracy": fmean(row.recall for row in seen),
+        "macro-f1": fmean(row.f1 for row in seen),
+    }
+    return scores.get(select)
 
 
 def _test_figures(test: Evaluation | None) -> dict[str, Any]:

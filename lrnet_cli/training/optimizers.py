@@ -1,7 +1,7 @@
 """The optimisers by name, and the learning rate as a function of progress."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -59,11 +59,15 @@ _OPTIMIZERS: dict[str, Callable[[nn.Module, TrainConfig], list[torch.optim.Optim
 
 
 def _weights_of(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    return [parameter for parameter in _trained(model) if parameter.ndim > 1]
+
+
+def _trained(model: nn.Module) -> Iterator[nn.Parameter]:
+    return (parameter for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _groups(decayed: list[nn.Parameter], model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    others = [parameter for parameter in _trained(model) if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 

@@ -1,5 +1,6 @@
 """From settings to a run that is ready to train: data, network, run folder."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -22,10 +23,11 @@ from lrnet_cli.runs.folder import create_run_dir, versions, write_skipped
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import recipe_of
 from lrnet_cli.training.checkpoint import load_checkpoint
-from lrnet_cli.training.inherit import start_from, teachers_logits
+from lrnet_cli.training.class_weights import class_weights_of, located_class_weights
+from lrnet_cli.training.inherit import freeze, start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.find import located_weights
+from lrnet_cli.weights.find import find_weights, located_weights
 
 _LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_PER_EPOCH = 128, 16, 32
 _VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
@@ -36,6 +38,7 @@ _SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 class Run:
     """A run that is ready to train: its settings as resolved, its data where the engine computes, and its folder.
 
+    ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training pictures;
     ``taught`` are the teachers' logits for the training pictures, if there are teachers. ``mirrors`` says whether
     pictures are mirrored every other time; ``begun`` is when the run began by ``time.perf_counter``, had it never been
     stopped.
@@ -47,6 +50,7 @@ class Run:
     processes: Processes
     state: TrainingState
     train_split: Split
+    class_weights: Tensor | None
     taught: Tensor | None
     val_split: Split
     test_split: Split
@@ -72,6 +76,8 @@ def rooted(config: TrainConfig) -> TrainConfig:
         config,
         dataset=located(config.dataset),
         init=config.init and located_weights(config.init),
+        init_sha256=config.init and hashlib.sha256(find_weights(config.init).read_bytes()).hexdigest(),
+        class_weights=located_class_weights(config.class_weights),
         distill=tuple(map(located_weights, config.distill)),
     )
 
@@ -106,6 +112,8 @@ def prepare(
     model = build(config.arch, dropout=config.dropout, **card.arch_args)
     if config.init is not None and resumed is None:
         start_from(model, config.init, card, reporter.message)
+    if config.freeze is not None:
+        freeze(model, config.freeze)
     model = to_device(model, engine.device)
     state = TrainingState.start(model, config, engine.device)
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
@@ -125,6 +133,7 @@ def prepare(
         processes=processes,
         state=state,
         train_split=train_split,
+        class_weights=class_weights_of(config.class_weights, dataset.classes, train_split.labels),
         taught=teachers_logits(config.distill, card, train_split, engine, reporter.message) if config.distill else None,
         val_split=val_split.to(engine.device),
         test_split=dataset.test,

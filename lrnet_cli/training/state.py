@@ -51,13 +51,13 @@ class TrainingState:
 
     @property
     def best(self) -> EpochRow | None:
-        """The epoch with the best validation accuracy, the latest one of several."""
-        return max(self.rows, key=lambda row: (row.val_accuracy, row.epoch), default=None)
+        """The epoch that did best on the validation images, the latest one of several."""
+        return max(self.rows, key=lambda row: (row.score, row.epoch), default=None)
 
     @property
     def epochs_without_gain(self) -> int:
-        """The number of epochs since the validation accuracy last rose."""
-        first_best = max(self.rows, key=lambda row: (row.val_accuracy, -row.epoch), default=None)
+        """The number of epochs since what decides on validation images last rose."""
+        first_best = max(self.rows, key=lambda row: (row.score, -row.epoch), default=None)
         return len(self.rows) - first_best.epoch if first_best is not None else 0
 
 

@@ -41,10 +41,25 @@ class Step:
     def batches_left(self) -> Iterator[Tensor]:
         """Yield the indices of this epoch's batches from the state's step on, this process's part of each."""
         run, size = self.run, self.run.batch_size
-        order = _permutation(run.card.seed, run.state.epoch, len(run.train_split)).to(run.engine.device)
+        order = self._order().to(run.engine.device)
         # The pictures beyond the last full batch are left for other epochs: all steps have one shape.
         for place in range(run.state.step, run.steps_per_epoch):
             yield run.processes.own_rows(order[place * size : (place + 1) * size])
+
+    def _order(self) -> Tensor:
+        """Return the order of this epoch's pictures: each once, or as many of every class, some of them repeatedly."""
+        run, split = self.run, self.run.train_split
+        if run.config.sampler == "uniform":
+            return _permutation(run.card.seed, run.state.epoch, len(split))
+        draws, labels = _draws(run.card.seed, run.state.epoch), split.labels.cpu().numpy()
+        present = np.unique(labels)
+        share = -(-len(labels) // len(present))
+        chosen = []
+        for label in present:
+            members = np.flatnonzero(labels == label)
+            rounds = -(-share // len(members))  # all of a class come before any comes again
+            chosen.append(np.concatenate([draws.permutation(members) for _ in range(rounds)])[:share])
+        return torch.from_numpy(draws.permutation(np.concatenate(chosen))[: len(labels)])
 
     def __call__(self, batch: Tensor, rate: float) -> None:
         """Take one step at the learning rate ``rate`` on the pictures at the indices ``batch``."""
@@ -54,7 +69,7 @@ class Step:
                 group["lr"] = rate
         state.model.zero_grad()
         logits, labels = self.forward(self.inputs(batch)), run.train_split.labels[batch]
-        loss = head_loss(logits, labels, config.head, config.label_smoothing)
+        loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
         if run.taught is not None:
             loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
         loss.backward()

@@ -16,7 +16,7 @@ from lrnet_cli.settings.presets import PRESETS
 from lrnet_cli.settings.setting import Range
 
 TRAIN: Any = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]  # it is a group
-DRAWN = {name: item for name, item in SETTINGS.items() if item.role != "place" and name not in ("folds", "test_fold")}
+DRAWN = {name: item for name, item in SETTINGS.items() if item.role != "place" and item.option and name != "folds"}
 
 
 def values_of(name: str) -> st.SearchStrategy[Any]:
