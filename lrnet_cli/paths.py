@@ -8,6 +8,7 @@ from pathlib import Path
 from platformdirs import user_cache_path, user_state_path
 
 WEIGHTS_NAME = "model.safetensors"  # of a run folder
+SERIES_NAME = "series.json"  # of a folder with several runs
 _RECORD = "runs.txt"
 
 
@@ -48,16 +49,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def record_run(run_dir: Path) -> None:
-    """Remember ``run_dir`` as this user's newest run."""
+    """Remember ``run_dir``, of a run or of several, as this user's newest."""
     state_dir().mkdir(parents=True, exist_ok=True)
     with (state_dir() / _RECORD).open("a", encoding="utf-8", errors="surrogateescape") as record:
         record.write(f"{run_dir.resolve()}\n")
 
 
 def newest_run() -> Path | None:
-    """Return the newest recorded run folder that still holds weights, or None."""
+    """Return the newest recorded run folder, or folder of several runs, that still holds weights, or None."""
     try:
         lines = (state_dir() / _RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return None
-    return next((Path(line) for line in reversed(lines) if (Path(line) / WEIGHTS_NAME).is_file()), None)
+    return next(
+        (
+            Path(line)
+            for line in reversed(lines)
+            if any((Path(line) / name).is_file() for name in (WEIGHTS_NAME, SERIES_NAME))
+        ),
+        None,
+    )

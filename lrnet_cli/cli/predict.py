@@ -77,7 +77,7 @@ def predict_command(
     _check(top_k, min_confidence, max_novelty)
     form = _form(format, as_json, to, resume)
     from lrnet_cli.predict.classifier import Classifier
-    from lrnet_cli.weights.find import find_weights
+    from lrnet_cli.weights.find import find_weights, fingerprint_of
 
     path = find_weights(weights)
     classifier = Classifier.load(path, **given)
@@ -87,7 +87,7 @@ def predict_command(
     rows = None
     if to is not None:
         settings = [form, top_k, min_confidence, max_novelty, invert, str(save_inputs), str(explain)]
-        digest = hashlib.sha256(path.read_bytes() + json.dumps(settings).encode())
+        digest = hashlib.sha256((fingerprint_of(path) + json.dumps(settings)).encode())
         rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
         if rows.is_complete:
             output.message(f"{to} is already complete: there is nothing to resume.")

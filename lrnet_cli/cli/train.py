@@ -98,7 +98,8 @@ def _begun(given: dict[str, Any], runs: int | None) -> _Job:
 
 def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
     """Return the job of the run or series in ``folder``, changed by what was given on the command line."""
-    from lrnet_cli.runs.folder import is_series, read_config, read_series
+    from lrnet_cli.runs.folder import read_config, read_series
+    from lrnet_cli.weights.find import is_series
 
     if runs is not None:
         raise UsageError("A resumed run keeps its own settings; leave out: --runs.")

@@ -97,7 +97,7 @@ def load_dataset(
     for remark in remarks(name_of(name), raw, (train, val, test), skipped, several):
         on_message(remark)
     if fold is not None:
-        train, test = fold_cut(name, train, *fold)
+        train, test = fold_cut(name_of(name), train, *fold, raw.classes)
     elif test is None:
         train, test = cut_off_test(name, train)
     if polarity is None:

@@ -1,6 +1,7 @@
 """Pictures with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,7 +99,7 @@ def cut_off_test(name: str, pool: Split) -> tuple[Split, Split]:
     return pool.take(kept), pool.take(cut)
 
 
-def fold_cut(name: str, pool: Split, number: int, count: int) -> tuple[Split, Split]:
+def fold_cut(name: str, pool: Split, number: int, count: int, classes: Sequence[str]) -> tuple[Split, Split]:
     """Return (train, test): fold ``number``, from 1 up, of ``count`` stratified ones for testing, always the same."""
     from sklearn.model_selection import StratifiedKFold  # takes a second
 
@@ -107,10 +108,13 @@ def fold_cut(name: str, pool: Split, number: int, count: int) -> tuple[Split, Sp
             raise DataError(f"{name}: has fewer groups than {count} folds; use fewer folds.")
         kept, cut = _group_folds(pool, count, _TEST_SEED)[number - 1]
         return pool.take(kept), pool.take(cut)
-    fewest = int(torch.bincount(pool.labels)[pool.labels].min())
-    if fewest < count:
+    counts = torch.bincount(pool.labels)
+    smallest = int(pool.labels[counts[pool.labels].argmin()])
+    if counts[smallest] < count:
+        advice = f"use at most {counts[smallest]} folds" if counts[smallest] > 1 else "leave it out"
         raise DataError(
-            f"{name}: a class has {fewest} pictures, too few to be cut into {count} folds; use fewer folds."
+            f"{name}: class {classes[smallest]} has {counts[smallest]} pictures, too few to be cut into {count} folds; "
+            f"{advice}, or give it more pictures."
         )
     cuts = StratifiedKFold(count, shuffle=True, random_state=_TEST_SEED).split(pool.labels, pool.labels)
     kept, cut = list(cuts)[number - 1]

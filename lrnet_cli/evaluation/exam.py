@@ -76,6 +76,8 @@ def load_exam(
         raise UsageError(
             f"{weights}: was trained on {name}, which is not a known data set; give its path with --dataset."
         )
+    if card.protocol.get("ensemble"):
+        _warn_of_seen(weights, card, name, on_message)
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
     if fold is not None:
         on_message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
@@ -96,6 +98,15 @@ def load_exam(
     matched = with_classes_of(loaded, card.classes)
     part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
     return Exam(weights, card, engine.place(model, card.preprocessing.normalize), matched.name, part)
+
+
+def _warn_of_seen(weights: Path, card: WeightsCard, name: str, on_message: OnMessage) -> None:
+    """Say that the networks of a cross-validation have together seen all pictures of their data set."""
+    on_message(f"{weights}: the mean of {len(card.protocol['ensemble'])} networks.")
+    if card.protocol.get("folds") and name_of(name) == card.dataset.get("name"):
+        single = card.metrics.get("over_single_runs")
+        honest = f"; the cross-validated accuracy of single networks is {single['value']:.4f}" if single else ""
+        on_message(f"Each picture of {card.dataset['name']} was in the training of nearly all of them{honest}.")
 
 
 def load_foreign(

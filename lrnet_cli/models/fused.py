@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lrnet_cli.errors import UsageError
+from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.lrnet import LRNet, MKBlock
 from lrnet_cli.processes import ALONE, Processes, gathered, summed
 
@@ -38,6 +39,8 @@ def fuse(network: nn.Module, wanted: bool = True, processes: Processes = ALONE) 
     that the work on the weights would outweigh what is saved on the pictures. Batch statistics are those of all
     ``processes``; only the fused network computes them, so with several it is fused at any size.
     """
+    if isinstance(network, Ensemble):
+        return network.each(lambda member: fuse(member, wanted, processes))
     if wanted and isinstance(network, LRNet) and (processes.together or network.image_size >= _SMALLEST_FUSED):
         return FusedLRNet(network, processes)
     return network

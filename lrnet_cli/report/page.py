@@ -1,7 +1,6 @@
 """The evaluation report: from an evaluation to one self-contained HTML file."""
 
 import base64
-import hashlib
 import io
 import json
 import time
@@ -24,6 +23,7 @@ from lrnet_cli.evaluation.exam import Exam
 from lrnet_cli.evaluation.macro import ClassAverages
 from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
 from lrnet_cli.runs.folder import read_rows
+from lrnet_cli.weights.find import fingerprint_of
 
 _PICTURES_A_CELL, _MISTAKES = 24, 40
 _CLASSES = 40  # in the confusion matrix: a larger one is unreadable, and the page grows with their square
@@ -45,7 +45,7 @@ def write_report(
     metrics, card = evaluation.metrics, exam.card
     images = exam.split.images.cpu().numpy()
     mistakes = evaluation.mistakes(_MISTAKES)
-    rows = read_rows(exam.weights.parent)
+    rows = read_rows(exam.weights.parent) if exam.weights.is_file() else []
     shown = _most_mistaken(metrics.confusion_matrix)
     page = render_report(
         title=f"{card.arch} on {evaluation.dataset}",
@@ -68,7 +68,7 @@ def write_report(
         last_val_accuracy=rows[-1]["val_accuracy"] if rows else None,
         settings=[
             *provenance.items(),
-            ("weights", f"{exam.weights}\nSHA-256 {hashlib.sha256(exam.weights.read_bytes()).hexdigest()}"),
+            ("weights", f"{exam.weights}\nSHA-256 {fingerprint_of(exam.weights)}"),
             ("data", json.dumps(card.dataset, indent=1, ensure_ascii=False)),
             ("protocol", json.dumps(card.protocol, indent=1, ensure_ascii=False)),
             ("preprocessing", json.dumps(asdict(card.preprocessing))),

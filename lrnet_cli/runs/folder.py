@@ -70,17 +70,12 @@ def read_config(run_dir: Path) -> tuple[TrainConfig, dict[str, str]]:
 def write_series(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> None:
     """Write ``series.json``: the settings of ``runs`` runs, and the number of ``folds`` of each."""
     content = {"schema": _SERIES_SCHEMA, "runs": runs, "folds": folds, "settings": to_plain(config)}
-    paths.write_text(folder / "series.json", json.dumps(content, indent=2) + "\n")
-
-
-def is_series(folder: Path) -> bool:
-    """Return whether ``folder`` holds a series of runs."""
-    return (folder / "series.json").is_file()
+    paths.write_text(folder / paths.SERIES_NAME, json.dumps(content, indent=2) + "\n")
 
 
 def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
     """Return what ``write_series`` wrote to ``folder``; raises ``TrainingError`` if it cannot be used."""
-    config, content = _read_settings(folder / "series.json", _SERIES_SCHEMA)
+    config, content = _read_settings(folder / paths.SERIES_NAME, _SERIES_SCHEMA)
     return config, content["runs"], content["folds"]
 
 

@@ -23,7 +23,7 @@ def start_from(model: nn.Module, weights: str, card: WeightsCard, on_message: Ca
     same classes. Raises ``TrainingError`` for another architecture, or for weights that may have seen the validation or
     test images.
     """
-    path = find_weights(weights)
+    path = _single(weights)
     known, other = load_weights(path)
     if other.arch != card.arch:
         raise TrainingError(f"{path}: is a {other.arch} and cannot start a {card.arch}; give --arch {other.arch}.")
@@ -52,7 +52,7 @@ def teachers_logits(
     """
     total = torch.zeros(len(split), len(card.classes))
     for number, name in enumerate(teachers, 1):
-        path = find_weights(name)
+        path = _single(name)
         teacher, other = load_weights(path)
         asked, answered = ((sorted(item.classes), item.head, item.arch_args) for item in (card, other))
         if asked != answered:
@@ -62,6 +62,13 @@ def teachers_logits(
         network = engine.place(teacher, other.preprocessing.normalize).eval()
         total += predict_logits(network, split.images)[:, [other.classes.index(name) for name in card.classes]]
     return (total / len(teachers)).to(split.images.device)
+
+
+def _single(weights: str) -> Path:
+    path = find_weights(weights)
+    if path.is_dir():
+        raise TrainingError(f"{path}: holds several runs; name one of them.")
+    return path
 
 
 def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard) -> None:

@@ -191,6 +191,8 @@ class Keep:
             save_weights(path, model, card)
         write_model_card(run.folder, run.config, card, result["device"], test, result["test_reads"])
         write_result(run.folder, result)
+        if run.config.test_fold is not None:
+            return  # the folds count together, as their series
         try:
             paths.record_run(run.folder)
         except OSError as error:

@@ -1,6 +1,5 @@
 """From settings to a run that is ready to train: data, network, run folder."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from lrnet_cli.training.class_weights import class_weights_of, located_class_wei
 from lrnet_cli.training.inherit import freeze, start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.find import find_weights, located_weights
+from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights
 
 _LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_PER_EPOCH = 128, 16, 32
 _VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
@@ -76,7 +75,7 @@ def rooted(config: TrainConfig) -> TrainConfig:
         config,
         dataset=located(config.dataset),
         init=config.init and located_weights(config.init),
-        init_sha256=config.init and hashlib.sha256(find_weights(config.init).read_bytes()).hexdigest(),
+        init_sha256=config.init and fingerprint_of(find_weights(config.init)),
         class_weights=located_class_weights(config.class_weights),
         distill=tuple(map(located_weights, config.distill)),
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli import ranks
+from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, UsageError
 from lrnet_cli.reporter import Reporter
@@ -87,6 +87,10 @@ def resume_series(
         "runs": results,
     }
     write_result(folder, document)
+    try:
+        paths.record_run(folder)
+    except OSError as error:
+        reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` these runs with --weights.")
     return document
 
 

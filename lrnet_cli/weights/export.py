@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import ExportError, UsageError
+from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import predict_logits
@@ -65,7 +66,7 @@ def export_weights(weights: Path, target: Path) -> Exported:
     if target.suffix not in _FORMS:
         raise UsageError(f"{target}: the format follows from the suffix, which must be one of: {', '.join(_FORMS)}.")
     model, card = load_weights(weights)
-    whole = _Whole(FusedLRNet(model) if isinstance(model, LRNet) else model, card).eval()
+    whole = _Whole(_fused(model), card).eval()
     pictures = load_dataset(
         "optdigits", image_size=card.preprocessing.image_size, channels=card.preprocessing.channels
     ).test.images
@@ -82,6 +83,13 @@ def export_weights(weights: Path, target: Path) -> Exported:
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error}); choose another --to.") from error
     return Exported(target, difference, len(pictures))
+
+
+def _fused(model: nn.Module) -> nn.Module:
+    """Return ``model`` fused at any size: exported, its weights are constants."""
+    if isinstance(model, Ensemble):
+        return model.each(_fused)
+    return FusedLRNet(model) if isinstance(model, LRNet) else model
 
 
 @torch.inference_mode()

@@ -1,6 +1,9 @@
 """The weight file: safetensors with plain, unfused parameters and everything needed to use and judge them."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,8 +13,10 @@ from torch import nn
 from lrnet_cli import paths
 from lrnet_cli.data.images import is_regular_file
 from lrnet_cli.errors import UsageError, WeightsError
+from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.registry import build
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
+from lrnet_cli.weights.find import is_series, members_of
 
 _COUNTER = "num_batches_tracked"  # PyTorch's, not needed once the statistics are recomputed; not stored
 
@@ -31,9 +36,12 @@ def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
 def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
     """Return the network of a weight file, in evaluation mode and float32 on the CPU, and the card in the file.
 
-    Raises ``WeightsError`` naming the file and what does not fit. Nothing in the file is executed, and no memory is
+    Of a folder of several runs they are one network, the mean of all, and a card that says so. Raises ``WeightsError``
+    naming the file and what does not fit. Nothing in the file is executed, and no memory is
     taken for sizes that the tensors in the file do not have.
     """
+    if is_series(path):
+        return _load_ensemble(path)
     try:
         if not is_regular_file(path):
             raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
@@ -70,6 +78,35 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
     counters = {name: torch.zeros((), dtype=torch.long) for name in model.state_dict() if name.endswith(_COUNTER)}
     model.load_state_dict(tensors | counters, assign=True)
     return model.eval(), card
+
+
+def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
+    files = members_of(series)
+    if not files:
+        raise WeightsError(f"{series}: none of its runs has weights yet.")
+    members, cards = zip(*(load_weights(file) for file in files), strict=True)
+    first = cards[0]
+    for file, card in zip(files, cards, strict=True):
+        if (card.classes, card.head, card.preprocessing) != (first.classes, first.head, first.preprocessing):
+            raise WeightsError(f"{file}: its classes, head or preprocessing differ from those of {files[0]}.")
+    result = _result_of(series)
+    protocol = {name: value for name, value in first.protocol.items() if name != "test_fold"}
+    card = replace(
+        first,
+        temperature=1.0,
+        novelty=None,
+        protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": result.get("folds")},
+        metrics={"over_single_runs": result["test_accuracy"]} if result.get("test_accuracy") else {},
+    )
+    return Ensemble(members, [card.temperature for card in cards], first.head).eval(), card
+
+
+def _result_of(series: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((series / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _check_names(path: Path, expected: set[str], found: set[str]) -> None:

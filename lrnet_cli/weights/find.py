@@ -1,8 +1,10 @@
 """Weight files by name: released networks, run folders and files."""
 
+import hashlib
 from pathlib import Path
 
 from lrnet_cli import paths
+from lrnet_cli.data.walk import natural
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.paths import WEIGHTS_NAME
 
@@ -20,16 +22,20 @@ def find_weights(name: str | Path | None) -> Path:
     """Return the weight file for ``--weights name``: a released name, a file or a run folder.
 
     Without a name it is this user's newest run, or the released digits if there is none. A file or folder with
-    the name of a released network needs a path such as ``./digits``. Raises ``WeightsError`` if there is none.
+    the name of a released network needs a path such as ``./digits``. A folder of several runs is returned itself: their
+    networks count as one. Raises ``WeightsError`` if there is none.
     """
     if name is None:
-        return (paths.newest_run() or RELEASED[_DEFAULT]) / WEIGHTS_NAME
+        newest = paths.newest_run() or RELEASED[_DEFAULT]
+        return newest if is_series(newest) else newest / WEIGHTS_NAME
     if name in RELEASED:
         return RELEASED[name] / WEIGHTS_NAME
     path = Path(name).expanduser()
+    if is_series(path):
+        if not members_of(path):
+            raise WeightsError(f"{path}: none of its runs has weights yet; finish it with: lrnet train --resume {path}")
+        return path
     if path.is_dir():
-        if (path / "series.json").exists() and (runs := sorted(run.parent for run in path.glob(f"*/{WEIGHTS_NAME}"))):
-            raise WeightsError(f"{path}: holds {len(runs)} runs; give one of them, such as {runs[0]}.")
         if not (path / WEIGHTS_NAME).exists():
             raise WeightsError(f"{path}: the folder holds no {WEIGHTS_NAME}; give a finished run or a weight file.")
         return path / WEIGHTS_NAME
@@ -39,3 +45,21 @@ def find_weights(name: str | Path | None) -> Path:
             f"({', '.join(RELEASED)})."
         )
     return path
+
+
+def is_series(path: Path) -> bool:
+    """Return whether ``path`` is the folder of several runs, whose networks count as one."""
+    return (path / paths.SERIES_NAME).is_file()
+
+
+def members_of(series: Path) -> list[Path]:
+    """Return the weight files of the runs in a folder of several, in natural order."""
+    return sorted(series.glob(f"*/{WEIGHTS_NAME}"), key=lambda path: natural(path.parent.name))
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return the SHA-256 of a weight file, or of those of several runs."""
+    digest = hashlib.sha256()
+    for file in members_of(path) if is_series(path) else [path]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -101,7 +101,7 @@ def test_folds_leave_the_test_images_of_a_data_set_out(shared_data: Path, tmp_pa
 
 
 def test_too_many_folds_for_a_class_are_refused() -> None:
-    with pytest.raises(DataError, match="a class has 174 pictures, too few to be cut into 200 folds"):
+    with pytest.raises(DataError, match="class 8 has 174 pictures, too few to be cut into 200 folds; use at most 174"):
         load_dataset("optdigits", fold=(1, 200))
 
 
