@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn
 
 from lrnet_cli.cli import output
 from lrnet_cli.cli.eval_tables import MISTAKES, show_comparison, show_evaluation
-from lrnet_cli.cli.options import Invert, Json, Weights
+from lrnet_cli.cli.options import Invert, Json, Judged, Weights
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
@@ -36,10 +36,7 @@ EXAMPLES = (
 def eval_command(
     given: dict[str, Any],
     weights: Weights = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="A known data set or a path.", show_default="the known one that the weights were trained on"),
-    ] = None,
+    dataset: Judged = None,
     split: Annotated[Literal["test", "train", "val"], typer.Option(help="The split to evaluate on.")] = "test",
     tta: Annotated[
         bool,

@@ -1,10 +1,35 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.settings import words
+
+
+def complete_weights(incomplete: str) -> list[str]:
+    """Return released networks, and files and folders, whose names begin with ``incomplete``."""
+    from lrnet_cli.weights.find import RELEASED  # loads Pillow
+
+    return [name for name in RELEASED if name.startswith(incomplete)] + _paths(incomplete)
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """Return known data sets, and files and folders, whose names begin with ``incomplete``."""
+    return [name for name in KNOWN_NAMES if name.startswith(incomplete)] + _paths(incomplete)
+
+
+def _paths(incomplete: str) -> list[str]:
+    parent = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    shown = "" if str(parent) == "." and not incomplete.startswith("./") else f"{str(parent).rstrip('/')}/"
+    try:
+        found = [f"{shown}{entry.name}{'/' if entry.is_dir() else ''}" for entry in sorted(parent.iterdir())]
+    except OSError:
+        return []
+    return [path for path in found if path.startswith(incomplete)]
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 Weights = Annotated[
@@ -12,6 +37,15 @@ Weights = Annotated[
     typer.Option(
         help="A weight file, a run folder, or a released network: digits or fashion.",
         show_default="the newest run of this user, else digits",
+        autocompletion=complete_weights,
+    ),
+]
+Judged = Annotated[
+    str | None,
+    typer.Option(
+        help="A known data set or a path.",
+        show_default="the known one that the weights were trained on",
+        autocompletion=complete_dataset,
     ),
 ]
 Invert = Annotated[

@@ -6,8 +6,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -24,6 +25,8 @@ from lrnet_cli.errors import ImageError, UsageError
 if TYPE_CHECKING:
     from lrnet_cli.predict.classifier import Classifier, Prediction
 
+_ENOUGH, _SIZED = 5, 20  # pictures: to judge polarity by; whose sizes are looked at
+_LARGE = 12  # sides of the network's input
 Format = Literal["table", "json", "jsonl", "csv"]
 _Saver = Callable[[int, Path, "Prediction"], dict[str, str]]
 EXAMPLES = (
@@ -99,6 +102,7 @@ def predict_command(
     work = _Work(classifier, inputs, asked, top_k, savers, rows, bar)
     with bar if not bar.disable else nullcontext(), rows or nullcontext():
         _render(work, path, form)
+    work.remark()
     if work.failed:
         raise typer.Exit(3 if work.done else 1)
 
@@ -119,6 +123,8 @@ class _Work:
     bar: Progress
     done: int = 0
     failed: int = 0
+    inverted: int = 0
+    sides: list[int] = field(default_factory=list)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield one record per picture, as it is predicted."""
@@ -136,12 +142,31 @@ class _Work:
             self.bar.advance(task)
             yield self._record(place, source, outcome)
 
+    def remark(self) -> None:
+        """Say it where the pictures, as a whole, are foreign to the weights."""
+        preprocessing = self.classifier.card.preprocessing
+        if self.done >= _ENOUGH and self.inverted > self.done / 2:
+            output.message(
+                f"{self.inverted} of {self.done} pictures were inverted, since the weights know "
+                f"{preprocessing.polarity} ones; if the labels look wrong, try --invert no."
+            )
+        if self.sides and median(self.sides) > _LARGE * preprocessing.image_size:
+            output.message(
+                f"The pictures are about {median(self.sides):.0f} pixels wide or high, and the weights see "
+                f"{preprocessing.image_size}: fine detail is lost."
+            )
+
     def _record(self, place: int, source: Path, outcome: "Prediction | ImageError") -> dict[str, Any]:
         if isinstance(outcome, ImageError):
             self.failed += 1
             output.error(f"{shown(source)}: {outcome}.")
             return {"path": shown(source), "error": str(outcome)}
         self.done += 1
+        self.inverted += outcome.inverted
+        if len(self.sides) < _SIZED:
+            from lrnet_cli.data.images import longer_side  # loads Pillow
+
+            self.sides.append(longer_side(source))
         record = {
             "path": shown(source),
             "label": outcome.label,

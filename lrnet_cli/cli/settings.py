@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lrnet_cli.cli.options import complete_dataset, complete_weights
 from lrnet_cli.settings.config import SETTINGS
 from lrnet_cli.settings.durations import seconds_of
 from lrnet_cli.settings.setting import Setting
@@ -46,6 +47,9 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     return decorate
 
 
+_COMPLETIONS = {"dataset": complete_dataset, "init": complete_weights, "distill": complete_weights}
+
+
 def _kind(setting: Setting) -> Any:
     return list[str] if setting.kind == tuple[str, ...] else setting.kind
 
@@ -54,6 +58,8 @@ def _option(setting: Setting, panel: str | None) -> Any:
     # A switch that is off by default needs no second flag to turn it off.
     flags = [setting.flag] if setting.kind is bool and not setting.default else []
     more: dict[str, Any] = {"metavar": "TIME", "parser": seconds_of} if setting.unit == "time" else {}
+    if setting.name in _COMPLETIONS:
+        more["autocompletion"] = _COMPLETIONS[setting.name]
     return typer.Option(
         *flags, help=setting.description, show_default=False, rich_help_panel=panel, envvar=setting.envvar, **more
     )

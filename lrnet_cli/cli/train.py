@@ -24,7 +24,7 @@ EXAMPLES = (
     "lrnet train --dataset path/to/class/folders --epochs 20 --out runs/stamps",
     "lrnet train --resume runs/stamps",
 )
-_INTERRUPTED = 130
+_EXIT_CODES = {"interrupted": 130, "unfinished": 1}  # by status; 0 for all others
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def train_command(
         out.document(result)
         (_show_series if job.is_series else _show_run)(out, result)
     # Another process that failed would end the first one while it reports.
-    raise typer.Exit(_INTERRUPTED if ranks.is_first() and result["status"] == "interrupted" else 0)
+    raise typer.Exit(_EXIT_CODES.get(result["status"], 0) if ranks.is_first() else 0)
 
 
 def _begun(given: dict[str, Any], runs: int | None) -> _Job:
@@ -134,6 +134,11 @@ def _show_run(out: Output, result: dict[str, Any]) -> None:
         out.line(f"Interrupted; the best weights so far (epoch {result['best_epoch']}) are {result['weights']}.")
         out.line(f"  {validation}; the test set was not read")
         out.line(f"  to resume: lrnet train --resume {result['run_dir']}")
+        return
+    if result["status"] == "unfinished":
+        out.line("Unfinished: the time ended in the first epoch, before every picture was seen once.")
+        out.line(f"  {validation}; the test set was not read")
+        out.line(f"  to continue: lrnet train --resume {result['run_dir']} --max-time LONGER")
         return
     if result["test_accuracy"] is None:
         out.line(f"Validation accuracy {result['val_accuracy']:.4f} in epoch {result['best_epoch']}; not tested")

@@ -111,6 +111,15 @@ def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(target, format="PNG")
 
 
+def longer_side(path: Path) -> int:
+    """Return the longer side of a picture file in pixels; 0 if it cannot be told."""
+    try:
+        with Image.open(path) as image:
+            return max(image.size)
+    except Exception:  # whatever a decoder raises; the picture itself has been read
+        return 0
+
+
 def is_regular_file(path: Path) -> bool:
     """Return whether ``path`` leads to a file with contents, not to a pipe, socket or device that could hang."""
     return stat.S_ISREG(path.stat().st_mode)

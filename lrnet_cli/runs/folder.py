@@ -22,8 +22,9 @@ from lrnet_cli.settings.config import TrainConfig
 
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
-Status = Literal["interrupted", "testing", "finished"]
-"""How far a run has got: stopped before its end; trained, but the test images not read yet; done."""
+Status = Literal["interrupted", "unfinished", "testing", "finished"]
+"""How far a run has got: stopped before its end; out of time in its first epoch; trained, but the test images not read
+yet; done."""
 
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
@@ -36,6 +37,12 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
         candidate = run_dir.with_name(f"{run_dir.name}-{count}")
     try:
         candidate.mkdir(parents=True, exist_ok=True)
+        result = read_result(candidate)
+        if (candidate / "config.json").exists() and (result is None or result["status"] != "finished"):
+            raise TrainingError(
+                f"{candidate}: holds a run that is not finished; continue it with: lrnet train --resume {candidate} "
+                "(or choose another folder with --out)"
+            )
         if any(candidate.iterdir()):
             raise TrainingError(f"{candidate}: the folder is not empty; choose another with --out.")
     except OSError as error:

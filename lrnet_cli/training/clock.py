@@ -21,8 +21,9 @@ class Clock:
 
     def __init__(self, run: Run, statistics_images: int) -> None:
         self._run = run
-        # What follows the last step needs its time too: batch statistics, validation and test.
-        self._images_later = len(run.val_split) + run.config.test * len(run.test_split) + 2 * statistics_images
+        # What follows the last step needs its time too: batch statistics, validation, what is foreign, and the test.
+        validated = len(run.val_split) * (3 if run.config.augment and run.config.robust else 2)
+        self._images_later = validated + run.config.test * len(run.test_split) + 4 * statistics_images
         self._step_ends: deque[float] = deque(maxlen=101)
         self._checkpoint = self._since = time.perf_counter()
         self._before = (0, 0.0)  # steps and seconds before this part of an epoch

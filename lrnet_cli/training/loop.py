@@ -119,7 +119,11 @@ def _carry_out(
                 reporter.message("There was nothing left to train, so the test images are not read again.")
                 return before
             # The folder is complete before the test images are read, so that a run that is killed there is not lost.
-            status: Status = "interrupted" if clock.stopped else "testing" if config.test else "finished"
+            status: Status = "testing" if config.test else "finished"
+            if run.state.steps_taken < run.steps_per_epoch:  # not all pictures were seen once: that is no result
+                status = "unfinished"
+            if clock.stopped:
+                status = "interrupted"
             result = keep.result(status)
             return keep.tested(result) if status == "testing" else result
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
-from lrnet_cli.errors import InterruptedRunError, UsageError
+from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over
 from lrnet_cli.runs.folder import create_run_dir, read_result, read_series, write_result, write_series
@@ -66,6 +66,10 @@ def resume_series(
             except InterruptedRunError:
                 interrupted = True
                 break
+            if result["status"] == "unfinished":
+                raise TrainingError(
+                    f"{member.out}: its time ended before every picture was seen once; start again with more time."
+                )
             if result["status"] != "finished":
                 interrupted = True
                 break

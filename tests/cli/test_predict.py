@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -338,3 +339,26 @@ def test_folders_are_walked_in_the_order_of_their_paths(pictures: Path) -> None:
         (pictures / name).touch()
     found = [*find_inputs(["pictures"])]
     assert found == sorted(path for path in Path("pictures").rglob("*") if path.suffix.lower() == ".png")
+
+
+def test_a_set_that_is_foreign_to_the_weights_is_remarked_on(lrnet: CliRun, trained_run: Path, tmp_path: Path) -> None:
+    for number, image in enumerate(load_dataset("optdigits").test.images[:8, 0].numpy()):
+        pixels = 255 - np.kron(image, np.ones((20, 20), np.uint8))
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    shown = lrnet("predict", tmp_path, "--weights", trained_run).stderr
+    assert "pictures were inverted, since the weights know light-on-dark ones" in shown
+    assert "The pictures are about 160 pixels wide or high, and the weights see 8" in shown
+
+
+def test_names_and_paths_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lrnet_cli.cli.options import complete_dataset, complete_weights
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fast").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a").mkdir()
+    assert complete_weights("fa") == ["fashion", "fast/"]
+    assert complete_dataset("o") == ["oracle", "optdigits"]
+    assert complete_weights("runs/") == ["runs/a/"]
+    assert complete_weights("./ru") == ["./runs/"]
+    assert complete_weights("nowhere/x") == []

@@ -15,10 +15,14 @@ from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import compiling, keep, step
+from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.loop import train
+from lrnet_cli.training.prepare import prepare
+from lrnet_cli.training.step import Step
 from lrnet_cli.weights.file import load_weights
 
 
@@ -274,6 +278,7 @@ def test_compiling_is_decided_by_what_is_left_and_leaves_no_trace(
     short_run = train(short(tmp_path, "short", epochs=2, compile="auto"))
     assert (calls, short_run["compiled"]) == ([], False)
     monkeypatch.setattr(compiling, "_COMPILE_SECONDS", 0.0)
+    monkeypatch.setattr(compiling, "_COMPILE_STEPS", 0)
     reporter = Told()
     long_run = train(short(tmp_path, "long", epochs=2, compile="auto"), reporter)
     assert (calls, long_run["compiled"]) == (["compiled"], True)
@@ -299,3 +304,40 @@ def test_what_a_run_did_not_use_is_listed_and_counted(tmp_path: Path) -> None:
     assert "- Not used: 1 pictures that cannot be read, 2 .txt files" in card
     with pytest.raises(DataError, match=r"5\.png: is empty; fix or remove it"):
         train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, on_error="stop", out=tmp_path / "other"))
+
+
+def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_path: Path) -> None:
+    shown = lrnet("train", "--max-time", "0.1s", "--batch-size", 2, "--seed", 0, "--out", tmp_path / "run")
+    assert shown.exit_code == 1
+    assert "Unfinished: the time ended in the first epoch" in shown.stdout
+    assert "Test accuracy" not in shown.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["status"], result["test_accuracy"], result["test_reads"]) == ("unfinished", None, 0)
+    again = lrnet("train", "--out", tmp_path / "run")
+    assert again.exit_code == 1
+    assert f"continue it with: lrnet train --resume {tmp_path / 'run'}" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("max_time", "pace", "left", "pays"),
+    [
+        (None, 0.1, 400, True),
+        (None, 0.1, 200, False),
+        (300, 0.1, 290, False),
+        (900, 0.1, 890, True),
+        (900, 2, 890, False),
+    ],
+)
+def test_compiling_pays_by_the_pace_of_this_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_time: float | None, pace: float, left: float, pays: bool
+) -> None:
+    config = TrainConfig(epochs=None if max_time else 1, max_time=max_time, seed=0, limit=200, out=tmp_path / "run")
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    run.state.steps_taken = 10
+    clock = Clock(run, 0)
+    clock.pace = pace
+    monkeypatch.setattr(Clock, "seconds_left", lambda _: left)
+    compiled: list[bool] = []
+    monkeypatch.setattr(compiling, "_compile", lambda *_: compiled.append(True))
+    compiling.compile_if_it_pays(run, Step(run), clock)
+    assert (run.state.compiled, bool(compiled)) == (pays, pays)

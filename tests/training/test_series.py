@@ -132,8 +132,7 @@ def test_the_command_trains_compares_and_evaluates_a_series(lrnet: Callable[...,
     assert lrnet(f"train --resume {folder} --epochs 3").exit_code == 2
     (row,) = json.loads(lrnet(f"compare {folder} --json").stdout)["rows"]
     assert (row["arch"], row["seeds"], row["parameters"]) == ("lrnet", [3, 4], 975_846)
-    refused = lrnet(f"eval --weights {folder}")
-    assert f"holds 2 runs; give one of them, such as {folder / 'seed-3'}" in refused.stderr
+    assert f"{folder}: the mean of 2 networks." in lrnet(f"eval --weights {folder}").stderr
     evaluated = lrnet(f"eval --weights {folder / 'seed-4'} --dataset optdigits --json")
     assert json.loads(evaluated.stdout)["accuracy"] == pytest.approx(document["runs"][1]["test_accuracy"])
 
