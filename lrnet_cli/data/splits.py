@@ -107,7 +107,7 @@ def fold_cut(name: str, pool: Split, number: int, count: int, classes: Sequence[
         if len(pool.groups.unique()) < count:
             raise DataError(f"{name}: has fewer groups than {count} folds; use fewer folds.")
         kept, cut = _group_folds(pool, count, _TEST_SEED)[number - 1]
-        return pool.take(kept), pool.take(cut)
+        return pool.take(kept), _named(pool).take(cut)
     counts = torch.bincount(pool.labels)
     smallest = int(pool.labels[counts[pool.labels].argmin()])
     if counts[smallest] < count:
@@ -118,4 +118,9 @@ def fold_cut(name: str, pool: Split, number: int, count: int, classes: Sequence[
         )
     cuts = StratifiedKFold(count, shuffle=True, random_state=_TEST_SEED).split(pool.labels, pool.labels)
     kept, cut = list(cuts)[number - 1]
-    return pool.take(torch.from_numpy(kept)), pool.take(torch.from_numpy(cut))
+    return pool.take(torch.from_numpy(kept)), _named(pool).take(torch.from_numpy(cut))
+
+
+def _named(pool: Split) -> Split:
+    """Return ``pool`` with a name for each picture that has no file: its place in the source, counted from 0."""
+    return pool if pool.paths is not None else replace(pool, paths=tuple(f"#{n}" for n in range(len(pool))))

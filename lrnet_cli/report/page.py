@@ -103,13 +103,17 @@ def render_report(**content: Any) -> str:
 
     Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and inserted unescaped.
     """
-    environment = Environment(
+    return environment().get_template("report.html.j2").render(**content)
+
+
+def environment() -> Environment:
+    """Return where templates are found; all that fills them in is escaped, and nothing may be missing."""
+    return Environment(
         loader=PackageLoader("lrnet_cli", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2").render(**content)
 
 
 def as_data_uri(pixels: NDArray[np.uint8]) -> str:
@@ -184,7 +188,7 @@ def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
 
 
 def _link(path: str | None) -> str | None:
-    return Path(path).resolve().as_uri() if path is not None else None
+    return Path(path).resolve().as_uri() if path is not None and Path(path).is_file() else None
 
 
 def _cells(evaluation: Evaluation, images: Any, shown: set[int]) -> dict[str, list[dict[str, Any]]]:

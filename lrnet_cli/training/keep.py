@@ -12,6 +12,7 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.devices import describe_device
 from lrnet_cli.errors import InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.exam import write_predictions
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.registry import summary_of
@@ -19,6 +20,7 @@ from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows
 from lrnet_cli.runs.model_card import write_model_card
+from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.words import Select
 from lrnet_cli.training.certainty import altered, calibrated
 from lrnet_cli.training.checkpoint import save_checkpoint
@@ -172,6 +174,8 @@ class Keep:
             "test_reads": self._test_reads + 1,
             "status": "finished",
         }
+        if run.config.test_fold is not None and run.processes.is_first:
+            write_predictions(predictions_of(run.folder), test, every_class=True)
         self._complete(result, test)
         return result
 

@@ -1,7 +1,7 @@
 """Several runs of one recipe: over seeds, over the folds of a cross-validation, or both."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over
 from lrnet_cli.runs.folder import create_run_dir, read_result, read_series, write_result, write_series
+from lrnet_cli.runs.suspects import find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
 from lrnet_cli.training.prepare import rooted
@@ -90,12 +91,25 @@ def resume_series(
         "status": "interrupted" if interrupted else "finished",
         "runs": results,
     }
+    if folds is not None and not interrupted and config.test:
+        document["suspects"] = _write_suspects(folder, members, reporter)
     write_result(folder, document)
     try:
         paths.record_run(folder)
     except OSError as error:
         reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` these runs with --weights.")
     return document
+
+
+def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Reporter) -> int:
+    """Write the labels that look wrong, and a page that shows them; return how many there are."""
+    from lrnet_cli.report.suspects import write_suspects_page  # Jinja and matplotlib take a second
+
+    suspects = find_suspects(member.out for member in members if member.out is not None)
+    write_suspects(folder, suspects)
+    write_suspects_page(folder / "suspects.html", f"Labels to look at: {folder.name}", suspects)
+    reporter.message(f"{len(suspects)} labels look wrong to networks that did not see them: {folder / 'suspects.html'}")
+    return len(suspects)
 
 
 def _members(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> Iterator[TrainConfig]:

@@ -1,10 +1,13 @@
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, InterruptedRunError, UsageError
@@ -141,3 +144,39 @@ def test_another_network_trains_and_evaluates_by_the_same_commands(lrnet: Callab
     assert lrnet(f"train --limit 60 --epochs 1 --arch resnet50 --no-test --out {tmp_path / 'r'}").exit_code == 0
     evaluated = lrnet(f"eval --weights {tmp_path / 'r'} --limit 20 --json")
     assert json.loads(evaluated.stdout)["n"] == 20
+
+
+def test_exchanged_labels_are_found_among_the_first_suspects(tmp_path: Path) -> None:
+    """Exchange one label in fifty of real scans, and look among as many of the first suspects."""
+    scans = load_dataset("optdigits").train
+    random = np.random.default_rng(0)
+    exchanged = set(random.permutation(700)[:14].tolist())
+    for number in range(700):
+        label = int(scans.labels[number])
+        given = (label + 1 + int(random.integers(9))) % 10 if number in exchanged else label
+        folder = tmp_path / "set" / str(given)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scans.images[number, 0].numpy()).save(folder / f"{number}.png")
+    config = TrainConfig(dataset=str(tmp_path / "set"), image_size=8, epochs=6, seed=0, out=tmp_path / "run")
+    result = train_series(config, folds=3)
+    rows = list(csv.DictReader((tmp_path / "run" / "suspects.csv").read_text().splitlines()))
+    assert result["suspects"] == len(rows)
+    first = rows[:14]
+    found = [row for row in first if int(Path(row["file"]).stem) in exchanged]
+    assert len(found) >= 8
+    assert sum(row["suggested"] == str(int(scans.labels[int(Path(row["file"]).stem)])) for row in found) >= 7
+    assert [float(row["score"]) for row in rows] == sorted(float(row["score"]) for row in rows)
+    page = (tmp_path / "run" / "suspects.html").read_text()
+    assert page.count("<img") == min(len(rows), 200)
+    assert first[0]["file"] in page
+
+
+def test_pictures_without_files_are_named_by_their_place(tmp_path: Path) -> None:
+    config = short(tmp_path / "run", limit=None)
+    result = train_series(config, folds=2)
+    rows = list(csv.DictReader((tmp_path / "run" / "suspects.csv").read_text().splitlines()))
+    assert len(rows) == result["suspects"] > 0
+    everything = load_dataset("optdigits")
+    pool = everything.train.with_rows_of(everything.test)
+    assert len(pool) == 1797
+    assert all(row["file"].startswith("#") and 0 <= int(row["file"][1:]) < 1797 for row in rows)
