@@ -18,7 +18,7 @@ from lrnet_cli.data.readers import idx
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Skipped, listed, read_splits, remarks
-from lrnet_cli.data.splits import Split, cut_off_test, fold_cut
+from lrnet_cli.data.splits import Split, copies_of, cut_off_test, fold_cut
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert, OnError
@@ -101,9 +101,9 @@ def load_dataset(
     elif test is None:
         train, test = cut_off_test(name, train)
     if polarity is None:
-        sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
-        pictures = (np.asarray(picture).transpose(1, 2, 0) for picture in sample)
-        preprocessing = replace(preprocessing, polarity=common_polarity(pictures, preprocessing.polarity_rule))
+        preprocessing = replace(preprocessing, polarity=_polarity_of(train, preprocessing.polarity_rule))
+    if copies := copies_of(train, test):
+        on_message(f"{name_of(name)}: {copies} of the {len(test)} test pictures are copies of training pictures.")
     content = _content_hash(raw.classes, train, val, test)
     return Dataset(
         name=name_of(name),
@@ -195,6 +195,11 @@ def _preprocessing(
         return Preprocessing(image_size or own_size, channels or own_channels, polarity or "mixed", polarity_rule=rule)
     except ValueError as error:
         raise UsageError(f"Preprocessing: {error}.") from error
+
+
+def _polarity_of(train: Split, rule: PolarityRule) -> Polarity:
+    sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
+    return common_polarity((np.asarray(picture).transpose(1, 2, 0) for picture in sample), rule)
 
 
 def _content_hash(classes: tuple[str, ...], *splits: Split | None) -> str:

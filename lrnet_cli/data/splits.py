@@ -91,6 +91,13 @@ def limited(split: Split, limit: int | None, seed: int) -> Split:
     return split.take(torch.from_numpy(np.sort(chosen)))
 
 
+def copies_of(train: Split, test: Split) -> int:
+    """Return how many pictures of ``test`` are also in ``train``, pixel by pixel."""
+    # Hashes of 64 bits: small, and not alike by chance.
+    known = {hash(picture.tobytes()) for picture in train.images.numpy()}
+    return sum(hash(picture.tobytes()) in known for picture in test.images.numpy())
+
+
 def cut_off_test(name: str, pool: Split) -> tuple[Split, Split]:
     """Return (train, test): a stratified fifth of ``pool`` for testing, the same fifth every time."""
     kept, cut = cut_of(pool, _TEST_FRACTION, _TEST_SEED)

@@ -187,3 +187,19 @@ def test_progress_counts_every_picture_of_every_split(tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     load_dataset(str(tmp_path), on_pictures=lambda done, total: heard.append((done, total)))
     assert heard == [(number, 24) for number in range(1, 25)]
+
+
+def test_copies_of_training_pictures_among_the_tests_are_counted(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 4)):
+        for label in ("a", "b"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (12, 12), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / label / f"{number}.png")
+    assert "are copies" not in loaded(tmp_path)[1]
+    for number in (1, 3):
+        (tmp_path / "test" / "b" / f"{number}.png").write_bytes(
+            (tmp_path / "train" / "a" / f"{number}.png").read_bytes()
+        )
+    assert f"{tmp_path.name}: 2 of the 8 test pictures are copies of training pictures." in loaded(tmp_path)[1]
