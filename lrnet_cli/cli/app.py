@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lrnet_cli import __version__, ranks
-from lrnet_cli.cli import bench, cache, compare, download, eval, export, info, launch, output, predict, train
+from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -72,6 +72,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "compare": (compare.compare_command, compare.EXAMPLES),
     "export": (export.export_command, export.EXAMPLES),
     "info": (info.info_command, info.EXAMPLES),
+    "check": (check.check_command, check.EXAMPLES),
     "cache": (cache.cache_command, cache.EXAMPLES),
     "bench": (bench.bench_command, bench.EXAMPLES),
 }

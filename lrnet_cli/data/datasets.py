@@ -79,7 +79,7 @@ def load_dataset(
 
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
-    raw = _read(name, data_dir, mirror, on_progress, on_message)
+    raw = read_source(name, data_dir=data_dir, mirror=mirror, on_progress=on_progress, on_message=on_message)
     preprocessing = _preprocessing(raw.train, image_size, channels, polarity, polarity_rule)
     if isinstance(raw.train.pictures, list):
         count = sum(len(part.labels) for part in (raw.train, raw.val, raw.test) if part is not None)
@@ -161,9 +161,15 @@ def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return replace(dataset, classes=tuple(classes), train=train, val=val, test=test)
 
 
-def _read(
-    name: str, data_dir: Path | None, mirror: str | None, on_progress: OnProgress, on_message: OnMessage
+def read_source(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    mirror: str | None = None,
+    on_progress: OnProgress = silent,
+    on_message: OnMessage = silent,
 ) -> RawDataset:
+    """Return the data set called ``name``, or the one at that path, before preprocessing; see ``load_dataset``."""
     known = canonical_name(name)
     if known in CATALOG:
         entry, cache = CATALOG[known], paths.data_dir(data_dir)

@@ -75,11 +75,7 @@ def prepare(
 
     Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels.
     """
-    if isinstance(source, str | os.PathLike):
-        source = _open(Path(source), [] if remarks is None else remarks)
-    elif isinstance(source, np.ndarray | Tensor):
-        source = _from_array(source)
-    image = _flatten(source)
+    image = flat_picture(source, remarks)
     image = image.convert("L" if preprocessing.channels == 1 else "RGB")
     pixels = np.asarray(image).reshape(image.height, image.width, preprocessing.channels)
     if invert == "auto":
@@ -99,6 +95,15 @@ def prepare(
         image = canvas
     result = np.array(image).reshape(side, side, -1).transpose(2, 0, 1)
     return np.ascontiguousarray(255 - result if inverted else result), inverted
+
+
+def flat_picture(source: Picture, remarks: list[str] | None = None) -> Image.Image:
+    """Return a picture as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
+    if isinstance(source, str | os.PathLike):
+        source = _open(Path(source), [] if remarks is None else remarks)
+    elif isinstance(source, np.ndarray | Tensor):
+        source = _from_array(source)
+    return _flatten(source)
 
 
 def as_image(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -73,7 +73,7 @@ def remarks(
         )
     if not isinstance(raw.train.pictures, list):
         return
-    if torn := _in_several_splits(raw):
+    if torn := torn_groups(raw):
         yield f"{name}: {len(torn)} groups are in more than one split: {listed(torn)}."
     if several:
         names = listed(Path(path).name for path in several)
@@ -177,7 +177,8 @@ def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
             )
 
 
-def _in_several_splits(raw: RawDataset) -> list[str]:
+def torn_groups(raw: RawDataset) -> list[str]:
+    """Return the groups whose pictures are in more than one split."""
     parts = [set(part.groups or ()) for part in (raw.train, raw.val, raw.test) if part is not None]
     counts = Counter(group for part in parts for group in part)
     return sorted(group for group, count in counts.items() if count > 1)

@@ -1,0 +1,245 @@
+"""Looking at a data set before hours are spent on it: what is in it, and what deserves a look."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lrnet_cli.data.ahead import read_ahead
+from lrnet_cli.data.images import as_image, flat_picture
+from lrnet_cli.data.polarity import polarity_of
+from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.reading import Skipped, listed, torn_groups
+from lrnet_cli.errors import ImageError
+from lrnet_cli.reporter import OnPictures, silent
+
+FEWEST = 20  # pictures of a class, below which it is called small
+_FAINT = 0.15  # of the grey scale, below which a picture's contrast is low
+_HASH_SIDE, _NEAR, _BANDS = (
+    12,
+    6,
+    7,
+)  # bits of a perceptual hash, squared; how many may differ; one band is then the same
+_CROWDED = 200  # pictures that share a band, beyond which they are alike by nature, not as copies
+_SIZES = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128)
+_ENOUGH_DETAIL = 0.98  # of a picture's variance
+_DETAIL_SAMPLE = 200
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that are copies of each other, ``exact`` or nearly, with their classes and splits."""
+
+    first: str
+    second: str
+    exact: bool
+    labels: tuple[str, str]
+    splits: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a data set holds.
+
+    ``counts`` are pictures by split and class; ``sides`` the smallest, median and largest longer side in pixels;
+    ``detail`` the share of the pictures' variance that is left at some input sizes. ``findings`` are sentences on what
+    deserves a look; there are none if nothing does.
+    """
+
+    classes: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    sides: tuple[int, float, int]
+    colour: int
+    polarity: Mapping[str, int]
+    faint: tuple[str, ...]
+    damaged: tuple[Skipped, ...]
+    left_out: Mapping[str, int]
+    copies: tuple[Pair, ...]
+    torn: tuple[str, ...]
+    detail: Mapping[int, float]
+    advised_size: int
+    findings: tuple[str, ...] = ()
+
+
+@dataclass
+class _Seen:
+    """One picture, as far as it matters here."""
+
+    name: str
+    label: str
+    split: Split
+    digest: bytes
+    bits: NDArray[np.bool_]
+    sides: tuple[int, int]
+    is_colour: bool
+    polarity: str
+    contrast: float
+
+
+@dataclass
+class _Source:
+    picture: Path | NDArray[np.uint8]
+    name: str
+    label: str
+    split: Split
+    grey: NDArray[np.float32] | None = field(default=None)
+
+
+def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
+    """Return what is in ``raw``; its pictures are read in threads, and ``on_pictures`` is told how many are done."""
+    sources = list(_sources(raw))
+    wanted = {number * len(sources) // _DETAIL_SAMPLE for number in range(_DETAIL_SAMPLE)}
+    seen, damaged, sample = list[_Seen](), list[Skipped](), list[Image.Image]()
+    for number, (source, outcome) in enumerate(read_ahead(sources, _look)):
+        if isinstance(outcome, ImageError):
+            damaged.append(Skipped(source.name, source.label, str(outcome)))
+        else:
+            picture, one = outcome
+            seen.append(one)
+            if number in wanted:
+                picture.thumbnail((2 * _SIZES[-1], 2 * _SIZES[-1]))
+                sample.append(picture)
+        on_pictures(number + 1, len(sources))
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in seen:
+        counts[one.split][one.label] += 1
+    longer = [max(one.sides) for one in seen] or [0]
+    detail = {size: _detail_at(size, sample) for size in _SIZES}
+    enough = next((size for size, share in detail.items() if share >= _ENOUGH_DETAIL), _SIZES[-1])
+    found = Check(
+        classes=raw.classes,
+        counts={split: dict(of_split) for split, of_split in counts.items()},
+        sides=(min(longer), median(longer), max(longer)),
+        colour=sum(one.is_colour for one in seen),
+        polarity=dict(Counter(one.polarity for one in seen)),
+        faint=tuple(one.name for one in seen if one.contrast < _FAINT),
+        damaged=tuple(damaged),
+        left_out=dict(raw.left_out),
+        copies=tuple(_copies(seen)),
+        torn=tuple(torn_groups(raw)),
+        detail=detail,
+        advised_size=min(enough, max(round(median(longer)), 8)),
+    )
+    return Check(**(vars(found) | {"findings": tuple(_findings(found))}))
+
+
+def _sources(raw: RawDataset) -> Iterator[_Source]:
+    splits: tuple[tuple[Split, RawSplit | None], ...] = (("train", raw.train), ("val", raw.val), ("test", raw.test))
+    for split, part in splits:
+        if part is None:
+            continue
+        for number, (picture, label) in enumerate(zip(part.pictures, part.labels.tolist(), strict=True)):
+            name = str(picture) if isinstance(picture, Path) else f"{split} #{number}"
+            yield _Source(picture, name, raw.classes[label], split)
+
+
+def _look(source: _Source) -> tuple[Image.Image, _Seen] | ImageError:
+    from imagehash import phash  # SciPy takes a second
+
+    try:
+        picture = flat_picture(source.picture if isinstance(source.picture, Path) else as_image(source.picture))
+    except ImageError as error:
+        return error
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    grey = np.asarray(picture.convert("L"))
+    is_colour = pixels.shape[2] == 3 and bool((np.ptp(pixels, 2) > 8).any())
+    return picture, _Seen(
+        name=source.name,
+        label=source.label,
+        split=source.split,
+        digest=hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest(),
+        bits=phash(picture, hash_size=_HASH_SIDE).hash.flatten(),
+        sides=picture.size,
+        is_colour=is_colour,
+        polarity=polarity_of(pixels, "ground"),
+        contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
+    )
+
+
+def _copies(seen: Sequence[_Seen]) -> Iterator[Pair]:
+    """Yield exact copies, each with the first of its kind, then near ones among the different pictures."""
+    first: dict[bytes, _Seen] = {}
+    for one in seen:
+        other = first.setdefault(one.digest, one)
+        if other is not one:
+            yield _pair(other, one, exact=True)
+    different = list(first.values())
+    bands: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for number, one in enumerate(different):
+        for band, bits in enumerate(np.array_split(one.bits, _BANDS)):
+            bands[band, np.packbits(bits).tobytes()].append(number)
+    told = set[tuple[int, int]]()
+    for members in bands.values():
+        if not 1 < len(members) <= _CROWDED:
+            continue
+        bits = np.stack([different[number].bits for number in members])
+        near = np.argwhere((bits[:, None] != bits[None]).sum(2) <= _NEAR)
+        told.update((members[a], members[b]) for a, b in near.tolist() if a < b)
+    yield from (_pair(different[a], different[b], exact=False) for a, b in sorted(told))
+
+
+def _pair(first: _Seen, second: _Seen, *, exact: bool) -> Pair:
+    return Pair(first.name, second.name, exact, (first.label, second.label), (first.split, second.split))
+
+
+def _detail_at(size: int, sample: Sequence[Image.Image]) -> float:
+    """Return the mean share of the variance that is left when pictures are made ``size`` pixels wide or high."""
+    shares = []
+    for picture in sample:
+        grey = picture.convert("L")
+        whole = np.asarray(grey, np.float32)
+        scale = size / max(grey.size)
+        if scale >= 1 or whole.std() == 0:
+            shares.append(1.0)
+            continue
+        small = grey.resize(
+            (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.LANCZOS
+        )
+        lost = whole - np.asarray(small.resize(grey.size, Image.Resampling.BICUBIC), np.float32)
+        shares.append(1 - float((lost**2).mean() / whole.var()))
+    return float(np.mean(shares)) if shares else 1.0
+
+
+def _findings(found: Check) -> Iterator[str]:
+    train = found.counts.get("train", {})
+    totals = Counter[str]()
+    for of_split in found.counts.values():
+        totals.update(of_split)
+    if found.damaged:
+        yield f"{len(found.damaged)} pictures cannot be read: {_names(item.path for item in found.damaged)}."
+    if small := [f"{name} ({totals[name]})" for name in found.classes if totals[name] < FEWEST]:
+        yield f"{len(small)} classes have fewer than {FEWEST} pictures: {listed(small)}."
+    if "test" in found.counts and (lacking := [name for name in found.classes if not train.get(name)]):
+        yield f"{len(lacking)} classes have no training pictures: {listed(lacking)}."
+    across = [pair for pair in found.copies if pair.splits[0] != pair.splits[1]]
+    for exact, kind in ((True, "exact"), (False, "near")):
+        if pairs := [pair for pair in across if pair.exact == exact]:
+            yield f"{len(pairs)} {kind} copies are in different splits, which makes a test too easy: {_pairs(pairs)}."
+        if pairs := [pair for pair in found.copies if pair.exact == exact and pair.labels[0] != pair.labels[1]]:
+            yield f"{len(pairs)} {kind} copies have different labels: {_pairs(pairs)}."
+        if pairs := [pair for pair in found.copies if pair.exact == exact and pair not in across]:
+            yield f"{len(pairs)} {kind} copies are in one split: {_pairs(pairs)}."
+    if found.torn:
+        yield f"{len(found.torn)} groups are in more than one split: {listed(found.torn)}."
+    if found.faint:
+        yield f"{len(found.faint)} pictures have hardly any contrast: {_names(found.faint)}."
+    both = [found.polarity.get(kind, 0) for kind in ("light-on-dark", "dark-on-light")]
+    if min(both) > 0.02 * sum(both):
+        yield f"{both[0]} pictures are light on dark and {both[1]} dark on light, so that none will be inverted."
+
+
+def _names(files: Iterable[str]) -> str:
+    return listed(Path(file).name for file in files)
+
+
+def _pairs(pairs: Sequence[Pair]) -> str:
+    return listed(f"{pair.first} and {pair.second}" for pair in pairs[:2]) + (", …" if len(pairs) > 2 else "")

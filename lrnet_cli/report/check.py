@@ -1,0 +1,43 @@
+"""The page on a data set that was checked: counts, findings, and a contact sheet."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrnet_cli import paths
+from lrnet_cli.data.check import Check
+from lrnet_cli.data.images import Preprocessing, as_image, prepare
+from lrnet_cli.data.readers.raw import RawDataset
+from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.report.page import as_data_uri, environment
+
+_OF_A_CLASS, _SIDE = 12, 56  # pictures on the sheet, and their side in pixels
+
+
+def write_check_page(path: Path, name: str, raw: RawDataset, found: Check) -> None:
+    """Write the page to ``path``, one self-contained HTML file; raises ``UsageError`` if it cannot be written."""
+    page = environment().get_template("check.html.j2")
+    try:
+        paths.write_text(path, page.render(name=name, found=found, sheet=_sheet(raw)))
+    except OSError as error:
+        raise UsageError(f"{path}: the page cannot be written ({error.strerror or error}).") from error
+
+
+def _sheet(raw: RawDataset) -> list[dict[str, Any]]:
+    """Return, for each class, the first training pictures that can be read."""
+    look = Preprocessing(_SIDE, 3, "mixed")
+    rows = []
+    for index, label in enumerate(raw.classes):
+        shown = []
+        for place in np.flatnonzero(raw.train.labels == index):
+            picture = raw.train.pictures[int(place)]
+            try:
+                pixels, _ = prepare(picture if isinstance(picture, Path) else as_image(picture), look, "no")
+            except ImageError:
+                continue
+            shown.append(as_data_uri(pixels))
+            if len(shown) == _OF_A_CLASS:
+                break
+        rows.append({"label": label, "pictures": shown})
+    return rows
