@@ -184,7 +184,11 @@ class TrainConfig:
         "none", "Weigh classes in the loss: none, balanced, or a .json or .csv file of classes and weights.", "recipe"
     )
     sampler: Sampler = setting("uniform", "Show every picture once per epoch, or every class equally often.", "recipe")
-    select: Select = setting("accuracy", "What decides on validation images which epoch is kept.", "recipe")
+    select: Select = setting(
+        "accuracy",
+        "What decides which epoch is kept, on validation images as they are and, with --robust, altered.",
+        "recipe",
+    )
     distill: tuple[str, ...] = setting(
         (), "Learn from the answers of this finished run too; repeat it for the mean of several.", "recipe"
     )

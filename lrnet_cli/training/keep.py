@@ -83,7 +83,7 @@ class Keep:
             val_loss=validated.metrics.loss,
             val_accuracy=validated.metrics.accuracy,
             learning_rate=learning_rate(run.config, self._clock.progress),
-            val_score=_score(run.config.select, validated),
+            val_score=_score(run.config.select, validated, of_altered),
         )
         state.rows.append(row)
         if run.processes.is_first:
@@ -203,16 +203,24 @@ class Keep:
             run.reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` this run with --weights.")
 
 
-def _score(select: Select, validated: Evaluation) -> float | None:
-    """Return what decides which epoch is kept, the higher the better; None if that is the accuracy."""
-    metrics = validated.metrics
+def _score(select: Select, clean: Evaluation, altered: Evaluation | None) -> float | None:
+    """Return what decides which epoch is kept, the higher the better; None if that is the accuracy on clean pictures.
+
+    With altered validation pictures it is the mean of both: a robust network is to be right on either.
+    """
+    if select == "accuracy" and altered is None:
+        return None
+    return fmean(_measured(select, item) for item in (clean, altered) if item is not None)
+
+
+def _measured(select: Select, evaluation: Evaluation) -> float:
+    metrics = evaluation.metrics
     seen = [row for row in metrics.per_class if row.support]
-    scores = {
-        "loss": -metrics.loss,
-        "balanced-accuracy": fmean(row.recall for row in seen),
-        "macro-f1": fmean(row.f1 for row in seen),
-    }
-    return scores.get(select)
+    if select == "loss":
+        return -metrics.loss
+    if select == "accuracy":
+        return metrics.accuracy
+    return fmean(row.recall if select == "balanced-accuracy" else row.f1 for row in seen)
 
 
 def _test_figures(test: Evaluation | None) -> dict[str, Any]:
