@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 from lrnet_cli import Classifier
 from lrnet_cli.data.catalog import CATALOG
-from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.evaluation.exam import load_exam, load_foreign
+from lrnet_cli.evaluation.foreign import measure_foreign
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.runs.folder import read_config, read_result
@@ -52,18 +54,22 @@ def test_a_photographed_digit_is_known_with_nothing_trained(
     assert str(RELEASED["digits"]) in result.stderr
 
 
-@pytest.mark.parametrize("name", RELEASED)
-def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], name: str) -> None:
-    card = load_weights(RELEASED[name] / WEIGHTS_NAME)[1]
+@pytest.mark.parametrize("released", RELEASED)
+def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], released: str) -> None:
+    card = load_weights(RELEASED[released] / WEIGHTS_NAME)[1]
+    name = card.dataset["name"]
     assert card.classes == CATALOG[name].classes
     assert card.dataset["test"] == card.metrics["test_images"] == 10_000
     assert card.protocol["command"].startswith(f"lrnet train --dataset {name} ")
     assert len(card.protocol["commit"]) >= 7
-    shown = lrnet(f"info --weights {name}").stdout
+    shown = lrnet(f"info --weights {released}").stdout
     assert f"test_accuracy {card.metrics['test_accuracy']}" in shown
-    text = (RELEASED[name] / "README.md").read_text(encoding="utf-8")
-    for part in (f"**{card.metrics['test_accuracy']:.4f}**", "## Robustness", "calibration error", "curves.png"):
+    text = (RELEASED[released] / "README.md").read_text(encoding="utf-8")
+    parts = (f"**{card.metrics['test_accuracy']:.4f}**", "## Robustness", "## Foreign pictures", "calibration error")
+    for part in (*parts, "curves.png"):
         assert part in text
+    assert card.novelty is not None
+    assert 0 < card.metrics["robustness"] < 1
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -72,9 +78,9 @@ def test_each_is_small_and_a_run_like_any_other(lrnet: Callable[..., Any], name:
     config, _ = read_config(RELEASED[name])
     result = read_result(RELEASED[name])
     assert result is not None
-    assert (config.dataset, config.limit, result["test_reads"]) == (name, None, 1)
+    assert (config.dataset, config.limit, result["test_reads"]) == (name.removesuffix("-clean"), None, 1)
     (row,) = json.loads(lrnet(f"compare {name} --json").stdout)["rows"]
-    assert (row["dataset"], row["accuracy"]["value"]) == (name, result["test_accuracy"])
+    assert (row["dataset"], row["accuracy"]["value"]) == (config.dataset, result["test_accuracy"])
 
 
 def test_garments_have_names() -> None:
@@ -97,3 +103,33 @@ def test_on_the_real_test_set_each_is_as_good_as_it_says(mirrored: dict[str, Any
     # Another machine rounds otherwise, which may turn a picture or two.
     assert metrics.accuracy == pytest.approx(told["test_accuracy"], abs=5e-4)
     assert metrics.ece == pytest.approx(told["test_ece"], abs=2e-3)
+
+
+@pytest.mark.parametrize(("grey", "share"), [(0, 1.0), (64, 1.0), (160, 1.0), (0, 0.2), (100, 0.4)])
+def test_the_ground_and_the_contrast_of_a_digit_make_no_difference(
+    shared_data: Path, tmp_path: Path, grey: int, share: float
+) -> None:
+    split = load_exam(
+        RELEASED["digits"] / WEIGHTS_NAME,
+        None,
+        "test",
+        engine=Engine.choose(),
+        limit=300,
+        data_dir=tmp_path,
+        mirror=str(shared_data),
+    ).split
+    pictures = (split.images.float().cpu() * share + grey).clamp(0, 255).to(torch.uint8)
+    answers = Classifier.load("digits").predict(pictures)
+    right = [answer.index == label for answer, label in zip(answers, split.labels.tolist(), strict=True)]
+    assert np.mean(right) >= 0.98
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion"])
+def test_foreign_pictures_are_told_from_known_ones(shared_data: Path, tmp_path: Path, name: str) -> None:
+    settings: dict[str, Any] = {"data_dir": tmp_path, "mirror": str(shared_data)}
+    exam = load_exam(RELEASED[name] / WEIGHTS_NAME, None, "test", engine=Engine.choose(), limit=300, **settings)
+    assert exam.card.novelty is not None
+    known = exam.card.novelty(exam.evaluate().logits)
+    assert float((known > 1).float().mean()) < 0.04
+    other, images = load_foreign(exam, "fashion" if name == "digits" else "digits", limit=300, **settings)
+    assert measure_foreign(exam.network, exam.card.novelty, known, other, images).auroc > 0.85

@@ -35,7 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="A weight file, a run folder, or a released network: digits or fashion.",
+        help="A weight file, a run folder, or a released network: digits, fashion or fashion-clean.",
         show_default="the newest run of this user, else digits",
         autocompletion=complete_weights,
     ),

@@ -9,7 +9,7 @@ from lrnet_cli.errors import WeightsError
 from lrnet_cli.paths import WEIGHTS_NAME
 
 # The networks in this package, by name: run folders in it.
-RELEASED = {name: Path(__file__).parents[1] / "released" / name for name in ("digits", "fashion")}
+RELEASED = {name: Path(__file__).parents[1] / "released" / name for name in ("digits", "fashion", "fashion-clean")}
 _DEFAULT = "digits"
 
 

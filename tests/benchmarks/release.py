@@ -27,8 +27,8 @@ from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.processes import ALONE
-from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.folder import read_config, read_result, write_result
+from lrnet_cli.reporter import EpochRow, Reporter
+from lrnet_cli.runs.folder import read_config, read_result, read_rows, write_result
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.settings.command import command_of
 from lrnet_cli.training.certainty import altered, calibrated
@@ -45,12 +45,15 @@ def main() -> None:
     parser.add_argument("name", choices=RELEASED)
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--limit", type=int, default=1000, help="test pictures for each corruption")
+    parser.add_argument(
+        "--epoch", type=int, help="take this epoch's weights, of a run with --keep-epochs that chose by another rule"
+    )
     parser.add_argument("--foreign", nargs="*", default=[], help="data sets of foreign pictures")
     options = parser.parse_args()
     target, engine = RELEASED[options.name], Engine.choose()
     target.mkdir(parents=True, exist_ok=True)
     weights, (config, _) = target / WEIGHTS_NAME, read_config(options.run)
-    model, card, stored = certain(options.run, engine)
+    model, card, stored, row = certain(options.run, options.epoch, engine)
     card = replace(card, protocol=card.protocol | {"command": command_of(config), "commit": options.commit})
     card.protocol["stored"] = stored
     save_weights(weights, model, card)
@@ -70,6 +73,7 @@ def main() -> None:
     }
     card = replace(card, metrics=card.metrics | measured | extra)
     save_weights(weights, model, card)
+    measured |= {"best_epoch": int(row.epoch), "val_accuracy": row.val_accuracy}
     write_run(options.run, target, options.name, measured, evaluation, card)
     how = f"`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`"
     more = [
@@ -90,19 +94,20 @@ def main() -> None:
     print(json.dumps(measured | extra), weights.stat().st_size)
 
 
-def certain(folder: Path, engine: Engine) -> tuple[nn.Module, WeightsCard, str]:
-    """Return the network of a run, its card with temperature and novelty, and the precision to store it in."""
+def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module, WeightsCard, str, EpochRow]:
+    """Return the network of a run, its card with temperature and novelty, the precision to store it in, and its row."""
     config, _ = read_config(folder)
     # What it took over from other runs is in its weights.
     alone = replace(config, init=None, distill=())
     run = prepare(alone, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter())
-    best = run.state.best
-    assert best is not None
+    weights = folder / WEIGHTS_NAME if epoch is None else folder / "epochs" / f"{epoch:03}.safetensors"
+    number = load_weights(weights)[1].metrics["best_epoch"]
+    [row] = [EpochRow(**values) for values in read_rows(folder) if values["epoch"] == number]
     split, sample, found = run.val_split, Step(run).sample(2000), []
     robust = run.config.robust if run.config.augment else 0.0
     spoilt = altered(split, robust, run.card.seed) if robust else None
     for precision in ("half", "single"):
-        model, card = load_weights(folder / WEIGHTS_NAME)
+        model, card = load_weights(weights)
         if precision == "half":
             model = model.half().float()
         network = engine.place(model, card.preprocessing.normalize).eval()
@@ -112,11 +117,12 @@ def certain(folder: Path, engine: Engine) -> tuple[nn.Module, WeightsCard, str]:
         )
         assert clean is not None
         novelty = fit_novelty(predict_logits(network, sample.images), sample.labels.cpu(), clean.logits)
-        card = replace(calibrated(card, best, clean, other), novelty=novelty)
+        card = replace(calibrated(card, row, clean, other), novelty=novelty)
         found.append((model.half() if precision == "half" else model, card, precision, clean.metrics.accuracy))
         print(f"Validation accuracy in {precision} precision: {clean.metrics.accuracy}")
     halved, single = found
-    return (halved if halved[3] >= single[3] else single)[:3]
+    model, card, precision, _ = halved if halved[3] >= single[3] else single
+    return model, card, precision, row
 
 
 def figures(evaluation: Evaluation) -> dict[str, object]:
@@ -137,7 +143,9 @@ def write_run(
     """Write the run's other files to ``target``, without the paths of the machine that trained it."""
     result = read_result(run)
     assert result is not None
-    assert result["test_accuracy"] is not None
+    # An epoch chosen afterwards is one more reading of the test images.
+    chosen = result["best_epoch"] != measured["best_epoch"] or result["test_accuracy"] is None
+    result |= {"test_reads": result["test_reads"] + chosen, "status": "finished"}
     costs = summary_of(card.arch, **card.arch_args)
     result |= measured | {
         "run_dir": name,
@@ -151,7 +159,8 @@ def write_run(
     settings["settings"] |= {"out": None, "data_dir": None, "mirror": None}
     (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     for file in ("metrics.csv", "curves.png"):
-        shutil.copyfile(run / file, target / file)
+        if run.resolve() != target.resolve():
+            shutil.copyfile(run / file, target / file)
 
 
 def corruption_table(clean: Evaluation, robustness: Robustness, how: str) -> list[str]:
