@@ -73,7 +73,7 @@ def main() -> None:
     }
     card = replace(card, metrics=card.metrics | measured | extra)
     save_weights(weights, model, card)
-    measured |= {"best_epoch": int(row.epoch), "val_accuracy": row.val_accuracy}
+    measured |= {"best_epoch": row.epoch, "val_accuracy": row.val_accuracy}
     write_run(options.run, target, options.name, measured, evaluation, card)
     how = f"`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`"
     more = [
@@ -102,7 +102,8 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
     run = prepare(alone, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter())
     weights = folder / WEIGHTS_NAME if epoch is None else folder / "epochs" / f"{epoch:03}.safetensors"
     number = load_weights(weights)[1].metrics["best_epoch"]
-    [row] = [EpochRow(**values) for values in read_rows(folder) if values["epoch"] == number]
+    [values] = [row for row in read_rows(folder) if row["epoch"] == number]
+    row = EpochRow(**(values | {"epoch": number}))  # type: ignore[arg-type]
     split, sample, found = run.val_split, Step(run).sample(2000), []
     robust = run.config.robust if run.config.augment else 0.0
     spoilt = altered(split, robust, run.card.seed) if robust else None
