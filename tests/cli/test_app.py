@@ -62,7 +62,7 @@ assert not heavy, heavy
         ("train --preset best", 2, "Invalid value for '--preset'"),
         ("eval --weights nowhere", 1, "nowhere: there is no such weight file or run folder"),
         ("eval --limit 0", 2, "--limit takes"),
-        ("predict a.png --weights nowhere", 1, "no released network of that name (digits, fashion)"),
+        ("predict a.png --weights nowhere", 1, "no released network of that name (digits, fashion, fashion-clean)"),
         ("compare nowhere", 1, "nowhere: is not a run folder and holds no finished one"),
         ("info --arch lrnet --image-size 4", 2, "at least 8 pixels per side"),
         ("info --arch lrnet --weights digits", 2, "choose one"),

@@ -357,7 +357,7 @@ def test_names_and_paths_are_completed(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "fast").mkdir()
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "a").mkdir()
-    assert complete_weights("fa") == ["fashion", "fast/"]
+    assert complete_weights("fa") == ["fashion", "fashion-clean", "fast/"]
     assert complete_dataset("o") == ["oracle", "optdigits"]
     assert complete_weights("runs/") == ["runs/a/"]
     assert complete_weights("./ru") == ["./runs/"]
