@@ -43,7 +43,9 @@ hand. Intervals are 95 % intervals: Wilson's over the test images.
 {as_markdown(released)}
 {provenance("released")}
 
-These are the networks included in the package. They were trained with the ordinary `lrnet train` command, and
+These are the networks included in the package: `digits` and `fashion`, trained for noisy images, and `fashion-clean`,
+trained for clean ones, from which `fashion` started. How they do under corruption is on [the robustness
+page](explanation/robustness.md). They were trained with the ordinary `lrnet train` command, and
 `lrnet info --weights digits` shows the details of one. Each has a model card, `README.md` in its folder under
 `lrnet_cli/released/`, with its command, its figures by class, its calibration and its robustness.
 
@@ -58,9 +60,9 @@ How the protocols differ:
 
 For a fair comparison, this table shows what our runs would report under the published protocol, with the epoch **chosen
 on the test images**. That figure does not estimate how a network does on new images, and no weights were chosen by it.
-For the released runs, the weights of the single epochs were lost with the machine that trained them. The epoch chosen
-on the validation images is one of those that the test images could choose, so its accuracy is a lower bound. The other
-runs were trained for this table, keeping the weights of every epoch:
+For the released runs the test images were not read after every epoch. The epoch chosen on the validation images is one
+of those that the test images could choose, so its accuracy is a lower bound. The other run was trained for this table,
+keeping the weights of every epoch:
 
 {selected_table(released)}
 

@@ -77,7 +77,7 @@ def eval_command(
     evaluation = exam.evaluate(tta=tta)
     rival = rival_exam.evaluate(tta=tta) if rival_exam is not None else None
     comparison = compare_paired(evaluation, rival) if rival is not None else None
-    novelty = _measure_novelty(exam, evaluation, foreign, limit=limit, **given)
+    novelty = _measure_novelty(exam, foreign, limit=limit, **given)
     if tta and corruptions:
         output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
     robustness = _measure_robustness(exam) if corruptions else None
@@ -145,21 +145,18 @@ def _measure_robustness(exam: "Exam") -> "Robustness":
         )
 
 
-def _measure_novelty(
-    exam: "Exam", evaluation: "Evaluation", foreign: list[str], **settings: Any
-) -> dict[str, Any] | None:
+def _measure_novelty(exam: "Exam", foreign: list[str], **settings: Any) -> dict[str, Any] | None:
     """Return how many of the pictures, and of ``foreign`` data sets, are unknown; None if the weights do not tell."""
     from lrnet_cli.evaluation.exam import load_foreign
     from lrnet_cli.evaluation.foreign import measure_foreign
 
-    novelty = exam.card.novelty
-    if novelty is None:
+    if exam.card.novelty is None:
         if foreign:
             raise UsageError(f"{exam.weights}: these weights, of an earlier version, do not tell foreign pictures.")
         return None
-    known = novelty(evaluation.logits)
+    known = exam.novelty(exam.split.images)
     found = [load_foreign(exam, name, on_message=output.message, **settings) for name in foreign]
-    measured = [asdict(measure_foreign(exam.network, novelty, known, name, images)) for name, images in found]
+    measured = [asdict(measure_foreign(name, exam.novelty(images), known)) for name, images in found]
     return {"unknown": float((known > 1).float().mean()), "foreign": measured}
 
 

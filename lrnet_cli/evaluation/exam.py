@@ -15,7 +15,7 @@ from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.logits import AS_IT_IS, averaging_views
+from lrnet_cli.models.logits import AS_IT_IS, averaging_views, predict_logits
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
@@ -26,13 +26,22 @@ _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 
 @dataclass(frozen=True)
 class Exam:
-    """Weights, their network, and the pictures to evaluate it on, on the same device."""
+    """Weights, their network, and the pictures to evaluate it on, on the same device.
+
+    ``described`` gives what the novelty needs; without one, ``network`` does.
+    """
 
     weights: Path
     card: WeightsCard
     network: nn.Module
     dataset: str
     split: Split
+    described: nn.Module | None = None
+
+    def novelty(self, images: Tensor) -> Tensor:
+        """Return the novelty (N,) of uint8 pictures (N, C, S, S) where the network is; the weights must have one."""
+        assert self.card.novelty is not None
+        return self.card.novelty(predict_logits(self.described or self.network, images))
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -97,7 +106,11 @@ def load_exam(
     )
     matched = with_classes_of(loaded, card.classes)
     part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
-    return Exam(weights, card, engine.place(model, card.preprocessing.normalize), matched.name, part)
+    network, described = (
+        engine.place(model, card.preprocessing.normalize, with_description=wanted)
+        for wanted in (False, card.needs_description)
+    )
+    return Exam(weights, card, network, matched.name, part, described)
 
 
 def _warn_of_seen(weights: Path, card: WeightsCard, name: str, on_message: OnMessage) -> None:

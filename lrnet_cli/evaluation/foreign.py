@@ -7,9 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrnet_cli.models.logits import predict_logits
-from lrnet_cli.models.novelty import Novelty
-
 
 @dataclass(frozen=True)
 class ForeignPictures:
@@ -26,16 +23,13 @@ class ForeignPictures:
     unknown: float
 
 
-def measure_foreign(
-    network: torch.nn.Module, novelty: Novelty, known: Tensor, dataset: str, images: Tensor
-) -> ForeignPictures:
-    """Return how ``images``, uint8 (N, C, S, S) where ``network`` is, are told from pictures of the novelty ``known``.
+def measure_foreign(dataset: str, foreign: Tensor, known: Tensor) -> ForeignPictures:
+    """Return how pictures with the novelty ``foreign`` are told from those with the novelty ``known``.
 
     The interval is Hanley and McNeil's (1982).
     """
     from sklearn.metrics import roc_auc_score  # takes a second
 
-    foreign = novelty(predict_logits(network, images))
     truth = np.concatenate([np.zeros(len(known)), np.ones(len(foreign))])
     area = float(roc_auc_score(truth, torch.cat([known, foreign]).numpy()))
     first, second = area / (2 - area), 2 * area * area / (1 + area)

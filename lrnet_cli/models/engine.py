@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.devices import describe_device, resolve_device
+from lrnet_cli.models.described import described
 from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.processes import ALONE, Processes
@@ -42,13 +43,22 @@ class Engine:
             precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"
         return cls(chosen, precision, fuse)
 
-    def place(self, network: nn.Module, normalize: Normalize = "none", processes: Processes = ALONE) -> nn.Module:
+    def place(
+        self,
+        network: nn.Module,
+        normalize: Normalize = "none",
+        processes: Processes = ALONE,
+        *,
+        with_description: bool = False,
+    ) -> nn.Module:
         """Move ``network`` to the device, channels-last, and return a view of it to call: fused, in this precision.
 
         The view normalises pictures as ``normalize`` says, shares the parameters, takes floats (N, C, S, S) in [0, 1]
-        and returns float32 logits (N, classes). Batch statistics are those of all ``processes``.
+        and returns float32 logits (N, classes), ``with_description`` followed by what tells foreign pictures, if it is
+        an LR-Net. Batch statistics are those of all ``processes``.
         """
         view = fuse(to_device(network, self.device), self.fuse, processes)
+        view = described(view) if with_description else view
         view = _InBfloat16(view) if self.precision == "bf16" else view
         return view if normalize == "none" else Normalized(view, normalize)
 

@@ -64,11 +64,18 @@ class FusedLRNet(nn.Module):
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
         if self.training and len(images) < 2 and not self.processes.together:
             raise UsageError("Training needs a batch of two or more pictures, for batch normalisation.")
+        return self.classify(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the third block's output, (N, 24, S // 8, S // 8)."""
         x = images
         for block in (self.network.block1, self.network.block2, self.network.block3):
             x = _fused_block(block, x, self.processes.together)
-        logits: Tensor = self.network.classify(x, self.processes)
-        return logits
+        return x
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return logits (N, classes) of the third block's output."""
+        return self.network.classify(features, self.processes)
 
 
 @dataclass

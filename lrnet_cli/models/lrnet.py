@@ -97,7 +97,12 @@ class LRNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
-        return self.classify(self.block3(self.block2(self.block1(images))))
+        return self.classify(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the third block's output, (N, 24, S // 8, S // 8)."""
+        features: Tensor = self.block3(self.block2(self.block1(images)))
+        return features
 
     def classify(self, features: Tensor, processes: Processes = ALONE) -> Tensor:
         """Return logits (N, classes) of the third block's output (N, 24, S // 8, S // 8).

@@ -1,7 +1,7 @@
-"""How foreign a picture is to a network: the distance of its logits from those of known pictures.
+"""How foreign a picture is to a network: the distance of what the network gives for it from what known pictures give.
 
 A Mahalanobis distance to the nearest class, with one covariance for all classes (Lee et al. 2018, arXiv:1807.03888),
-over logits, which every form of a network gives, where theirs is over hidden features.
+over logits and, of LR-Net, a description of its third block.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 _PASSING = 0.99  # of the validation pictures
-_RIDGE = 1e-3  # of the mean variance, added to that of every direction
-_MOST_AXES = 64  # LR-Net's logits have no more: its last layer has so many inputs
+_RIDGE = 1e-3  # added to the variance of every direction, which is 1 on average
+_LEAST_SCALE = 1e-3  # of the outputs' deviation, for one that hardly varies within classes
+_MOST_AXES = 112  # LR-Net's outputs have no more: 64 inputs of the last layer, and a description of 48
 _DIGITS = 6  # that are stored
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """The centres of known classes (K, A) along ``axes`` (classes, A), on which logits of one class vary by one.
+    """The centres of known classes (K, A) along ``axes`` (outputs, A), on which outputs of one class vary by one.
+
+    The outputs are logits, or logits followed by a description.
 
     Distances are divided by ``threshold``, so that a novelty of 1 is exceeded by one in a hundred known pictures.
     """
@@ -33,30 +36,33 @@ class Novelty:
         if not (axes.isfinite().all() and centres.isfinite().all() and 0 < self.threshold < float("inf")):
             raise ValueError("the novelty has numbers that are not finite, or a threshold not above 0")
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        """Return the novelty (N,) of logits (N, classes); above 1, a picture is unlike those that are known."""
-        return _distances(logits, torch.tensor(self.axes), torch.tensor(self.centres)) / self.threshold
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return the novelty (N,) of outputs (N, outputs); above 1, a picture is unlike those that are known."""
+        return _distances(outputs, torch.tensor(self.axes), torch.tensor(self.centres)) / self.threshold
 
 
-def fit_novelty(logits: Tensor, labels: Tensor, known: Tensor) -> Novelty:
-    """Return the novelty by logits (N, classes) of training pictures with ``labels`` (N,).
+def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
+    """Return the novelty by the outputs (N, outputs) for training pictures with ``labels`` (N,).
 
-    The threshold lets 99 % of the validation pictures with the logits ``known`` pass.
+    The threshold lets 99 % of the validation pictures, of the outputs ``known``, pass.
     """
-    exact = logits.double()
+    exact = outputs.double()
     seen = labels.unique()
     means = torch.stack([exact[labels == label].mean(0) for label in seen])
     within = exact - means[torch.searchsorted(seen, labels)]
-    variances, directions = torch.linalg.eigh(within.T @ within / len(within))
-    ridge = max(_RIDGE * float(variances.mean()), 1e-12)
-    axes = (directions / (variances.clamp(min=0) + ridge).sqrt())[:, -_MOST_AXES:]
+    scale = within.square().mean(0).sqrt()  # logits and descriptions are of different sizes
+    scale = scale.clamp(min=max(_LEAST_SCALE * float(exact.std(0).max()), 1e-6))
+    correlated = (within / scale).T @ (within / scale) / len(within)
+    variances, directions = torch.linalg.eigh(correlated)
+    whitened = directions / (variances.clamp(min=0) + _RIDGE).sqrt()
+    axes = (whitened / scale[:, None])[:, -_MOST_AXES:]
     centres = means @ axes
     threshold = float(_distances(known.double(), axes, centres).quantile(_PASSING))
     return Novelty(_rounded(axes), _rounded(centres), max(threshold, 1e-6))
 
 
-def _distances(logits: Tensor, axes: Tensor, centres: Tensor) -> Tensor:
-    return torch.cdist(logits.to(axes.dtype) @ axes, centres).min(1).values
+def _distances(outputs: Tensor, axes: Tensor, centres: Tensor) -> Tensor:
+    return torch.cdist(outputs.to(axes.dtype) @ axes, centres).min(1).values
 
 
 def _rounded(values: Tensor) -> tuple[tuple[float, ...], ...]:

@@ -56,8 +56,9 @@ class Prediction:
 class Classifier:
     """A trained network that labels pictures.
 
-    ``logits`` takes uint8 pictures (N, C, S, S) on the CPU and returns float32 logits (N, classes) there; ``card`` is
-    the weight file's metadata, and ``runs_on`` describes where and how the network runs.
+    ``logits`` takes uint8 pictures (N, C, S, S) on the CPU and returns float32 logits (N, classes) there, followed by a
+    description if the novelty needs one; ``card`` is the weight file's metadata, and ``runs_on`` describes where and
+    how the network runs.
     """
 
     def __init__(self, logits: Callable[[Tensor], Tensor], card: WeightsCard, runs_on: str) -> None:
@@ -84,7 +85,7 @@ class Classifier:
             return cls(logits, card, "ONNX Runtime, cpu")
         engine = Engine.choose(device, precision)
         model, card = load_weights(path)
-        network = engine.place(model, card.preprocessing.normalize)
+        network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)
         return cls(lambda images: predict_logits(network, images.to(engine.device)), card, str(engine))
 
     @overload
@@ -184,8 +185,9 @@ class Classifier:
         """Return probabilities (classes,) and novelty of each picture."""
         if not inputs:
             return []
-        logits, card = self.logits(torch.from_numpy(np.stack(inputs))), self.card
-        novelties = card.novelty(logits).tolist() if card.novelty is not None else [None] * len(inputs)
+        outputs, card = self.logits(torch.from_numpy(np.stack(inputs))), self.card
+        novelties = card.novelty(outputs).tolist() if card.novelty is not None else [None] * len(inputs)
+        logits = outputs[:, : len(card.classes)]
         return list(zip(probabilities(logits / card.temperature, card.head), novelties, strict=True))
 
     def _label(self, row: Tensor, novelty: float | None, pixels: NDArray[np.uint8], inverted: bool) -> Prediction:

@@ -150,7 +150,7 @@ class Keep:
         """Add to the kept weights what tells pictures that are foreign to them."""
         run, path = self._run, self._run.folder / WEIGHTS_NAME
         model, card = load_weights(path)
-        network = run.engine.place(model, card.preprocessing.normalize).eval()
+        network = run.engine.place(model, card.preprocessing.normalize, with_description=True).eval()
         sample = self._step.sample(max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * len(card.classes)))
         known, validated = (predict_logits(network, split.images) for split in (sample, run.val_split))
         save_weights(path, model, replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated)))

@@ -21,7 +21,8 @@ class WeightsCard:
 
     ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
     Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
-    ``novelty`` tells foreign pictures by their logits, which are not divided for it; not every file has one.
+    ``novelty`` tells foreign pictures by their logits, which are not divided for it, and perhaps a description; not
+    every file has one.
     ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are for information only.
     """
 
@@ -56,6 +57,11 @@ class WeightsCard:
             raise ValueError(
                 f"the arguments {self.arch_args} do not fit preprocessing and class names, which give {own}"
             )
+
+    @property
+    def needs_description(self) -> bool:
+        """Whether the novelty is over logits and a description."""
+        return self.novelty is not None and len(self.novelty.axes) > len(self.classes)
 
 
 def metadata_of(card: WeightsCard) -> dict[str, str]:

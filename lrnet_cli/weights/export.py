@@ -1,7 +1,7 @@
 """Trained networks for other runtimes, checked against PyTorch on real pictures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -57,8 +57,8 @@ def export_weights(weights: Path, target: Path) -> Exported:
     """Write the network of a weight file to ``target``, an ``.onnx`` or ``.pt2`` file, and check it on real pictures.
 
     The exported network takes uint8 pictures (N, C, S, S) for any N ≥ 1 and gives ``logits`` and ``probabilities``
-    (N, classes), float32; the card of the weights is in its metadata. It is compared with the plain network of the
-    weight file on the embedded scans of digits, resized for the network.
+    (N, classes), float32; the card of the weights is in its metadata, without a novelty that needs more than logits. It
+    is compared with the plain network of the weight file on the embedded scans of digits, resized for the network.
 
     Raises ``ExportError`` if any value differs by more than 1e-4, or without the extra packages; ``WeightsError`` for
     weights that cannot be used; ``UsageError`` for another suffix or a path that cannot be written.
@@ -66,6 +66,8 @@ def export_weights(weights: Path, target: Path) -> Exported:
     if target.suffix not in _FORMS:
         raise UsageError(f"{target}: the format follows from the suffix, which must be one of: {', '.join(_FORMS)}.")
     model, card = load_weights(weights)
+    if card.needs_description:  # of which other runtimes are given none: logits and probabilities are the contract
+        card = replace(card, novelty=None)
     whole = _Whole(_fused(model), card).eval()
     pictures = load_dataset(
         "optdigits", image_size=card.preprocessing.image_size, channels=card.preprocessing.channels

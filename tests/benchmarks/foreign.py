@@ -41,14 +41,13 @@ def main() -> None:
 
 def foreign_of(exam: Exam, datasets: Iterable[str], limit: int | None) -> tuple[float, list[ForeignPictures]]:
     """Return the share of the exam's own pictures that are unknown, and how foreign ones are told from them."""
-    assert exam.card.novelty is not None
-    known = exam.card.novelty(exam.evaluate().logits)
+    known = exam.novelty(exam.split.images)
     sets = [load_foreign(exam, name, limit=limit) for name in datasets]
     generator = np.random.default_rng(0)
     for name, make in (("letters", letter), ("noise", noise), ("blank paper", blank), ("scribbles", scribble)):
         pictures = [prepare(make(generator), exam.card.preprocessing)[0] for _ in range(_MADE)]
         sets.append((name, torch.from_numpy(np.stack(pictures)).to(exam.split.images.device)))
-    measured = [measure_foreign(exam.network, exam.card.novelty, known, name, images) for name, images in sets]
+    measured = [measure_foreign(name, exam.novelty(images), known) for name, images in sets]
     return float((known > 1).float().mean()), measured
 
 

@@ -117,7 +117,9 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
             for part in (split, spoilt)
         )
         assert clean is not None
-        novelty = fit_novelty(predict_logits(network, sample.images), sample.labels.cpu(), clean.logits)
+        told = engine.place(model, card.preprocessing.normalize, with_description=True).eval()
+        known, validated = (predict_logits(told, part.images) for part in (sample, split))
+        novelty = fit_novelty(known, sample.labels.cpu(), validated)
         card = replace(calibrated(card, row, clean, other), novelty=novelty)
         found.append((model.half() if precision == "half" else model, card, precision, clean.metrics.accuracy))
         print(f"Validation accuracy in {precision} precision: {clean.metrics.accuracy}")

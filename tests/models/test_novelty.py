@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lrnet_cli.models.described import described
+from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.novelty import Novelty, fit_novelty
+from lrnet_cli.models.registry import build
 
 
 def drawn(n: int, classes: int = 5, spread: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -44,7 +47,7 @@ def test_few_and_many_classes_are_stored_in_few_numbers(classes: int) -> None:
     torch.manual_seed(0)
     fitted = fit_novelty(*drawn(2000, classes), drawn(1000, classes)[0])
     stored = json.dumps(asdict(fitted))
-    assert len(stored) < 11 * classes * min(classes, 64) * 2 + 200
+    assert len(stored) < 12 * classes * min(classes, 112) * 2 + 200
     again = Novelty(**json.loads(stored))
     logits = drawn(50, classes)[0]
     assert torch.allclose(again(logits), fitted(logits))
@@ -76,3 +79,29 @@ def test_numbers_that_cannot_be_are_refused(broken: dict[str, object]) -> None:
     assert Novelty(**whole)(torch.tensor([[3.0, 4.0]])) == 5  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"novelty|length|dim"):
         Novelty(**(whole | broken))  # type: ignore[arg-type]
+
+
+def test_a_description_of_another_size_than_the_logits_counts_as_much() -> None:
+    torch.manual_seed(0)
+    (logits, labels), small = drawn(2000), 0.001 * torch.randn(2000, 3)
+    fitted = fit_novelty(torch.cat([logits, small], 1), labels, torch.cat([logits, small], 1))
+    usual = torch.cat([8 * torch.eye(5)[:1], torch.zeros(1, 3)], 1)
+    odd = usual + torch.tensor([[0.0] * 5 + [0.02, 0, 0]])
+    assert float(fitted(usual)) < 1 < float(fitted(odd))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_lrnet_is_described_by_its_third_block(fused: bool) -> None:
+    torch.manual_seed(0)
+    network = build("lrnet", in_channels=1, image_size=16, num_classes=4).eval()
+    images = torch.rand(3, 1, 16, 16)
+    outputs = described(fuse(network) if fused else network)(images)
+    maps = network.features(images)
+    assert torch.allclose(outputs[:, :4], network(images), atol=1e-5)
+    assert torch.allclose(outputs[:, 4:28], maps.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(outputs[:, 28:], maps.flatten(2).std(2, correction=0), atol=1e-4)
+
+
+def test_another_network_has_no_description() -> None:
+    network = torch.nn.Identity()
+    assert described(network) is network

@@ -40,11 +40,14 @@ def test_an_onnx_file_gives_the_same_predictions(exported: Path, trained_run: Pa
     for one, other in zip(ours, theirs, strict=True):
         assert dict(one.top) == pytest.approx(dict(other.top), abs=TOLERANCE)
         assert one.inverted == other.inverted
+        assert (one.novelty is not None, other.novelty) == (True, None)
 
 
 def test_an_onnx_file_takes_any_number_of_pictures_and_holds_the_card(exported: Path, trained_run: Path) -> None:
     logits, card = load_onnx(exported)
-    assert card == load_weights(trained_run / "model.safetensors")[1]
+    own = load_weights(trained_run / "model.safetensors")[1]
+    assert own.needs_description
+    assert card == replace(own, novelty=None)
     images = load_dataset("optdigits").test.images
     for count in (1, 2, 300):
         assert logits(images[:count]).shape == (count, 10)
