@@ -58,7 +58,8 @@ def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
     axes = (whitened / scale[:, None])[:, -_MOST_AXES:]
     centres = means @ axes
     threshold = float(_distances(known.double(), axes, centres).quantile(_PASSING))
-    return Novelty(_rounded(axes), _rounded(centres), max(threshold, 1e-6))
+    exactness = 10 ** (2 - _DIGITS) * float(centres.abs().max())  # distances below are those of rounding
+    return Novelty(_rounded(axes), _rounded(centres), max(threshold, exactness, 1e-6))
 
 
 def _distances(outputs: Tensor, axes: Tensor, centres: Tensor) -> Tensor:
