@@ -1,15 +1,15 @@
 """Which settings go together."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lrnet_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from lrnet_cli.settings.config import TrainConfig
 
+def check_together(config: Any) -> None:
+    """Raise ``UsageError`` naming the flags for settings, each fine by itself, that contradict each other.
 
-def check_together(config: "TrainConfig") -> None:
-    """Raise ``UsageError`` naming the flags for settings, each fine by itself, that contradict each other."""
+    ``config`` is a ``TrainConfig``, whose module imports this one.
+    """
     if config.epochs is None and config.max_time is None:
         raise UsageError("A run needs a limit: give --epochs, --max-time or both.")
     if (config.folds is None) != (config.test_fold is None) or not 1 <= (config.test_fold or 1) <= (config.folds or 1):
