@@ -83,4 +83,6 @@ for _name, (_command, _examples) in _COMMANDS.items():
 
 def main() -> None:
     """Run the command line and exit."""
+    # No child process, of ours or of a compiler, imports what lies in the working folder.
+    os.environ["PYTHONSAFEPATH"] = "1"
     app()

@@ -26,6 +26,8 @@ IMAGE_SUFFIXES = frozenset(
     | ({".j2k", ".jp2"} if features.check("jpg_2000") else set())
     | ({".avif"} if features.check("avif") else set())
 )
+# Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 64_000_000
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
@@ -119,7 +121,7 @@ def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
 def longer_side(path: Path) -> int:
     """Return the longer side of a picture file in pixels; 0 if it cannot be told."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             return max(image.size)
     except Exception:  # whatever a decoder raises; the picture itself has been read
         return 0
@@ -136,7 +138,7 @@ def _open(path: Path, remarks: list[str]) -> Image.Image:
             raise ImageError("is a folder, pipe or device, not a picture file")
         if path.stat().st_size == 0:
             raise ImageError("is empty")
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if math.prod(image.size) > _MAX_PIXELS:
                 raise _too_large(f"{image.width}×{image.height}")
             # In-place rotation needs a loaded picture; loading also detects a truncated file.
@@ -150,9 +152,10 @@ def _open(path: Path, remarks: list[str]) -> Image.Image:
         raise _too_large("more") from error
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from error
-    except (ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, MemoryError, OverflowError) as error:
-        # Pillow's decoders raise any of these for damaged files.
-        raise ImageError(f"is damaged: {error}") from error
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything for damaged files
+        raise ImageError(f"is damaged: {str(error) or type(error).__name__}") from error
 
 
 def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:

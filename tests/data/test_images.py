@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from lrnet_cli.data.images import Preprocessing, prepare
 from lrnet_cli.errors import ImageError
@@ -233,3 +234,41 @@ def test_float_values_that_are_no_grey_levels_are_refused() -> None:
 def test_preprocessing_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         Preprocessing(**({"image_size": 28, "channels": 1, "polarity": "mixed"} | changes))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_a_cut_exif_block_is_that_pictures_error_or_is_passed_by(tmp_path: Path, suffix: str) -> None:
+    for length in range(4, 40, 3):
+        block = (b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\0\0\0\x01\0\x06" + b"\xff" * 30)[: 6 + length]
+        path = tmp_path / f"{length}{suffix}"
+        Image.fromarray(corner_mark()).convert("RGB").save(path, exif=block)
+        try:
+            assert prepare(path, GREY)[0].shape == (1, 28, 28)
+        except ImageError as error:
+            assert str(error).startswith("is damaged: ")
+
+
+def test_a_decoder_may_fail_in_any_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "a.png", Image.fromarray(corner_mark()))
+    for failure in (
+        struct.error("unpack requires 8 bytes"),
+        RuntimeError("bad"),
+        NotImplementedError(),
+        ZeroDivisionError(),
+    ):
+
+        def fail(_image: Image.Image, failure: Exception = failure) -> None:
+            raise failure
+
+        monkeypatch.setattr(PngImageFile, "load", fail)
+        with pytest.raises(ImageError, match="is damaged: "):
+            prepare(path, GREY)
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", b"DDS |" + b"\0" * 200]
+)
+def test_only_the_formats_of_the_suffixes_are_tried(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match="is not a picture in a format that Pillow reads"):
+        prepare(tmp_path / "a.png", GREY)

@@ -284,3 +284,13 @@ def test_one_process_needs_no_others() -> None:
     assert alone.share(7) == slice(0, 7)
     alone.wait()
     assert load_dataset("optdigits").train.images[alone.share(5)].shape[0] == 5
+
+
+def test_nothing_in_the_working_folder_is_imported(tmp_path: Path) -> None:
+    for name in ("lrnet_cli", "torch", "numpy", "typer"):
+        (tmp_path / f"{name}.py").write_text("import pathlib\npathlib.Path('imported').touch()\nraise SystemExit(9)\n")
+    words = ["-P", "-m", "lrnet_cli", "train", "--procs", "2", "--epochs", "1", "--limit", "60", "--out", "run"]
+    process = started(words, cwd=tmp_path)
+    output = finished(process)
+    assert process.returncode == 0, output
+    assert not (tmp_path / "imported").exists()
