@@ -143,7 +143,8 @@ def _open(path: Path, remarks: list[str]) -> Image.Image:
                 raise _too_large(f"{image.width}×{image.height}")
             # In-place rotation needs a loaded picture; loading also detects a truncated file.
             image.load()
-            if (frames := getattr(image, "n_frames", 1)) > 1:
+            # Cameras put a preview or a depth map behind a photo; that is no second page.
+            if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
                 remarks.append(f"has {frames} frames or pages, of which only the first is read")
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:

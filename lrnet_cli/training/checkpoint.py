@@ -1,9 +1,11 @@
 """Checkpoints: safetensors with every tensor of a run and, as JSON, its position and rows.
 
 The newest is ``checkpoint/latest.safetensors``, the one before ``checkpoint/previous.safetensors``. Each is written
-under another name and moved into place, so that a kill at any moment leaves a complete one.
+under another name and moved into place, so that a kill at any moment leaves a complete one, and holds a digest of its
+content, so that a flipped bit is noticed.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -37,7 +39,8 @@ def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) ->
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
     with paths.replacing(folder / _LATEST) as temporary:
-        temporary.write_bytes(save(tensors, {"position": json.dumps(position)}))
+        text = json.dumps(position)
+        temporary.write_bytes(save(tensors, {"position": text, "digest": _digest(tensors, text)}))
         if (folder / _LATEST).exists():
             (folder / _LATEST).replace(folder / _PREVIOUS)
 
@@ -57,8 +60,12 @@ def load_checkpoint(
             continue
         try:
             with safe_open(path, framework="pt") as file:
-                position = json.loads((file.metadata() or {})["position"])
+                metadata = file.metadata() or {}
+                position = json.loads(metadata["position"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
+            # Those of earlier versions have no digest.
+            if metadata.get("digest", digest := _digest(tensors, metadata["position"])) != digest:
+                raise ValueError("its content is not what was written")
             if position["format"] != FORMAT:
                 raise TrainingError(
                     f"{path}: is a checkpoint of another version ({position['format']}); start a new run."
@@ -80,6 +87,14 @@ def load_checkpoint(
     if damaged:
         raise TrainingError(f"{'. '.join(damaged)}. No complete checkpoint is left; start a new run.")
     return False
+
+
+def _digest(tensors: dict[str, Tensor], position: str) -> str:
+    digest = hashlib.blake2b(position.encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:

@@ -351,3 +351,23 @@ def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path
     assert result["seconds"] < 60
     longer = resume(tmp_path / "run", {"max_time": result["seconds"] + 5.0})
     assert longer["epochs"] > result["epochs"]
+
+
+@pytest.mark.parametrize("bit", [0, 6])
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path, bit: int) -> None:
+    settings: dict[str, Any] = {"epochs": 3, "limit": 120, "seed": 5}
+    whole = train(TrainConfig(**settings, out=tmp_path / "whole"))
+    train(TrainConfig(**settings | {"epochs": 2}, out=tmp_path / "run"))
+    path = tmp_path / "run" / "checkpoint" / "latest.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-4000] ^= 1 << bit  # in a tensor
+    path.write_bytes(content)
+    said: list[str] = []
+
+    class Told(Reporter):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    resumed = resume(tmp_path / "run", {"epochs": 3}, Told())
+    assert any("its content is not what was written" in text and "trying the previous one" in text for text in said)
+    assert resumed["epochs"] == whole["epochs"]
