@@ -66,5 +66,7 @@ def legend(rows: Sequence[ComparedRuns]) -> str:
 
 
 def _network(row: ComparedRuns) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in row.settings.items())
+    given = {name: value for name, value in row.settings.items() if value not in (None, (), [])}
+    shown = {name: " + ".join(value) if isinstance(value, tuple | list) else value for name, value in given.items()}
+    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
     return f"{row.arch} ({settings})" if settings else row.arch
