@@ -142,9 +142,8 @@ def selected_table(released: list[ComparedRuns]) -> str:
     ]
     for row in released:
         figure = f"{row.accuracy.value:.4f}"
-        lines.append(
-            f"| {row.dataset} | released | {row.epochs:g} | {figure} | at least {figure} | {row.published:.4f} |"
-        )
+        cells = (row.dataset, Path(row.runs[0]).name, f"{row.epochs:g}", figure, f"at least {figure}")
+        lines.append(f"| {' | '.join(cells)} | {row.published:.4f} |")
     for run in json.loads((DOCS / "results" / "selected-on-test.json").read_text(encoding="utf-8"))["runs"]:
         by_epoch = {entry["epoch"]: entry["test_accuracy"] for entry in run["epochs"]}
         luckiest = max(by_epoch, key=lambda epoch: by_epoch[epoch])
