@@ -58,7 +58,7 @@ def launch(count: int) -> int:
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         try:
-            elastic_launch(config, sys.executable)("-P", "-m", "lrnet_cli", *sys.argv[1:])
+            elastic_launch(config, sys.executable)("-m", "lrnet_cli", *sys.argv[1:])
         except SignalException:
             return 130  # the processes were signalled, and the first one has reported it
         except ChildFailedError as error:

@@ -173,7 +173,7 @@ class _Work:
             "index": outcome.index,
             "probability": outcome.probability,
             "top": [{"label": label, "probability": share} for label, share in outcome.top[: self.top_k]],
-            "novelty": outcome.novelty,
+            "novelty": None if outcome.novelty is None else round(outcome.novelty, 4),
             "inverted": outcome.inverted,
         }
         for save in self.savers:

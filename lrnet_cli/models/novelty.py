@@ -38,7 +38,9 @@ class Novelty:
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """Return the novelty (N,) of outputs (N, outputs); above 1, a picture is unlike those that are known."""
-        return _distances(outputs, torch.tensor(self.axes), torch.tensor(self.centres)) / self.threshold
+        # In double precision, so that a picture's novelty does not depend on those that it is computed with.
+        axes, centres = (torch.tensor(values, dtype=torch.float64) for values in (self.axes, self.centres))
+        return (_distances(outputs, axes, centres) / self.threshold).float()
 
 
 def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
@@ -63,7 +65,8 @@ def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
 
 
 def _distances(outputs: Tensor, axes: Tensor, centres: Tensor) -> Tensor:
-    return torch.cdist(outputs.to(axes.dtype) @ axes, centres).min(1).values
+    placed = outputs.to(axes.dtype) @ axes
+    return torch.stack([(placed - centre).square().sum(1) for centre in centres], 1).min(1).values.sqrt()
 
 
 def _rounded(values: Tensor) -> tuple[tuple[float, ...], ...]:
