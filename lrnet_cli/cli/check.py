@@ -40,7 +40,9 @@ def check_command(
         write_check_page(report, name_of(dataset), raw, found)
         output.message(f"Report: {report}")
     out = Output(json)
-    out.document({"schema": "lrnet.check/1", "dataset": name_of(dataset)} | asdict(found))
+    out.document(
+        {"schema": "lrnet.check/1", "dataset": name_of(dataset)} | asdict(found) | {"findings": found.findings}
+    )
     _show(out, name_of(dataset), found)
     if found.findings:
         raise typer.Exit(_DESERVES_A_LOOK)

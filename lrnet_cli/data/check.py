@@ -3,36 +3,31 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import as_image, flat_picture
+from lrnet_cli.data.images import flat_picture
 from lrnet_cli.data.polarity import polarity_of
-from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.readers.raw import RawDataset, SplitName
 from lrnet_cli.data.reading import Skipped, listed, torn_groups
 from lrnet_cli.errors import ImageError
 from lrnet_cli.reporter import OnPictures, silent
 
 FEWEST = 20  # pictures of a class, below which it is called small
 _FAINT = 0.15  # of the grey scale, below which a picture's contrast is low
-_HASH_SIDE, _NEAR, _BANDS = (
-    12,
-    6,
-    7,
-)  # bits of a perceptual hash, squared; how many may differ; one band is then the same
+_HASH_SIDE, _NEAR = 12, 6  # bits: of a perceptual hash, along a side, and how many of them near copies differ by
+_BANDS = _NEAR + 1  # of its bits, of which near copies share one
 _CROWDED = 200  # pictures that share a band, beyond which they are alike by nature, not as copies
 _SIZES = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128)
 _ENOUGH_DETAIL = 0.98  # of a picture's variance
 _DETAIL_SAMPLE = 200
-
-Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +46,7 @@ class Check:
     """What a data set holds.
 
     ``counts`` are pictures by split and class; ``sides`` the smallest, median and largest longer side in pixels;
-    ``detail`` the share of the pictures' variance that is left at some input sizes. ``findings`` are sentences on what
-    deserves a look; there are none if nothing does.
+    ``detail`` the share of the pictures' variance that is left at some input sizes.
     """
 
     classes: tuple[str, ...]
@@ -67,7 +61,11 @@ class Check:
     torn: tuple[str, ...]
     detail: Mapping[int, float]
     advised_size: int
-    findings: tuple[str, ...] = ()
+
+    @cached_property
+    def findings(self) -> tuple[str, ...]:
+        """Sentences on what deserves a look; there are none if nothing does."""
+        return tuple(_findings(self))
 
 
 @dataclass
@@ -76,7 +74,7 @@ class _Seen:
 
     name: str
     label: str
-    split: Split
+    split: SplitName
     digest: bytes
     bits: NDArray[np.bool_]
     sides: tuple[int, int]
@@ -90,8 +88,7 @@ class _Source:
     picture: Path | NDArray[np.uint8]
     name: str
     label: str
-    split: Split
-    grey: NDArray[np.float32] | None = field(default=None)
+    split: SplitName
 
 
 def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
@@ -115,7 +112,7 @@ def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
     longer = [max(one.sides) for one in seen] or [0]
     detail = {size: _detail_at(size, sample) for size in _SIZES}
     enough = next((size for size, share in detail.items() if share >= _ENOUGH_DETAIL), _SIZES[-1])
-    found = Check(
+    return Check(
         classes=raw.classes,
         counts={split: dict(of_split) for split, of_split in counts.items()},
         sides=(min(longer), median(longer), max(longer)),
@@ -129,14 +126,10 @@ def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
         detail=detail,
         advised_size=min(enough, max(round(median(longer)), 8)),
     )
-    return Check(**(vars(found) | {"findings": tuple(_findings(found))}))
 
 
 def _sources(raw: RawDataset) -> Iterator[_Source]:
-    splits: tuple[tuple[Split, RawSplit | None], ...] = (("train", raw.train), ("val", raw.val), ("test", raw.test))
-    for split, part in splits:
-        if part is None:
-            continue
+    for split, part in raw.parts.items():
         for number, (picture, label) in enumerate(zip(part.pictures, part.labels.tolist(), strict=True)):
             name = str(picture) if isinstance(picture, Path) else f"{split} #{number}"
             yield _Source(picture, name, raw.classes[label], split)
@@ -146,7 +139,7 @@ def _look(source: _Source) -> tuple[Image.Image, _Seen] | ImageError:
     from imagehash import phash  # SciPy takes a second
 
     try:
-        picture = flat_picture(source.picture if isinstance(source.picture, Path) else as_image(source.picture))
+        picture = flat_picture(source.picture)
     except ImageError as error:
         return error
     pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)

@@ -17,7 +17,7 @@ from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
 from lrnet_cli.data.readers import idx
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
-from lrnet_cli.data.reading import Skipped, listed, read_splits, remarks
+from lrnet_cli.data.reading import Reading, Skipped, listed, remarks
 from lrnet_cli.data.splits import Split, copies_of, cut_off_test, fold_cut
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
@@ -82,9 +82,9 @@ def load_dataset(
     raw = read_source(name, data_dir=data_dir, mirror=mirror, on_progress=on_progress, on_message=on_message)
     preprocessing = _preprocessing(raw.train, image_size, channels, polarity, polarity_rule)
     if isinstance(raw.train.pictures, list):
-        count = sum(len(part.labels) for part in (raw.train, raw.val, raw.test) if part is not None)
+        count = sum(len(part.labels) for part in raw.parts.values())
         on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
-    (train, val, test), skipped, several = read_splits(
+    reading = Reading(
         str(Path(name).expanduser().resolve()),
         raw,
         preprocessing,
@@ -93,8 +93,9 @@ def load_dataset(
         on_pictures=on_pictures,
         data_dir=data_dir,
     )
+    train, val, test = splits = reading.read()
     assert train is not None
-    for remark in remarks(name_of(name), raw, (train, val, test), skipped, several):
+    for remark in remarks(name_of(name), raw, splits, reading.skipped, reading.several):
         on_message(remark)
     if fold is not None:
         train, test = fold_cut(name_of(name), train, *fold, raw.classes)
@@ -114,7 +115,7 @@ def load_dataset(
         test=test,
         content_sha256=content,
         test_is_cut_off=raw.test is None and fold is None,
-        skipped=skipped,
+        skipped=tuple(reading.skipped),
         left_out=dict(raw.left_out),
     )
 

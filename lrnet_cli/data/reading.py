@@ -35,37 +35,12 @@ class Skipped:
     reason: str
 
 
-def read_splits(
-    source: str,
-    raw: RawDataset,
-    preprocessing: Preprocessing,
-    *,
-    invert: Invert,
-    on_error: OnError,
-    on_pictures: OnPictures,
-    data_dir: Path | None,
-) -> tuple[Splits, tuple[Skipped, ...], tuple[str, ...]]:
-    """Return the training, validation and test splits of ``raw`` as tensors, the files skipped, and those with pages.
-
-    ``source`` tells the prepared pictures of one source from those of others. Raises ``DataError`` naming the first
-    unreadable picture if ``on_error`` is ``stop``, and in any case if several and more than a twentieth of a class are
-    unreadable.
-    """
-    reading = _Reading(source, raw, preprocessing, invert, on_error, on_pictures, data_dir)
-    train, val, test = (
-        reading.read(name, part) if part is not None else None
-        for name, part in (("train", raw.train), ("val", raw.val), ("test", raw.test))
-    )
-    _refuse_unreadable(raw, reading.skipped)
-    return (train, val, test), tuple(reading.skipped), tuple(reading.several)
-
-
 def remarks(
     name: str, raw: RawDataset, splits: Splits, skipped: Sequence[Skipped], several: Sequence[str]
 ) -> Iterator[str]:
     """Yield a sentence for each thing that the owner of the data set ``name`` would want to know."""
     if raw.left_out:
-        yield f"{name}: left out {listed(f'{count} {kind}' for kind, count in raw.left_out.items() if count)}."
+        yield f"{name}: left out {listed(f'{count} {kind}' for kind, count in raw.left_out.items())}."
     if skipped:
         yield (
             f"{name}: skipped {len(skipped)} pictures that cannot be read: "
@@ -96,30 +71,43 @@ def remarks(
             yield f"{name}: classes {kind}: {listed(raw.classes[index] for index in np.flatnonzero(found))}."
 
 
-class _Reading:
-    """Reads one split after the other; ``skipped`` and ``several`` grow with what is met."""
+class Reading:
+    """Reads the splits of ``raw`` as tensors; ``source`` tells its prepared pictures from those of other sources.
+
+    ``skipped`` are the files that could not be read, ``several`` those of which only the first page was.
+    """
 
     def __init__(
         self,
         source: str,
         raw: RawDataset,
         preprocessing: Preprocessing,
+        *,
         invert: Invert,
         on_error: OnError,
         on_pictures: OnPictures,
         data_dir: Path | None,
     ) -> None:
-        self._source, self._classes, self._data_dir = source, raw.classes, data_dir
+        self._source, self._raw, self._data_dir = source, raw, data_dir
         self._preprocessing, self._invert, self._on_error = preprocessing, invert, on_error
-        self._on_pictures = on_pictures
-        parts = [part for part in (raw.train, raw.val, raw.test) if part is not None]
-        self._total, self._done = sum(len(part.labels) for part in parts), 0
-        names = sorted({name for part in parts for name in part.groups or ()})
+        self._on_pictures, self._done = on_pictures, 0
+        self._total = sum(len(part.labels) for part in raw.parts.values())
+        names = sorted({name for part in raw.parts.values() for name in part.groups or ()})
         self._groups = {name: number for number, name in enumerate(names)}
         self.skipped: list[Skipped] = []
         self.several: list[str] = []
 
-    def read(self, name: str, raw: RawSplit) -> Split:
+    def read(self) -> Splits:
+        """Return the training, validation and test splits.
+
+        Raises ``DataError`` naming the first unreadable picture if ``on_error`` is ``stop``, and in any case if several
+        and more than a twentieth of a class are unreadable.
+        """
+        splits = {name: self._read(name, part) for name, part in self._raw.parts.items()}
+        _refuse_unreadable(self._raw, self.skipped)
+        return splits.get("train"), splits.get("val"), splits.get("test")
+
+    def _read(self, name: str, raw: RawSplit) -> Split:
         labels = torch.from_numpy(raw.labels)
         if isinstance(raw.pictures, list):
             return self._read_files(name, raw, raw.pictures, labels)
@@ -139,7 +127,7 @@ class _Reading:
             if isinstance(outcome, ImageError):
                 if self._on_error == "stop":
                     raise DataError(f"{files[index]}: {outcome}; fix or remove it.") from outcome
-                self.skipped.append(Skipped(str(files[index]), self._classes[int(labels[index])], str(outcome)))
+                self.skipped.append(Skipped(str(files[index]), self._raw.classes[int(labels[index])], str(outcome)))
             else:
                 prepared.images[index], remarks = outcome
                 whole[index] = True
@@ -165,7 +153,7 @@ class _Reading:
 
 
 def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
-    parts = [part.labels for part in (raw.train, raw.val, raw.test) if part is not None]
+    parts = [part.labels for part in raw.parts.values()]
     totals = np.bincount(np.concatenate(parts), minlength=len(raw.classes))
     for label, count in Counter(item.label for item in skipped).items():
         total = int(totals[raw.classes.index(label)])
@@ -179,7 +167,7 @@ def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
 
 def torn_groups(raw: RawDataset) -> list[str]:
     """Return the groups whose pictures are in more than one split."""
-    parts = [set(part.groups or ()) for part in (raw.train, raw.val, raw.test) if part is not None]
+    parts = [set(part.groups or ()) for part in raw.parts.values()]
     counts = Counter(group for part in parts for group in part)
     return sorted(group for group, count in counts.items() if count > 1)
 

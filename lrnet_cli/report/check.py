@@ -7,7 +7,7 @@ import numpy as np
 
 from lrnet_cli import paths
 from lrnet_cli.data.check import Check
-from lrnet_cli.data.images import Preprocessing, as_image, prepare
+from lrnet_cli.data.images import Preprocessing, prepare
 from lrnet_cli.data.readers.raw import RawDataset
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.report.page import as_data_uri, environment
@@ -31,9 +31,8 @@ def _sheet(raw: RawDataset) -> list[dict[str, Any]]:
     for index, label in enumerate(raw.classes):
         shown = []
         for place in np.flatnonzero(raw.train.labels == index):
-            picture = raw.train.pictures[int(place)]
             try:
-                pixels, _ = prepare(picture if isinstance(picture, Path) else as_image(picture), look, "no")
+                pixels, _ = prepare(raw.train.pictures[int(place)], look, "no")
             except ImageError:
                 continue
             shown.append(as_data_uri(pixels))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from lrnet_cli.errors import DataError
 
 Labels = NDArray[np.int64]
+SplitName = Literal["train", "val", "test"]
 # What splits may be called, in letters of any case.
-SPLIT_NAMES = {
+SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -47,6 +49,12 @@ class RawDataset:
     val: RawSplit | None
     test: RawSplit | None
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[SplitName, RawSplit]:
+        """The splits that the source has, by name."""
+        named: dict[SplitName, RawSplit | None] = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
 
 
 def numbered(labels: Labels, where: str) -> tuple[str, ...]:
