@@ -77,7 +77,7 @@ def eval_command(
     evaluation = exam.evaluate(tta=tta)
     rival = rival_exam.evaluate(tta=tta) if rival_exam is not None else None
     comparison = compare_paired(evaluation, rival) if rival is not None else None
-    novelty = _measure_novelty(exam, foreign, limit=limit, **given)
+    novelty = _measure_novelty(exam, evaluation, tta, foreign, limit=limit, **given)
     if tta and corruptions:
         output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
     robustness = _measure_robustness(exam) if corruptions else None
@@ -145,7 +145,9 @@ def _measure_robustness(exam: "Exam") -> "Robustness":
         )
 
 
-def _measure_novelty(exam: "Exam", foreign: list[str], **settings: Any) -> dict[str, Any] | None:
+def _measure_novelty(
+    exam: "Exam", evaluation: "Evaluation", tta: bool, foreign: list[str], **settings: Any
+) -> dict[str, Any] | None:
     """Return how many of the pictures, and of ``foreign`` data sets, are unknown; None if the weights do not tell."""
     from lrnet_cli.evaluation.exam import load_foreign
     from lrnet_cli.evaluation.foreign import measure_foreign
@@ -154,7 +156,8 @@ def _measure_novelty(exam: "Exam", foreign: list[str], **settings: Any) -> dict[
         if foreign:
             raise UsageError(f"{exam.weights}: these weights, of an earlier version, do not tell foreign pictures.")
         return None
-    known = exam.novelty(exam.split.images)
+    # Averaged views are not what novelty was fitted to.
+    known = exam.novelty(exam.split.images) if tta else exam.card.novelty(evaluation.outputs)
     found = [load_foreign(exam, name, on_message=output.message, **settings) for name in foreign]
     measured = [asdict(measure_foreign(name, exam.novelty(images), known)) for name, images in found]
     return {"unknown": float((known > 1).float().mean()), "foreign": measured}

@@ -29,22 +29,27 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics, the logits and probabilities (N, classes) and labels (N,) behind them, on the CPU, and the speed.
+    """Metrics, the probabilities (N, classes) and labels (N,) behind them, on the CPU, and the speed.
 
-    ``logits`` are the network's own, averaged over the views; ``probabilities`` and ``metrics`` are those after
-    division by the temperature, and ``ece_uncalibrated`` is the calibration error without it. ``paths`` are the
-    pictures' files, if they have any.
+    ``outputs`` are the network's own, averaged over the views: logits and any description. ``probabilities`` and
+    ``metrics`` are those after division by the temperature, and ``ece_uncalibrated`` is the calibration error without
+    it. ``paths`` are the pictures' files, if they have any.
     """
 
     dataset: str
     classes: tuple[str, ...]
     metrics: Metrics
     ece_uncalibrated: float
-    logits: Tensor
+    outputs: Tensor
     probabilities: Tensor
     labels: Tensor
     images_per_second: float
     paths: tuple[str, ...] | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits (N, classes), before division by the temperature."""
+        return self.outputs[:, : len(self.classes)]
 
     def mistakes(self, count: int) -> tuple[Mistake, ...]:
         """Return up to ``count`` mistakes, the most confident first."""
@@ -80,16 +85,17 @@ def evaluate(
     """
     start = time.perf_counter()
     part = predict_logits(model, split.images[processes.share(len(split))], views)
-    logits = processes.collect(part, len(split))
+    outputs = processes.collect(part, len(split))
     seconds = time.perf_counter() - start
     labels = split.labels.cpu()
+    logits = outputs[:, : len(classes)]
     calibrated = logits / temperature
     return Evaluation(
         dataset=dataset,
         classes=classes,
         metrics=compute_metrics(calibrated, labels, classes, head),
         ece_uncalibrated=calibration_error(reliability_bins(probabilities(logits.double(), head), labels)),
-        logits=logits,
+        outputs=outputs,
         probabilities=probabilities(calibrated, head),
         labels=labels,
         images_per_second=len(split) / seconds,

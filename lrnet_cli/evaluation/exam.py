@@ -54,8 +54,9 @@ class Exam:
         mirrored = self.recipe.get("flip") == "on"
         views = averaging_views(mirrored=mirrored) if tta else AS_IT_IS
         card = self.card
+        network = self.described or self.network
         return evaluate(
-            self.network, self.split, self.dataset, card.classes, card.head, temperature=card.temperature, views=views
+            network, self.split, self.dataset, card.classes, card.head, temperature=card.temperature, views=views
         )
 
 

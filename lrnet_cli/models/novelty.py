@@ -5,6 +5,7 @@ over logits and, of LR-Net, a description of its third block.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,9 +21,8 @@ _DIGITS = 6  # that are stored
 class Novelty:
     """The centres of known classes (K, A) along ``axes`` (outputs, A), on which outputs of one class vary by one.
 
-    The outputs are logits, or logits followed by a description.
-
-    Distances are divided by ``threshold``, so that a novelty of 1 is exceeded by one in a hundred known pictures.
+    The outputs are logits, or logits followed by a description. Distances are divided by ``threshold``, so that a
+    novelty of 1 is exceeded by one in a hundred known pictures.
     """
 
     axes: tuple[tuple[float, ...], ...]
@@ -30,7 +30,7 @@ class Novelty:
     threshold: float
 
     def __post_init__(self) -> None:
-        axes, centres = torch.tensor(self.axes), torch.tensor(self.centres)
+        axes, centres = self._tensors
         if axes.ndim != 2 or centres.ndim != 2 or axes.shape[1] != centres.shape[1] or not centres.numel():
             raise ValueError("the axes and centres of the novelty do not fit together")
         if not (axes.isfinite().all() and centres.isfinite().all() and 0 < self.threshold < float("inf")):
@@ -38,9 +38,12 @@ class Novelty:
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """Return the novelty (N,) of outputs (N, outputs); above 1, a picture is unlike those that are known."""
+        return (_distances(outputs, *self._tensors) / self.threshold).float()
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
         # In double precision, so that a picture's novelty does not depend on those that it is computed with.
-        axes, centres = (torch.tensor(values, dtype=torch.float64) for values in (self.axes, self.centres))
-        return (_distances(outputs, axes, centres) / self.threshold).float()
+        return torch.tensor(self.axes, dtype=torch.float64), torch.tensor(self.centres, dtype=torch.float64)
 
 
 def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
