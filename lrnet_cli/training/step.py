@@ -68,10 +68,7 @@ class Step:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         state.model.zero_grad()
-        logits, labels = self.forward(self.inputs(batch)), run.train_split.labels[batch]
-        loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
-        if run.taught is not None:
-            loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
+        loss, hits = self.loss(batch)
         loss.backward()
         run.processes.average_gradients(state.model)
         if config.clip_norm is not None:
@@ -80,10 +77,18 @@ class Step:
             optimizer.step()
         if state.average is not None:
             state.average.update_parameters(state.model)
-        hits = (logits.detach().argmax(1) == labels).float().mean()
         state.sums += run.processes.average(torch.stack([loss.detach(), hits]))
         state.step += 1
         state.steps_taken += 1
+
+    def loss(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss on the pictures at the indices ``batch`` and the share that is answered right."""
+        run, config = self.run, self.run.config
+        logits, labels = self.forward(self.inputs(batch)), run.train_split.labels[batch]
+        loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
+        if run.taught is not None:
+            loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
+        return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     def inputs(self, batch: Tensor) -> Tensor:
         """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments."""

@@ -25,27 +25,15 @@ class Consistent(Step):
 
     weight = 4.0
 
-    def __call__(self, batch: Tensor, rate: float) -> None:
-        run, state, config = self.run, self.run.state, self.run.config
-        for optimizer in state.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-        state.model.zero_grad()
+    def loss(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        config, labels = self.run.config, self.run.train_split.labels[batch].repeat(2)
         both = torch.cat([self.inputs(batch), self.inputs(batch)])
-        logits, labels = self.forward(both.contiguous(memory_format=torch.channels_last)), run.train_split.labels[batch]
-        loss = head_loss(logits, labels.repeat(2), config.head, config.label_smoothing)
+        logits = self.forward(both.contiguous(memory_format=torch.channels_last))
         one, other = logits.softmax(1).chunk(2)
         middle = ((one + other) / 2).clamp(min=1e-7).log()
         divergence = sum(nn.functional.kl_div(middle, view, reduction="batchmean") for view in (one, other)) / 2
-        (loss + self.weight * divergence).backward()
-        for optimizer in state.optimizers:
-            optimizer.step()
-        if state.average is not None:
-            state.average.update_parameters(state.model)
-        hits = (logits.detach().argmax(1) == labels.repeat(2)).float().mean()
-        state.sums += torch.stack([loss.detach(), hits])
-        state.step += 1
-        state.steps_taken += 1
+        loss = head_loss(logits, labels, config.head, config.label_smoothing) + self.weight * divergence
+        return loss, (logits.detach().argmax(1) == labels).float().mean()
 
 
 def main() -> None:
