@@ -3,15 +3,20 @@
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.metrics import compute_metrics
 from lrnet_cli.models.heads import fit_temperature
-from lrnet_cli.models.logits import as_input
+from lrnet_cli.models.logits import as_input, predict_logits
+from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.training.alterations.families import alter
+from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
+
+_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS = 2000, 20  # of training, at least
 
 
 def altered(split: Split, robust: float, seed: int) -> Split:
@@ -22,6 +27,14 @@ def altered(split: Split, robust: float, seed: int) -> Split:
         pictures = alter(as_input(split.images.cpu()), robust)
     images = (pictures * 255).round_().to(torch.uint8).contiguous()
     return replace(split, images=images.to(split.images.device))
+
+
+def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
+    """Return ``card`` of ``model`` with what tells foreign pictures from those of the run that ``step`` belongs to."""
+    network = step.run.engine.place(model, card.preprocessing.normalize, with_description=True).eval()
+    sample = step.sample(max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * len(card.classes)))
+    known, validated = (predict_logits(network, split.images) for split in (sample, step.run.val_split))
+    return replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated))
 
 
 def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Evaluation | None) -> WeightsCard:

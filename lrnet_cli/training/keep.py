@@ -13,8 +13,6 @@ from lrnet_cli.devices import describe_device
 from lrnet_cli.errors import InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.exam import write_predictions
-from lrnet_cli.models.logits import predict_logits
-from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
@@ -22,7 +20,7 @@ from lrnet_cli.runs.folder import Status, read_result, write_config, write_resul
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.words import Select
-from lrnet_cli.training.certainty import altered, calibrated
+from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.optimizers import learning_rate
@@ -31,8 +29,6 @@ from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
-
-_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS = 2000, 20  # of training, at least
 
 
 class Keep:
@@ -148,12 +144,9 @@ class Keep:
 
     def _learn_novelty(self) -> None:
         """Add to the kept weights what tells pictures that are foreign to them."""
-        run, path = self._run, self._run.folder / WEIGHTS_NAME
+        path = self._run.folder / WEIGHTS_NAME
         model, card = load_weights(path)
-        network = run.engine.place(model, card.preprocessing.normalize, with_description=True).eval()
-        sample = self._step.sample(max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * len(card.classes)))
-        known, validated = (predict_logits(network, split.images) for split in (sample, run.val_split))
-        save_weights(path, model, replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated)))
+        save_weights(path, model, with_novelty(card, model, self._step))
 
     def tested(self, result: dict[str, Any]) -> dict[str, Any]:
         """Read the test images, once, with the weights that were kept, and add the results to the folder."""

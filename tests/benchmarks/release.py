@@ -22,8 +22,6 @@ from lrnet_cli.evaluation.corruptions import SEVERITIES, Robustness, means_over,
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.logits import predict_logits
-from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.processes import ALONE
@@ -31,7 +29,7 @@ from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, write_result
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.settings.command import command_of
-from lrnet_cli.training.certainty import altered, calibrated
+from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
@@ -104,7 +102,7 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
     number = load_weights(weights)[1].metrics["best_epoch"]
     [values] = [row for row in read_rows(folder) if row["epoch"] == number]
     row = EpochRow(**(values | {"epoch": number}))  # type: ignore[arg-type]
-    split, sample, found = run.val_split, Step(run).sample(2000), []
+    split, step, found = run.val_split, Step(run), []
     robust = run.config.robust if run.config.augment else 0.0
     spoilt = altered(split, robust, run.card.seed) if robust else None
     for precision in ("half", "single"):
@@ -117,10 +115,7 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
             for part in (split, spoilt)
         )
         assert clean is not None
-        told = engine.place(model, card.preprocessing.normalize, with_description=True).eval()
-        known, validated = (predict_logits(told, part.images) for part in (sample, split))
-        novelty = fit_novelty(known, sample.labels.cpu(), validated)
-        card = replace(calibrated(card, row, clean, other), novelty=novelty)
+        card = with_novelty(calibrated(card, row, clean, other), model, step)
         found.append((model.half() if precision == "half" else model, card, precision, clean.metrics.accuracy))
         print(f"Validation accuracy in {precision} precision: {clean.metrics.accuracy}")
     halved, single = found
