@@ -1,7 +1,9 @@
 """Which folders belong to this user, how files get into them, and which run is the newest."""
 
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +48,15 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` in one step (UTF-8)."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write ``rows`` to the CSV file ``path`` in one step, below ``header``."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def record_run(run_dir: Path) -> None:

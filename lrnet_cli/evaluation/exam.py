@@ -21,6 +21,7 @@ from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 
+PROBABILITY_OF = "probability of "  # begins the name of the column for a class, in a file of predictions
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 
 
@@ -91,14 +92,11 @@ def load_exam(
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
     if fold is not None:
         on_message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
-    loaded = load_dataset(
+    loaded = _as_required(
+        card,
         name,
         data_dir=data_dir,
         mirror=mirror,
-        image_size=card.preprocessing.image_size,
-        channels=card.preprocessing.channels,
-        polarity=card.preprocessing.polarity,
-        polarity_rule=card.preprocessing.polarity_rule,
         invert=invert,
         fold=fold,
         on_progress=on_progress,
@@ -137,20 +135,29 @@ def load_foreign(
 
     As in prediction, pictures of the other polarity are inverted. Raises what ``load_exam`` raises.
     """
-    wanted = exam.card.preprocessing
-    loaded = load_dataset(
+    loaded = _as_required(
+        exam.card,
         dataset,
         data_dir=data_dir,
         mirror=mirror,
-        image_size=wanted.image_size,
-        channels=wanted.channels,
-        polarity=wanted.polarity,
-        polarity_rule=wanted.polarity_rule,
         invert="auto",
         on_progress=on_progress,
         on_message=on_message,
     )
     return loaded.name, limited(loaded.test, limit, _LIMIT_SEED).images.to(exam.split.images.device)
+
+
+def _as_required(card: WeightsCard, name: str, **settings: Any) -> Dataset:
+    """Return a data set whose pictures are preprocessed as the weights with ``card`` require."""
+    own = card.preprocessing
+    return load_dataset(
+        name,
+        image_size=own.image_size,
+        channels=own.channels,
+        polarity=own.polarity,
+        polarity_rule=own.polarity_rule,
+        **settings,
+    )
 
 
 def write_predictions(path: Path, evaluation: Evaluation, *, every_class: bool = False) -> None:
@@ -163,7 +170,7 @@ def write_predictions(path: Path, evaluation: Evaluation, *, every_class: bool =
     try:
         with paths.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:
             table = csv.writer(target, lineterminator="\n")
-            more = [f"probability of {name}" for name in evaluation.classes] if every_class else []
+            more = [f"{PROBABILITY_OF}{name}" for name in evaluation.classes] if every_class else []
             columns = ["true", "predicted", "probability", "correct", *more]
             table.writerow(["index", *(["path"] if files is not None else []), *columns])
             rows = zip(evaluation.labels.tolist(), indices.tolist(), values.tolist(), strict=True)

@@ -1,7 +1,6 @@
 """The run folder: writing and reading the output of a training run."""
 
 import csv
-import io
 import json
 import platform
 import time
@@ -117,23 +116,16 @@ def write_result(run_dir: Path, result: dict[str, Any]) -> None:
 
 def write_skipped(run_dir: Path, skipped: Sequence[Skipped]) -> None:
     """Write ``skipped.csv``: the picture files that could not be read, their classes and the reasons."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "class", "reason"])
-    table.writerows((item.path, item.label, item.reason) for item in skipped)
-    paths.write_text(run_dir / "skipped.csv", text.getvalue())
+    rows = ((item.path, item.label, item.reason) for item in skipped)
+    paths.write_table(run_dir / "skipped.csv", ("path", "class", "reason"), rows)
 
 
 def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:
     """Write ``metrics.csv`` and ``curves.png``."""
     from lrnet_cli.plots import plot_curves, write_png  # takes a second
 
-    text = io.StringIO()
     names = [column.name for column in fields(EpochRow) if any(getattr(row, column.name) is not None for row in rows)]
-    table = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
-    paths.write_text(run_dir / "metrics.csv", text.getvalue())
+    paths.write_table(run_dir / "metrics.csv", names, ([getattr(row, name) for name in names] for row in rows))
     figure = plot_curves([asdict(row) for row in rows])
     with paths.replacing(run_dir / "curves.png") as temporary:
         write_png(figure, temporary)

@@ -5,7 +5,6 @@ cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 """
 
 import csv
-import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -13,9 +12,9 @@ from statistics import fmean
 
 from lrnet_cli import paths
 from lrnet_cli.errors import TrainingError
+from lrnet_cli.evaluation.exam import PROBABILITY_OF
 
 SUSPECTS_NAME, _PREDICTIONS_NAME = "suspects.csv", "predictions.csv"
-_PREFIX = "probability of "
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
                 for row in csv.DictReader(file):
                     _, shares = found.setdefault(row["path"], (row["true"], {}))
                     for name, value in row.items():
-                        if name.startswith(_PREFIX):
-                            shares.setdefault(name.removeprefix(_PREFIX), []).append(float(value))
+                        if name.startswith(PROBABILITY_OF):
+                            shares.setdefault(name.removeprefix(PROBABILITY_OF), []).append(float(value))
         except (OSError, KeyError, ValueError, csv.Error, AttributeError) as error:
             raise TrainingError(f"{path}: the predictions cannot be read ({error}).") from error
     suspects = []
@@ -62,8 +61,5 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
 
 def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:
     """Write ``suspects.csv`` to ``folder``."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(Suspect))
-    table.writerows(astuple(suspect) for suspect in suspects)
-    paths.write_text(folder / SUSPECTS_NAME, text.getvalue())
+    names = [field.name for field in fields(Suspect)]
+    paths.write_table(folder / SUSPECTS_NAME, names, (astuple(suspect) for suspect in suspects))
