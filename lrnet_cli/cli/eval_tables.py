@@ -29,7 +29,7 @@ def show_evaluation(
     low, high = metrics.accuracy_ci95
     out.line(f"{evaluation.dataset}, {split} split, {metrics.n} pictures")
     out.line(f"  accuracy           {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
-    for name, (value, (low, high)) in _averages(averages).items():
+    for name, (value, (low, high)) in averages.named().items():
         out.line(f"  {name:17}  {value:.4f} (95 % interval {low:.4f} to {high:.4f})")
     for k, share in metrics.top_k_accuracy.items():
         out.line(f"  top-{k} accuracy     {share:.4f}")
@@ -57,16 +57,6 @@ def show_evaluation(
         _show_foreign(out, novelty["foreign"])
     if robustness is not None:
         _show_robustness(out, robustness)
-
-
-def _averages(averages: "ClassAverages") -> dict[str, tuple[float, tuple[float, float]]]:
-    found = {
-        "balanced accuracy": (averages.balanced_accuracy, averages.balanced_accuracy_ci95),
-        "macro F1": (averages.macro_f1, averages.macro_f1_ci95),
-    }
-    if averages.auc is not None and averages.auc_ci95 is not None:
-        found["AUC, one vs rest"] = (averages.auc, averages.auc_ci95)
-    return found
 
 
 def _show_classes(out: Output, evaluation: "Evaluation") -> None:

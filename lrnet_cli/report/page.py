@@ -129,13 +129,7 @@ def _figures(evaluation: Evaluation, averages: ClassAverages, robustness: Robust
     metrics = evaluation.metrics
     figures = [
         _figure("accuracy", f"{metrics.accuracy:.4f}", _interval(metrics.accuracy_ci95)),
-        _figure("balanced accuracy", f"{averages.balanced_accuracy:.4f}", _interval(averages.balanced_accuracy_ci95)),
-        _figure("macro F1", f"{averages.macro_f1:.4f}", _interval(averages.macro_f1_ci95)),
-        *(
-            [_figure("AUC, one vs rest", f"{averages.auc:.4f}", _interval(averages.auc_ci95))]
-            if averages.auc is not None and averages.auc_ci95 is not None
-            else []
-        ),
+        *(_figure(name, f"{value:.4f}", _interval(ends)) for name, (value, ends) in averages.named().items()),
         *(_figure(f"top-{k} accuracy", f"{share:.4f}", "") for k, share in metrics.top_k_accuracy.items()),
         _figure("log loss", f"{metrics.loss:.4f}", "nats per picture"),
         _figure("calibration error", f"{metrics.ece:.4f}", f"{evaluation.ece_uncalibrated:.4f} before calibration"),
