@@ -78,10 +78,12 @@ def prepare(
     Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels.
     """
     image = flat_picture(source, remarks)
-    image = image.convert("L" if preprocessing.channels == 1 else "RGB")
-    pixels = np.asarray(image).reshape(image.height, image.width, preprocessing.channels)
+    mode = "L" if preprocessing.channels == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    original = image
     if invert == "auto":
-        found = polarity_of(pixels, preprocessing.polarity_rule)
+        found = polarity_of(_pixels_of(original), preprocessing.polarity_rule)
         inverted = preprocessing.polarity != "mixed" and found not in (preprocessing.polarity, "mixed")
     else:
         inverted = invert == "yes"
@@ -91,12 +93,16 @@ def prepare(
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     if size != (side, side):
-        background = tuple(int(value) for value in np.median(ring_of(pixels), axis=0))
+        background = tuple(int(value) for value in np.median(ring_of(_pixels_of(original)), axis=0))
         canvas = Image.new(image.mode, (side, side), background)
         canvas.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
         image = canvas
     result = np.array(image).reshape(side, side, -1).transpose(2, 0, 1)
     return np.ascontiguousarray(255 - result if inverted else result), inverted
+
+
+def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def flat_picture(source: Picture, remarks: list[str] | None = None) -> Image.Image:
@@ -134,9 +140,10 @@ def is_regular_file(path: Path) -> bool:
 
 def _open(path: Path, remarks: list[str]) -> Image.Image:
     try:
-        if not is_regular_file(path):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
             raise ImageError("is a folder, pipe or device, not a picture file")
-        if path.stat().st_size == 0:
+        if status.st_size == 0:
             raise ImageError("is empty")
         with Image.open(path, formats=_FORMATS) as image:
             if math.prod(image.size) > _MAX_PIXELS:
