@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-import requests
 from filelock import FileLock, Timeout
 
+from lrnet_cli.data.answer import UnavailableError
 from lrnet_cli.data.catalog import CatalogEntry, CatalogFile
-from lrnet_cli.data.transfer import Transfer, UnavailableError, check_content, chunks_of, from_path, from_url
+from lrnet_cli.data.transfer import Transfer, check_content, chunks_of, from_path, from_url
 from lrnet_cli.errors import DownloadError
 from lrnet_cli.reporter import OnMessage, OnProgress, silent
+from lrnet_cli.settings.mirror import Credentials, without_credentials
 
 
 def check_files(entry: CatalogEntry, data_dir: Path) -> dict[str, str]:
@@ -55,20 +56,22 @@ def download(
     Raises ``DownloadError`` naming every missing file, where it was looked for, and how to provide it.
     """
     folder = data_dir / entry.name
+    mirror = mirror or os.environ.get("LRNET_MIRROR")
+    source, credentials = _source(mirror) if mirror else (None, None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, on_message), requests.Session() as session:
+        with _locked(folder, on_message):
             for leftover in folder.glob("*.tmp"):
                 leftover.unlink()
             states = check_files(entry, data_dir)
-            transfer = Transfer(session, set(), on_progress)
+            transfer = Transfer(credentials, set(), on_progress)
             failures = []
             for file in entry.files:
                 if states[file.name] == "ok" and not force:
                     continue
                 if states[file.name] not in ("ok", "missing"):
                     on_message(f"{folder / file.name} {states[file.name]}; it is fetched again.")
-                reasons = _obtain(file, folder, _locations(entry, file, folder, mirror), transfer, on_message)
+                reasons = _obtain(file, folder, _locations(entry, file, folder, source), transfer, on_message)
                 if reasons:
                     failures.append("\n    ".join([f"\n  {file.name}.gz", *reasons]))
     except OSError as error:
@@ -100,25 +103,31 @@ def _locked(folder: Path, on_message: OnMessage) -> Iterator[None]:
         lock.release()
 
 
-def _locations(entry: CatalogEntry, file: CatalogFile, folder: Path, mirror: str | None) -> list[str | Path]:
-    """Return where to look for ``file``: next to its place, where a user may have put it, then the mirrors."""
-    mirror = mirror or os.environ.get("LRNET_MIRROR")
-    if mirror:
-        names = [prefix + file.name + suffix for prefix in (f"{entry.name}/", "") for suffix in (".gz", "")]
-        bases: tuple[str, ...] = (mirror,)
-    else:
-        names, bases = [file.name + ".gz"], entry.mirrors
-    locations: list[str | Path] = [folder / f"{file.name}.gz"] if (folder / f"{file.name}.gz").exists() else []
-    for base in bases:
+def _source(mirror: str) -> tuple[str | Path, Credentials | None]:
+    """Return the URL or the folder that ``mirror`` names, and the credentials in it.
+
+    Raises ``DownloadError``, which does not repeat what may hold a password, if it names neither.
+    """
+    try:
+        base, credentials = without_credentials(mirror)
         parts = urlsplit(base)
-        for name in names:
-            if parts.scheme in ("http", "https"):
-                locations.append(f"{base.rstrip('/')}/{name}")
-            elif parts.scheme == "file":
-                locations.append(Path(unquote(parts.path)) / name)
-            else:
-                locations.append(Path(base).expanduser() / name)
-    return locations
+        if parts.scheme in ("http", "https"):
+            return base, credentials
+        return Path(unquote(parts.path)) if parts.scheme == "file" else Path(base).expanduser(), None
+    except (ValueError, RuntimeError):
+        raise DownloadError(
+            "The mirror (--mirror or LRNET_MIRROR) can be neither a URL nor a folder. In a password, write each of "
+            "/ ? # [ ] as % and two digits."
+        ) from None
+
+
+def _locations(entry: CatalogEntry, file: CatalogFile, folder: Path, source: str | Path | None) -> list[str | Path]:
+    """Return where to look for ``file``: next to its place, where a user may have put it, then the mirrors."""
+    own = [folder / f"{file.name}.gz"] if (folder / f"{file.name}.gz").exists() else []
+    if source is None:
+        return [*own, *(f"{base.rstrip('/')}/{file.name}.gz" for base in entry.mirrors)]
+    names = (prefix + file.name + suffix for prefix in (f"{entry.name}/", "") for suffix in (".gz", ""))
+    return [*own, *(source / name if isinstance(source, Path) else f"{source.rstrip('/')}/{name}" for name in names)]
 
 
 def _obtain(

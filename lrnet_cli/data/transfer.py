@@ -7,45 +7,50 @@ import re
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from http.client import responses
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import requests
 
+from lrnet_cli.data.answer import (
+    CHUNK,
+    BrokenOffError,
+    Patience,
+    SilentError,
+    UnavailableError,
+    UnreachableError,
+    answered,
+)
 from lrnet_cli.data.catalog import CatalogFile
+from lrnet_cli.documents import parsed
 from lrnet_cli.paths import replacing, write_text
 from lrnet_cli.reporter import OnMessage, OnProgress
+from lrnet_cli.settings.mirror import Credentials
 
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.5  # seconds, doubled after every failed attempt
 _LONGEST_PAUSE = 30.0  # seconds; a server that asks for more is left for the next mirror
-_CONNECT_TIMEOUT = 10.0  # seconds
-_READ_TIMEOUT = 30.0  # seconds without a byte
-_CHUNK = 1 << 13  # bytes; the most that a broken connection loses
 _GZIP_MAGIC, _IDX_MAGIC = b"\x1f\x8b", b"\x00\x00"
-
-
-class UnavailableError(Exception):
-    """A location does not provide the file; its text is the reason."""
-
-
-class _InterruptedError(Exception):
-    """A transfer failed in a way that may be temporary; ``pause`` is the wait the server asked for, in seconds."""
-
-    def __init__(self, reason: str, pause: float | None = None) -> None:
-        super().__init__(reason)
-        self.pause = pause
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What the files of a download share: a session, the hosts that cannot be reached, and the progress callback."""
+    """What the files of a download share: credentials, the hosts of no use, and the progress callback."""
 
-    session: requests.Session
+    credentials: Credentials | None
     unreachable: set[str]
     on_progress: OnProgress
+
+
+@dataclass(frozen=True)
+class _Note:
+    """Where a piece of a file is from, and what tells whether the rest still belongs to it."""
+
+    url: str = ""
+    validator: str | None = None
 
 
 def from_path(source: Path, file: CatalogFile, folder: Path, transfer: Transfer) -> None:
@@ -63,25 +68,32 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
     """Bring ``file`` from ``url`` to ``folder``; raises ``UnavailableError`` if that fails."""
     host = urlsplit(url).netloc
     if host in transfer.unreachable:
-        raise UnavailableError("not reachable")
+        raise UnavailableError("not asked again")
+    try:
+        _persist(url, file, folder, transfer, on_message)
+    except UnreachableError:
+        transfer.unreachable.add(host)
+        raise
+
+
+def _persist(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_message: OnMessage) -> None:
     part = folder / f"{file.name}.part"
+    patience = Patience()
     pause = _FIRST_PAUSE
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            resumed = _receive(url, part, file, transfer)
-        except _InterruptedError as error:
+            resumed = _receive(url, part, file, transfer, patience)
+        except BrokenOffError as error:
             wait = pause if error.pause is None else error.pause
             if wait > _LONGEST_PAUSE:
                 raise UnavailableError(f"{error}; the server asks to wait {wait:g} s") from error
-            if attempt == _ATTEMPTS:
-                raise UnavailableError(f"{error} ({attempt} attempts)") from error
+            if attempt == _ATTEMPTS or time.monotonic() + wait >= patience.end:
+                kind = UnreachableError if isinstance(error, SilentError) else UnavailableError
+                raise kind(f"{error} ({attempt} attempts)") from error
             on_message(f"{url}: {error}; trying again in {wait:g} s.")
             time.sleep(wait)
             pause *= 2
             continue
-        except requests.ConnectionError as error:
-            transfer.unreachable.add(host)
-            raise UnavailableError(f"not reachable ({_innermost(error)})") from error
         try:
             with part.open("rb") as handle:
                 _place(handle, file, folder)
@@ -96,62 +108,51 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
     raise UnavailableError("the content stayed wrong after several attempts")
 
 
-def _receive(url: str, part: Path, file: CatalogFile, transfer: Transfer) -> bool:
+def _receive(url: str, part: Path, file: CatalogFile, transfer: Transfer, patience: Patience) -> bool:
     """Bring ``part`` to its full length from ``url``; return whether an earlier piece was continued."""
-    note = part.with_suffix(".part.json")
+    if part.is_symlink() or _note_of(part).is_symlink():
+        _discard(part)  # what it points to is not ours to write
     start, headers = 0, {"Accept-Encoding": "identity"}
-    known = _read_note(note)
-    if part.exists() and known.get("url") == url:
+    known = _read_note(_note_of(part))
+    if part.exists() and known.url == url:
         start = part.stat().st_size
         if start:
             headers["Range"] = f"bytes={start}-"
-            if known.get("validator"):
-                headers["If-Range"] = known["validator"]
-    try:
-        response = transfer.session.get(url, headers=headers, stream=True, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
-    except requests.Timeout as error:
-        raise _InterruptedError("the server does not answer") from error
-    except requests.ConnectionError as error:
-        if "RemoteDisconnected" in repr(error) or "ConnectionReset" in repr(error):
-            raise _InterruptedError("the server closed the connection") from error
-        raise
-    except requests.RequestException as error:
-        raise UnavailableError(str(error)) from error
-    with response:
-        if response.status_code == 416:
-            _discard(part)
-            raise _InterruptedError("the server does not have the rest of the file", pause=0)
-        if response.status_code == 429 or response.status_code >= 500:
-            raise _InterruptedError(f"{response.status_code} {response.reason}", _retry_after(response))
-        if response.status_code not in (200, 206):
-            raise UnavailableError(f"{response.status_code} {response.reason}")
-        goes_on = response.status_code == 206 and _range_start(response) == start
-        if response.status_code == 206 and not goes_on:
-            _discard(part)
-            raise _InterruptedError("the server sent a different piece than requested", pause=0)
-        start = start if goes_on else 0
-        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        # A weak ETag does not guarantee equal bytes, so it must not guard a Range.
-        strong = validator if validator and not validator.startswith("W/") else None
-        write_text(note, json.dumps({"url": url, "validator": strong}))
-        length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdecimal() else None
+            if known.validator:
+                headers["If-Range"] = known.validator
+    with answered(url, headers, transfer.credentials, patience) as (head, chunks):
+        goes_on = _goes_on(head, start, part)
+        write_text(_note_of(part), json.dumps(asdict(_Note(url, _validator(head)))))
+        length = _number(head.headers.get("Content-Length", ""))
+        total = None if length is None else length + (start if goes_on else 0)
         with part.open("ab" if goes_on else "wb") as target:
-            try:
-                for chunk in response.iter_content(_CHUNK):
-                    target.write(chunk)
-                    if target.tell() > file.size + _CHUNK:
-                        break
-                    transfer.on_progress(file.name, target.tell(), total)
-            except requests.Timeout as error:
-                raise _InterruptedError(f"no data for {_READ_TIMEOUT:g} s") from error
-            except requests.RequestException as error:
-                reason = f"no data for {_READ_TIMEOUT:g} s" if "timed out" in str(error) else "the connection broke off"
-                raise _InterruptedError(f"{reason} after {target.tell()} bytes") from error
-    if part.stat().st_size > file.size + _CHUNK:
+            for chunk in chunks:
+                target.write(chunk)
+                if target.tell() > file.size + CHUNK:
+                    break
+                transfer.on_progress(file.name, target.tell(), total)
+    if part.stat().st_size > file.size + CHUNK:
         _discard(part)
         raise UnavailableError("the server sends more bytes than the file has")
     return goes_on
+
+
+def _goes_on(head: requests.Response, start: int, part: Path) -> bool:
+    """Return whether an answer goes on with ``part`` at byte ``start``; raises an error where it is of no use."""
+    status = head.status_code
+    if status == 416:
+        _discard(part)
+        raise BrokenOffError("the server does not have the rest of the file", pause=0)
+    if status not in (200, 206):
+        reason = f"{status} {responses.get(status, '')}".strip()
+        if status == 429 or status >= 500:
+            raise BrokenOffError(reason, _number(head.headers.get("Retry-After", "")))
+        raise UnavailableError(reason)
+    found = re.match(r"bytes (\d+)-", head.headers.get("Content-Range", ""))
+    if status == 206 and (found is None or _number(found[1]) != start):
+        _discard(part)
+        raise BrokenOffError("the server sent a different piece than requested", pause=0)
+    return status == 206
 
 
 def _place(source: BinaryIO, file: CatalogFile, folder: Path) -> None:
@@ -202,27 +203,29 @@ def chunks_of(source: BinaryIO) -> Iterator[bytes]:
 
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
-    part.with_suffix(".part.json").unlink(missing_ok=True)
+    _note_of(part).unlink(missing_ok=True)
 
 
-def _read_note(note: Path) -> dict[str, str]:
+def _note_of(part: Path) -> Path:
+    return part.with_suffix(".part.json")
+
+
+def _read_note(note: Path) -> _Note:
     try:
-        content = json.loads(note.read_text(encoding="utf-8"))
+        return parsed(note.read_text(encoding="utf-8"), _Note)
     except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return _Note()
 
 
-def _range_start(response: requests.Response) -> int | None:
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
+def _validator(head: requests.Response) -> str | None:
+    """Return what tells whether a file is still the same, if there is any, in a form that can be sent back."""
+    validator = head.headers.get("ETag") or head.headers.get("Last-Modified")
+    # A weak ETag does not guarantee equal bytes, so it must not guard a Range.
+    if validator is None or validator.startswith("W/") or not (validator.isascii() and validator.isprintable()):
+        return None
+    return validator
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    seconds = response.headers.get("Retry-After", "")
-    return float(seconds) if seconds.isdecimal() else None
-
-
-def _innermost(error: BaseException) -> str:
-    """Return the last clause of a nested connection error, the only part that says what happened."""
-    return str(error).rsplit(": ", 1)[-1].strip("'\")( ")
+def _number(text: str) -> int | None:
+    """Return the number in a header, None if it is none or absurdly long."""
+    return int(text) if text.isdecimal() and len(text) <= 15 else None

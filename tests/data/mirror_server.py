@@ -11,8 +11,9 @@ class MirrorServer(ThreadingHTTPServer):
     """Serves ``files`` by path. ``faults[path]`` is a list used up one request at a time.
 
     A fault is a status code, or one of: ``cut`` (half the body, then the connection breaks), ``drop`` (no answer),
-    ``wrong`` (other bytes), ``html``, ``slow`` (in small pieces), ``stall`` (nothing after the first bytes), ``short``
-    (half the body with a length to match), ``no-ranges`` (the whole body whatever is asked).
+    ``wrong`` (other bytes), ``html``, ``slow`` (in small pieces), ``stall`` (nothing after the first half), ``drip``
+    (a byte at a time after it), ``short`` (half the body with a length to match), ``no-ranges`` (the whole body
+    whatever is asked).
     """
 
     daemon_threads = True
@@ -76,11 +77,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Last-Modified", formatdate(0, usegmt=True))
         self.end_headers()
         rest = body[start:]
-        if fault in ("cut", "stall"):
+        if fault in ("cut", "stall", "drip"):
             self.wfile.write(rest[: len(rest) // 2])
             self.wfile.flush()
             if fault == "stall":
                 time.sleep(3)
+            for position in range(len(rest) // 2, len(rest) if fault == "drip" else 0):
+                self.wfile.write(rest[position : position + 1])
+                time.sleep(0.05)
             self.close_connection = True
         elif fault == "slow":
             for position in range(0, len(rest), len(rest) // 8 or 1):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lrnet_cli.data import transfer
+from lrnet_cli.data import answer, transfer
 from lrnet_cli.data.catalog import CATALOG, TRAIN_IMAGES, TRAIN_LABELS, CatalogEntry
 from lrnet_cli.data.download import check_files, download
 from lrnet_cli.errors import DownloadError
@@ -31,7 +31,7 @@ IMAGES_PATH = f"/tiny/{TRAIN_IMAGES}.gz"
 def online_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LRNET_OFFLINE")
     monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(transfer, "_READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(answer, "_WINDOW", 0.5)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_files_that_are_there_are_not_fetched_again_unless_forced(
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize("fault", ["cut", "drop", "stall", "slow", "no-ranges", 500, 503, 429, 416])
+@pytest.mark.parametrize("fault", ["cut", "drop", "stall", "drip", "slow", "no-ranges", 500, 503, 429, 416])
 def test_a_passing_fault_is_overcome_within_one_call(
     tiny: CatalogEntry, server: Any, tmp_path: Path, fault: object
 ) -> None:
@@ -76,8 +76,9 @@ def test_a_passing_fault_is_overcome_within_one_call(
     assert_complete(tiny, tmp_path)
 
 
-def test_a_cut_transfer_goes_on_where_it_stopped(tiny: CatalogEntry, server: Any, tmp_path: Path) -> None:
-    server.faults[IMAGES_PATH] = ["cut", "cut"]
+@pytest.mark.parametrize("fault", ["cut", "drip"])
+def test_a_cut_transfer_goes_on_where_it_stopped(tiny: CatalogEntry, server: Any, tmp_path: Path, fault: str) -> None:
+    server.faults[IMAGES_PATH] = [fault, fault]
     download(tiny, tmp_path, mirror=server.url)
     asked = [wanted for path, wanted in server.requests if path == IMAGES_PATH]
     assert asked[0] is None
@@ -118,7 +119,6 @@ def test_a_piece_of_a_file_that_has_changed_since_is_not_built_upon(
         (404, "404 Not Found"),
         (503, r"503 Service Unavailable \(4 attempts\)"),
         ("cut", "the connection broke off after"),
-        ("stall", "no data for 0.5 s"),
         ("drop", "the server closed the connection"),
     ],
 )
@@ -289,6 +289,55 @@ def test_two_processes_at_once_fetch_each_file_once(tiny: CatalogEntry, server: 
     assert (first.returncode, second.returncode) == (0, 0), first_errors + second_errors
     assert len(server.requests) == 4
     assert "waiting" in second_output or not second_output
+    assert_complete(tiny, tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_ends_the_wait_for_a_silent_server(tiny: CatalogEntry, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start_process(tiny, tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        connection, _ = silent.accept()
+        with connection:
+            asked = connection.recv(4096)
+            process.send_signal(signal.SIGINT)
+            start = time.monotonic()
+            _, errors = process.communicate()
+    assert asked.startswith(b"GET /tiny/")
+    assert time.monotonic() - start < 5
+    assert "KeyboardInterrupt" in errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_cached_files_have_the_permissions_of_the_users_umask(
+    tiny: CatalogEntry, server: Any, tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        download(tiny, tmp_path / "cache", mirror=server.url)
+    finally:
+        os.umask(before)
+    folder = tmp_path / "cache" / "tiny"
+    assert {(folder / file.name).stat().st_mode & 0o777 for file in tiny.files} == {mode}
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a right there")
+@pytest.mark.parametrize("suffix", [".part", ".part.json"])
+def test_a_symbolic_link_in_the_place_of_a_piece_is_not_followed(
+    tiny: CatalogEntry, server: Any, tmp_path: Path, suffix: str
+) -> None:
+    (tmp_path / "tiny").mkdir()
+    targets = {".part": tmp_path / "precious", ".part.json": tmp_path / "note"}
+    targets[".part"].write_bytes(server.files[IMAGES_PATH][:100])
+    targets[".part.json"].write_text(json.dumps({"url": server.url + IMAGES_PATH[1:], "validator": None}))
+    before = {target: target.read_bytes() for target in targets.values()}
+    for ending, target in targets.items():
+        place = tmp_path / "tiny" / f"{TRAIN_IMAGES}{ending}"
+        place.symlink_to(target) if ending == suffix else place.write_bytes(target.read_bytes())
+    download(tiny, tmp_path, mirror=server.url)
+    assert server.requests[0] == (IMAGES_PATH, None)
+    assert {target: target.read_bytes() for target in targets.values()} == before
     assert_complete(tiny, tmp_path)
 
 
