@@ -58,7 +58,7 @@ class Robustness:
         first = {kind.name for kind in FIRST_KINDS}
         accuracy, ece = means_over(case for case in cases if case.name in first)
         accuracy_further, ece_further = means_over(case for case in cases if case.name not in first)
-        familiar = [kind.name for kind in CORRUPTIONS if any(recipe.get(name, 0) > 0 for name in kind.trained_by)]
+        familiar = [kind.name for kind in CORRUPTIONS if any(_is_used(recipe.get(name)) for name in kind.trained_by)]
         return cls(seed, accuracy, accuracy_further, ece, ece_further, tuple(familiar), tuple(cases))
 
     def by_kind(self) -> dict[str, list[CorruptedAccuracy]]:
@@ -73,6 +73,10 @@ class Robustness:
             "unlike any in training": {name: cases for name, cases in kinds.items() if name not in self.familiar},
         }
         return {title: of_list for title, of_list in lists.items() if of_list}
+
+
+def _is_used(strength: object) -> bool:
+    return isinstance(strength, int | float) and strength > 0
 
 
 def means_over(cases: Iterable[CorruptedAccuracy]) -> tuple[float, float]:

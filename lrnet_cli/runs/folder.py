@@ -5,15 +5,16 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, TypeVar
 
 import torch
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.data.reading import Skipped
+from lrnet_cli.documents import parsed, shaped
 from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.command import from_plain, to_plain
@@ -24,6 +25,48 @@ _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 Status = Literal["interrupted", "unfinished", "testing", "finished"]
 """How far a run has got: stopped before its end; out of time in its first epoch; trained, but the test images not read
 yet; done."""
+
+
+@dataclass(frozen=True)
+class _RunDocument:
+    """``config.json``, as far as it is read back."""
+
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _SeriesDocument:
+    """``series.json``."""
+
+    settings: dict[str, Any]
+    runs: int
+    folds: int | None
+
+
+_Document = TypeVar("_Document", _RunDocument, _SeriesDocument)
+
+
+class _Figures(TypedDict, total=False):
+    """``result.json``, as far as it is read back; earlier versions have less, and a series means instead."""
+
+    dataset: str
+    arch: str
+    device: str
+    seed: int
+    epochs: int
+    test_images: int
+    test_accuracy: float | dict[str, Any] | None
+    test_reads: int
+    parameters: int
+    multiply_adds: int
+    seconds: float
+    train_images_per_second: float
+    test_images_per_second: float | None
+
+
+class _Result(_Figures):
+    status: Status
 
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
@@ -69,8 +112,8 @@ def read_config(run_dir: Path) -> tuple[TrainConfig, dict[str, str]]:
 
     Raises ``TrainingError`` if the folder holds no run that can be resumed.
     """
-    config, content = _read_settings(run_dir / "config.json", _CONFIG_SCHEMA)
-    return config, content["versions"]
+    config, document = _read_settings(run_dir / "config.json", _CONFIG_SCHEMA, _RunDocument)
+    return config, document.versions
 
 
 def write_series(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> None:
@@ -81,32 +124,35 @@ def write_series(folder: Path, config: TrainConfig, runs: int, folds: int | None
 
 def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
     """Return what ``write_series`` wrote to ``folder``; raises ``TrainingError`` if it cannot be used."""
-    config, content = _read_settings(folder / paths.SERIES_NAME, _SERIES_SCHEMA)
-    return config, content["runs"], content["folds"]
+    config, document = _read_settings(folder / paths.SERIES_NAME, _SERIES_SCHEMA, _SeriesDocument)
+    return config, document.runs, document.folds
 
 
-def _read_settings(path: Path, schema: str) -> tuple[TrainConfig, dict[str, Any]]:
-    """Return the settings in the JSON file ``path`` and its complete content."""
+def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[TrainConfig, _Document]:
+    """Return the settings in the JSON file ``path``, and all of it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != schema:
-            raise TrainingError(f"{path}: was written by another version ({content['schema']}); start a new run.")
-        return from_plain(content["settings"]), content
+        text = path.read_text(encoding="utf-8")
+        found = parsed(text, dict[str, Any]).get("schema")
+        if found != schema:
+            raise TrainingError(f"{path}: was written by another version ({found}); start a new run.")
+        document = parsed(text, kind)
+        return from_plain(document.settings), document
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error
-    except (ValueError, KeyError, TypeError, UsageError) as error:
+    except (ValueError, UsageError) as error:
         raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Return the content of ``result.json``, or None if it is missing or unreadable."""
     try:
-        content: dict[str, Any] = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+        content = parsed((run_dir / "result.json").read_text(encoding="utf-8"), dict[str, Any])
+        if "interrupted" in content:  # earlier versions had no status
+            content["status"] = "interrupted" if content.pop("interrupted") else "finished"
+        shaped(content, _Result)
     except (OSError, ValueError):
         return None
-    if "interrupted" in content:  # earlier versions had no status
-        content["status"] = "interrupted" if content.pop("interrupted") else "finished"
-    return content if "status" in content else None
+    return content
 
 
 def write_result(run_dir: Path, result: dict[str, Any]) -> None:
@@ -139,7 +185,7 @@ def read_rows(run_dir: Path) -> list[dict[str, float]]:
             rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise DataError(f"{path}: the learning curves cannot be read ({error}).") from error
     needed = {column.name for column in fields(EpochRow) if column.default is MISSING}
     if rows and (lacking := needed - rows[0].keys()):

@@ -5,7 +5,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from lrnet_cli.documents import shaped
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
+from lrnet_cli.settings.mirror import shareable
 
 
 def command_of(config: TrainConfig) -> str:
@@ -31,21 +33,22 @@ def command_of(config: TrainConfig) -> str:
 
 
 def to_plain(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings as JSON values."""
+    """Return the settings as JSON values, but no mirror with credentials: a resumed run takes ``LRNET_MIRROR``."""
     values = {name: getattr(config, name) for name in SETTINGS}
+    values["mirror"] = config.mirror and shareable(config.mirror)
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def from_plain(values: dict[str, Any]) -> TrainConfig:
     """Return the settings that ``to_plain`` of this or an earlier version turned into JSON values.
 
-    Raises ``TypeError`` for a name that is not a setting, ``UsageError`` for a value that cannot be used.
+    Raises ``ValueError`` for a name that is not a setting or a value of another type, ``UsageError`` for a value that
+    cannot be used.
     """
     values = _UNSAID | {_RENAMED.get(name, name): value for name, value in values.items()}
-    for name, item in SETTINGS.items():
-        if item.kind in (Path, tuple[str, ...]) and values.get(name) is not None:
-            values[name] = Path(values[name]) if item.kind is Path else tuple(values[name])
-    return TrainConfig(**values)
+    if unknown := values.keys() - SETTINGS.keys():
+        raise ValueError(f"there are no settings {', '.join(sorted(unknown))}")
+    return shaped(values, TrainConfig)
 
 
 # Settings of earlier versions, and what they did before they had a setting for it.

@@ -2,11 +2,12 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from lrnet_cli.data.images import Preprocessing
+from lrnet_cli.documents import shaped
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.novelty import Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
@@ -15,12 +16,38 @@ from lrnet_cli.settings.words import Head
 FORMAT = "lrnet-weights/1"
 
 
+class DataNote(TypedDict, total=False):
+    """Which pictures a network was trained on: their source, the hash of their content, and how many there were."""
+
+    name: str
+    content_sha256: str
+    train: int
+    val: int
+    test: int
+    skipped: int
+    left_out: dict[str, int]
+
+
+class ProtocolNote(TypedDict, total=False):
+    """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored."""
+
+    validation: str
+    recipe: dict[str, bool | int | float | str | list[str] | None]
+    test_fold: tuple[int, int]
+    ensemble: list[str]
+    folds: int | None
+    command: str
+    commit: str
+    stored: str
+
+
 @dataclass(frozen=True)
 class WeightsCard:
     """The content of a weight file besides its tensors; the metadata hold each field as JSON.
 
     ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
     Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
+    ``seen`` is a sketch of the pictures that it was trained and chosen on; earlier files have none.
     ``novelty`` tells foreign pictures by their logits, which are not divided for it, and perhaps a description; not
     every file has one.
     ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are for information only.
@@ -32,10 +59,11 @@ class WeightsCard:
     head: Head
     preprocessing: Preprocessing
     seed: int
+    seen: tuple[str, ...] = ()
     temperature: float = 1.0
     novelty: Novelty | None = None
-    dataset: dict[str, Any] = field(default_factory=dict)
-    protocol: dict[str, Any] = field(default_factory=dict)
+    dataset: DataNote = field(default_factory=DataNote)
+    protocol: ProtocolNote = field(default_factory=ProtocolNote)
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -64,6 +92,9 @@ class WeightsCard:
         return self.novelty is not None and len(self.novelty.axes) > len(self.classes)
 
 
+_FIELDS = {item.name for item in fields(WeightsCard)}
+
+
 def metadata_of(card: WeightsCard) -> dict[str, str]:
     """Return the metadata, strings only, that hold ``card`` in a weight file or an exported one."""
     return {"format": FORMAT} | {key: json.dumps(value) for key, value in asdict(card).items()}
@@ -78,14 +109,8 @@ def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
             f"(format {found!r}, expected {FORMAT!r})."
         )
     try:
-        metadata = {"temperature": "1.0", "novelty": "null"} | metadata
-        values = {key: json.loads(metadata[key]) for key in WeightsCard.__dataclass_fields__}
-        values["preprocessing"] = Preprocessing(**values["preprocessing"])
-        values["classes"] = tuple(values["classes"])
-        if values["novelty"] is not None:
-            values["novelty"] = Novelty(**values["novelty"])
-        return WeightsCard(**values)
-    except KeyError as error:
-        raise WeightsError(f"{path}: the metadata lack {error}.") from error
-    except (ValueError, TypeError) as error:
+        return shaped({key: json.loads(text) for key, text in metadata.items() if key in _FIELDS}, WeightsCard)
+    except RecursionError as error:
+        raise WeightsError(f"{path}: the metadata are nested too deeply.") from error
+    except ValueError as error:
         raise WeightsError(f"{path}: the metadata cannot be used: {error}.") from error
