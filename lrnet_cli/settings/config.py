@@ -271,6 +271,10 @@ class TrainConfig:
         False, "Keep the weights of every epoch, in the run folder's epochs/.", "engine", compared=False
     )
 
+    keep_checkpoint: bool = setting(
+        False, "Keep the checkpoints of a finished run, to raise --epochs later.", "engine", compared=False
+    )
+
     def __post_init__(self) -> None:
         for name, item in SETTINGS.items():
             item.check(getattr(self, name))

@@ -5,42 +5,64 @@ under another name and moved into place, so that a kill at any moment leaves a c
 content, so that a flipped bit is noticed.
 """
 
-import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lrnet_cli import paths
+from lrnet_cli import paths, ranks
+from lrnet_cli.documents import parsed
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.training.state import TrainingState
+from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
 
 FORMAT = "lrnet-checkpoint/2"
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
-# The names of a state's numbers in a checkpoint.
-_POSITION = {name: name for name in ("epoch", "step", "seconds", "elapsed", "compiled")} | {"taken": "steps_taken"}
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class _Position:
+    """What a checkpoint holds besides tensors; ``content_sha256`` is that of the data."""
+
+    format: str
+    content_sha256: str
+    epoch: int
+    step: int
+    taken: int
+    seconds: float
+    elapsed: float
+    compiled: bool | None
+    rows: list[EpochRow]
 
 
 def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
     """Write ``state`` of a run on data with the hash ``content_sha256``; the last checkpoint becomes the previous."""
     folder = run_dir / "checkpoint"
-    folder.mkdir(exist_ok=True)
-    position = {
-        "format": FORMAT,
-        "content_sha256": content_sha256,
-        **{key: getattr(state, name) for key, name in _POSITION.items()},
-        "rows": [asdict(row) for row in state.rows],
-    }
+    position = _Position(
+        format=FORMAT,
+        content_sha256=content_sha256,
+        epoch=state.epoch,
+        step=state.step,
+        taken=state.steps_taken,
+        seconds=state.seconds,
+        elapsed=state.elapsed,
+        compiled=state.compiled,
+        rows=state.rows,
+    )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
+    metadata = {"position": json.dumps(asdict(position))}
     with paths.replacing(folder / _LATEST) as temporary:
-        text = json.dumps(position)
-        temporary.write_bytes(save(tensors, {"position": text, "digest": _digest(tensors, text)}))
+        temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
         if (folder / _LATEST).exists():
             (folder / _LATEST).replace(folder / _PREVIOUS)
 
@@ -59,42 +81,67 @@ def load_checkpoint(
         if not path.exists():
             continue
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                position = json.loads(metadata["position"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
-            # Those of earlier versions have no digest.
-            if metadata.get("digest", digest := _digest(tensors, metadata["position"])) != digest:
-                raise ValueError("its content is not what was written")
-            if position["format"] != FORMAT:
-                raise TrainingError(
-                    f"{path}: is a checkpoint of another version ({position['format']}); start a new run."
-                )
-        except (SafetensorError, KeyError, ValueError) as error:
-            damaged.append(f"{path}: the checkpoint is damaged ({error})")
+            position = _load(path, state, content_sha256)
+        # What does not fit is found on the way, by PyTorch; the previous one then takes its place as a whole.
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            damaged.append(f"{path}: the checkpoint is damaged ({str(error).splitlines()[0]})")
             on_message(f"{damaged[-1]}; trying the previous one.")
             continue
-        if position["content_sha256"] != content_sha256:
-            raise TrainingError(
-                f"{run_dir}: the data have changed since the run began (content hash {content_sha256[:12]}…, then "
-                f"{position['content_sha256'][:12]}…); restore the old data or start a new run."
-            )
-        _restore(state, tensors)
-        for key, attribute in _POSITION.items():
-            setattr(state, attribute, position[key])
-        state.rows = [EpochRow(**row) for row in position["rows"]]
+        state.epoch, state.step, state.steps_taken = position.epoch, position.step, position.taken
+        state.seconds, state.elapsed, state.compiled = position.seconds, position.elapsed, position.compiled
+        state.rows = position.rows
         return True
     if damaged:
         raise TrainingError(f"{'. '.join(damaged)}. No complete checkpoint is left; start a new run.")
     return False
 
 
-def _digest(tensors: dict[str, Tensor], position: str) -> str:
-    digest = hashlib.blake2b(position.encode(), digest_size=16)
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def has_checkpoint(run_dir: Path) -> bool:
+    """Return whether a run can be continued from a checkpoint."""
+    return any((run_dir / "checkpoint" / name).exists() for name in (_LATEST, _PREVIOUS))
+
+
+def drop_checkpoints(run_dir: Path) -> None:
+    """Delete the checkpoints of a run that is finished, and their folder unless somebody else's files are in it."""
+    folder = run_dir / "checkpoint"
+    with suppress(OSError):
+        for name in (_LATEST, _PREVIOUS, _LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+@contextmanager
+def alone_in(run_dir: Path) -> Iterator[None]:
+    """Hold a lock on the run in ``run_dir`` that ends with this process; ``TrainingError`` if another one holds it."""
+    folder = run_dir / "checkpoint"
+    if not ranks.is_first() or not run_dir.is_dir():
+        yield
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / _LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise TrainingError(f"{run_dir}: another process is at work on this run; wait for it, or stop it.") from error
+
+
+def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:
+    """Bring the tensors of ``state`` to the checkpoint at ``path``, and return its position."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
+    check_digest(tensors, metadata)
+    found = parsed(metadata["position"], dict[str, Any]).get("format")
+    if found != FORMAT:
+        raise TrainingError(f"{path}: is a checkpoint of another version ({found}); start a new run.")
+    position = parsed(metadata["position"], _Position)
+    if position.content_sha256 != content_sha256:
+        raise TrainingError(
+            f"{path.parent.parent}: the data have changed since the run began (content hash {content_sha256[:12]}…, "
+            f"then {position.content_sha256[:12]}…); restore the old data or start a new run."
+        )
+    _restore(state, tensors)
+    return position
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import Status, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import changed
+from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkpoint
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
@@ -54,19 +55,27 @@ def resume(
     returns its result.
     """
     reporter = _heard(reporter)
-    before, recorded = read_config(run_dir)
-    config = changed(before, **(changes or {}))
-    result = read_result(run_dir)
-    is_longer = (config.epochs, config.max_time) != (before.epochs, before.max_time)
-    if result is not None and result["status"] == "finished" and not is_longer:
-        reporter.message(f"{run_dir} is already finished; raise --epochs or --max-time to continue.")
-        return result
-    others = [
-        f"{name} {recorded.get(name)} then, {now} now" for name, now in versions().items() if recorded.get(name) != now
-    ]
-    if others:
-        reporter.message(f"Versions have changed since the run began ({'; '.join(others)}): results may differ.")
-    return _carry_out(config, run_dir, reporter, should_stop)
+    with alone_in(run_dir):
+        before, recorded = read_config(run_dir)
+        config = changed(before, **(changes or {}))
+        result = read_result(run_dir)
+        if result is not None and result["status"] == "finished":
+            if (config.epochs, config.max_time) == (before.epochs, before.max_time):
+                reporter.message(f"{run_dir} is already finished; raise --epochs or --max-time to continue.")
+                return result
+            if not has_checkpoint(run_dir):
+                raise TrainingError(
+                    f"{run_dir}: is finished, and kept no checkpoint to continue from; start a new run from its "
+                    f"weights with --init {run_dir}, or train with --keep-checkpoint."
+                )
+        others = [
+            f"{name} {recorded.get(name)} then, {now} now"
+            for name, now in versions().items()
+            if recorded.get(name) != now
+        ]
+        if others:
+            reporter.message(f"Versions have changed since the run began ({'; '.join(others)}): results may differ.")
+        return _carry_out(config, run_dir, reporter, should_stop)
 
 
 def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
@@ -108,24 +117,32 @@ def _carry_out(
     with joined(engine.device) as processes, _lost_processes_named(lambda: folder, processes.together):
         run = prepare(config, resumed, engine, processes, reporter, should_stop, start)
         folder = run.folder
-        with _way_on_named(folder):
-            step = Step(run)
-            clock = Clock(run, len(step.statistics_images))
-            keep = Keep(run, step, clock)
-            reporter.start(folder, config.epochs)
-            before, steps = read_result(folder), run.state.steps_taken
-            fit(run, step, clock, keep)
-            if before is not None and before["status"] == "finished" and run.state.steps_taken == steps:
-                reporter.message("There was nothing left to train, so the test images are not read again.")
-                return before
-            # The folder is complete before the test images are read, so that a run that is killed there is not lost.
-            status: Status = "testing" if config.test else "finished"
-            if run.state.steps_taken < run.steps_per_epoch:  # not all pictures were seen once: that is no result
-                status = "unfinished"
-            if clock.stopped:
-                status = "interrupted"
-            result = keep.result(status)
-            return keep.tested(result) if status == "testing" else result
+        with _way_on_named(folder), nullcontext() if resumed else alone_in(folder):
+            result = _worked(run, reporter)
+            if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
+                drop_checkpoints(folder)
+            return result
+
+
+def _worked(run: Run, reporter: Reporter) -> dict[str, Any]:
+    """Train and test as far as ``run`` gets, and return its result."""
+    step = Step(run)
+    clock = Clock(run, len(step.statistics_images))
+    keep = Keep(run, step, clock)
+    reporter.start(run.folder, run.config.epochs)
+    before, steps = read_result(run.folder), run.state.steps_taken
+    fit(run, step, clock, keep)
+    if before is not None and before["status"] == "finished" and run.state.steps_taken == steps:
+        reporter.message("There was nothing left to train, so the test images are not read again.")
+        return before
+    # The folder is complete before the test images are read, so that a run that is killed there is not lost.
+    status: Status = "testing" if run.config.test else "finished"
+    if run.state.steps_taken < run.steps_per_epoch:  # not all pictures were seen once: that is no result
+        status = "unfinished"
+    if clock.stopped:
+        status = "interrupted"
+    result = keep.result(status)
+    return keep.tested(result) if status == "testing" else result
 
 
 def _heard(reporter: Reporter | None) -> Reporter:

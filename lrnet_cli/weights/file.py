@@ -1,9 +1,8 @@
 """The weight file: safetensors with plain, unfused parameters and everything needed to use and judge them."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,13 +11,21 @@ from torch import nn
 
 from lrnet_cli import paths
 from lrnet_cli.data.images import is_regular_file
+from lrnet_cli.documents import parsed
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.registry import build
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
+from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
 from lrnet_cli.weights.find import is_series, members_of
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COUNTER = "num_batches_tracked"  # PyTorch's, not needed once the statistics are recomputed; not stored
+
+
+class _SeriesNote(TypedDict, total=False):
+    folds: int | None
+    test_accuracy: dict[str, Any] | None
 
 
 def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
@@ -28,9 +35,10 @@ def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
         for name, tensor in model.state_dict().items()
         if not name.endswith(_COUNTER)
     }
+    metadata = metadata_of(card)
     with paths.replacing(path) as temporary:
         # save_file would make a file that only its owner can read, regardless of the umask.
-        temporary.write_bytes(save(tensors, metadata_of(card)))
+        temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
 
 
 def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
@@ -54,6 +62,7 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
             expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
             _check_names(path, set(expected), set(file.keys()))
             tensors = {name: file.get_tensor(name) for name in expected}
+            check_digest(tensors, file.metadata())
     except SafetensorError as error:
         raise WeightsError(
             f"{path}: is not a readable safetensors file ({error}). Give a model.safetensors that lrnet train wrote; "
@@ -61,6 +70,8 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
         ) from error
     except UsageError as error:
         raise WeightsError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: is damaged: {error}.") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}.") from error
     for name, tensor in tensors.items():
@@ -68,8 +79,8 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
             raise WeightsError(
                 f"{path}: {name} has the shape {tuple(tensor.shape)}, the network needs {tuple(expected[name].shape)}."
             )
-        if not tensor.is_floating_point():
-            raise WeightsError(f"{path}: {name} holds {tensor.dtype}, expected floating-point numbers.")
+        if tensor.dtype not in _DTYPES:
+            raise WeightsError(f"{path}: {name} holds {tensor.dtype}, expected float16, bfloat16, float32 or float64.")
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {name} holds NaN or infinite values.")
         if name.endswith("running_var") and (tensor < 0).any():
@@ -101,12 +112,11 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
     return Ensemble(members, [card.temperature for card in cards], first.head).eval(), card
 
 
-def _result_of(series: Path) -> dict[str, Any]:
+def _result_of(series: Path) -> _SeriesNote:
     try:
-        content = json.loads((series / "result.json").read_text(encoding="utf-8"))
+        return parsed((series / "result.json").read_text(encoding="utf-8"), _SeriesNote)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _check_names(path: Path, expected: set[str], found: set[str]) -> None:

@@ -99,7 +99,7 @@ def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Sig
 
 
 def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
-    assert lrnet("train --epochs 1 --limit 200 --seed 3 --out r").exit_code == 0
+    assert lrnet("train --epochs 1 --limit 200 --seed 3 --keep-checkpoint --out r").exit_code == 0
     refused = lrnet("train --resume r --lr 0.1 --no-fuse")
     assert refused.exit_code == 2
     assert "leave out: --fuse, --lr" in refused.stderr

@@ -41,7 +41,7 @@ def test_four_epochs_on_the_embedded_set_learn_it(trained_run: Path) -> None:
 
 
 def test_the_run_folder_is_complete(trained_run: Path) -> None:
-    names = ["README.md", "checkpoint", "config.json", "curves.png", "metrics.csv", "model.safetensors", "result.json"]
+    names = ["README.md", "config.json", "curves.png", "metrics.csv", "model.safetensors", "result.json"]
     assert sorted(path.name for path in trained_run.iterdir()) == names
     rows = list(csv.DictReader((trained_run / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]

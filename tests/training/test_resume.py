@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
@@ -37,7 +38,8 @@ class Messages(Reporter):
 
 
 def config(out: Path, **settings: Any) -> TrainConfig:
-    return TrainConfig(**{"epochs": 3, "limit": 200, "seed": 11, "out": out} | settings)
+    usual = {"epochs": 3, "limit": 200, "seed": 11, "keep_checkpoint": True, "out": out}
+    return TrainConfig(**usual | settings)
 
 
 def after_steps(count: int) -> tuple[Reporter, Callable[[], bool]]:
@@ -64,7 +66,22 @@ def assert_same_outcome(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="session")
 def uninterrupted(finished_run: Callable[..., Path]) -> Path:
-    return finished_run("uninterrupted", epochs=3, limit=200, seed=11)
+    return finished_run("uninterrupted", epochs=3, limit=200, seed=11, keep_checkpoint=True)
+
+
+@pytest.fixture(scope="session")
+def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a run that was stopped in its third epoch; tests copy it."""
+    reporter, should_stop = after_steps(25)
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    train(config(run), reporter, should_stop)
+    return run
+
+
+@pytest.fixture
+def stopped(stopped_once: Path, tmp_path: Path) -> Path:
+    """Give a copy of the folder of a run that was stopped in its third epoch."""
+    return shutil.copytree(stopped_once, tmp_path / "run")
 
 
 @pytest.mark.parametrize("steps", [1, 10, 25])
@@ -121,7 +138,7 @@ for line in sys.stdin:
     else:
         for leftover in sorted(out.rglob("*"), reverse=True):
             leftover.unlink()
-        loop.train(TrainConfig(epochs=3, limit=200, seed=11, out=out))
+        loop.train(TrainConfig(epochs=3, limit=200, seed=11, keep_checkpoint=True, out=out))
     os._exit(0)
 """
 
@@ -183,36 +200,30 @@ def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-50], lambda content: b"", lambda content: b"x" * 1000])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
-    uninterrupted: Path, tmp_path: Path, damage: Any
+    uninterrupted: Path, stopped: Path, damage: Any
 ) -> None:
-    reporter, should_stop = after_steps(25)
-    train(config(tmp_path / "run"), reporter, should_stop)
-    latest = tmp_path / "run" / "checkpoint" / "latest.safetensors"
+    latest = stopped / "checkpoint" / "latest.safetensors"
     latest.write_bytes(damage(latest.read_bytes()))
     messages = Messages()
-    resume(tmp_path / "run", reporter=messages)
+    resume(stopped, reporter=messages)
     assert "latest.safetensors: the checkpoint is damaged" in messages.text
-    assert_same_outcome(uninterrupted, tmp_path / "run")
+    assert_same_outcome(uninterrupted, stopped)
 
 
-def test_a_run_without_a_whole_checkpoint_cannot_go_on(tmp_path: Path) -> None:
-    reporter, should_stop = after_steps(25)
-    train(config(tmp_path / "run"), reporter, should_stop)
-    for path in (tmp_path / "run" / "checkpoint").iterdir():
+def test_a_run_without_a_whole_checkpoint_cannot_go_on(stopped: Path) -> None:
+    for path in (stopped / "checkpoint").glob("*.safetensors"):
         path.write_bytes(b"damage")
     with pytest.raises(TrainingError, match="No complete checkpoint is left"):
-        resume(tmp_path / "run")
+        resume(stopped)
 
 
-def test_other_data_under_the_same_run_are_refused(tmp_path: Path) -> None:
-    reporter, should_stop = after_steps(12)
-    train(config(tmp_path / "run"), reporter, should_stop)
-    path = tmp_path / "run" / "config.json"
+def test_other_data_under_the_same_run_are_refused(stopped: Path) -> None:
+    path = stopped / "config.json"
     content = json.loads(path.read_text())
     content["settings"]["image_size"] = 9
     path.write_text(json.dumps(content))
     with pytest.raises(TrainingError, match="the data have changed since the run began"):
-        resume(tmp_path / "run")
+        resume(stopped)
 
 
 def test_other_versions_are_told(tmp_path: Path) -> None:
@@ -354,20 +365,83 @@ def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("bit", [0, 6])
-def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path, bit: int) -> None:
-    settings: dict[str, Any] = {"epochs": 3, "limit": 120, "seed": 5}
-    whole = train(TrainConfig(**settings, out=tmp_path / "whole"))
-    train(TrainConfig(**settings | {"epochs": 2}, out=tmp_path / "run"))
-    path = tmp_path / "run" / "checkpoint" / "latest.safetensors"
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(uninterrupted: Path, stopped: Path, bit: int) -> None:
+    path = stopped / "checkpoint" / "latest.safetensors"
     content = bytearray(path.read_bytes())
     content[-4000] ^= 1 << bit  # in a tensor
     path.write_bytes(content)
-    said: list[str] = []
+    messages = Messages()
+    resume(stopped, reporter=messages)
+    assert "its content is not what was written" in messages.text
+    assert "trying the previous one" in messages.text
+    assert_same_outcome(uninterrupted, stopped)
 
-    class Told(Reporter):
-        def message(self, text: str) -> None:
-            said.append(text)
 
-    resumed = resume(tmp_path / "run", {"epochs": 3}, Told())
-    assert any("its content is not what was written" in text and "trying the previous one" in text for text in said)
-    assert resumed["epochs"] == whole["epochs"]
+def without(name: str) -> Callable[[dict[str, Any], dict[str, str]], None]:
+    return lambda tensors, _: tensors.pop(name)
+
+
+def with_position(**changed: Any) -> Callable[[dict[str, Any], dict[str, str]], None]:
+    def change(_: dict[str, Any], metadata: dict[str, str]) -> None:
+        metadata["position"] = json.dumps(json.loads(metadata["position"]) | changed)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("sums"),
+        without("model.fc1.weight"),
+        without("average.module.fc1.weight"),
+        without("random.cpu"),
+        lambda tensors, _: tensors.update({"model.fc1.weight": torch.zeros(3)}),
+        lambda tensors, _: tensors.update({"model.other": torch.zeros(3)}),
+        lambda tensors, _: tensors.update({"optimizer.0.many.name": torch.zeros(3)}),
+        lambda tensors, _: tensors.update({"optimizer.0.9999.name": torch.zeros(3)}),
+        lambda tensors, _: tensors.update({"random.cpu": torch.zeros(3)}),
+        with_position(epoch="3"),
+        with_position(rows=[{"epoch": 1}]),
+        with_position(rows=5),
+        lambda _, metadata: metadata.update(position="[]"),
+        lambda _, metadata: metadata.update(position="[" * 100_000),
+        lambda _, metadata: metadata.pop("position"),
+    ],
+)
+def test_a_checkpoint_with_a_part_that_does_not_fit_gives_way_to_the_one_before(
+    uninterrupted: Path, stopped: Path, change: Callable[[dict[str, Any], dict[str, str]], None]
+) -> None:
+    path = stopped / "checkpoint" / "latest.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    del metadata["digest"]  # as if another program had written it
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+    messages = Messages()
+    resume(stopped, reporter=messages)
+    assert "latest.safetensors: the checkpoint is damaged (" in messages.text
+    assert_same_outcome(uninterrupted, stopped)
+
+
+def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) -> None:
+    train(config(tmp_path / "run", epochs=1, limit=100, keep_checkpoint=False))
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    with pytest.raises(TrainingError, match=r"kept no checkpoint to continue from.*--init.*--keep-checkpoint"):
+        resume(tmp_path / "run", {"epochs": 2})
+
+
+@pytest.mark.slow
+def test_of_two_processes_that_resume_a_run_the_second_is_told(tmp_path: Path) -> None:
+    reporter, should_stop = after_steps(12)
+    train(config(tmp_path / "run", epochs=500), reporter, should_stop)
+    command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--resume", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        while "Resuming" not in first.stderr.readline():
+            pass
+        second = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert second.returncode == 1
+        assert "another process is at work on this run" in second.stderr
+        first.kill()  # the lock goes with it
+    assert resume(tmp_path / "run", should_stop=lambda: True)["status"] == "interrupted"

@@ -37,9 +37,12 @@ def saved(tmp_path: Path) -> Path:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
+    """Return the metadata as those of a file that another program wrote: without a digest."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(length))["__metadata__"]
+        texts: dict[str, str] = json.loads(file.read(length))["__metadata__"]
+    del texts["digest"]
+    return texts
 
 
 def rewritten(path: Path, metadata: dict[str, Any] | None = None, **tensors: torch.Tensor | None) -> Path:
@@ -105,6 +108,11 @@ def tensor_of_petabytes(path: Path) -> Path:
     return path
 
 
+def nested_deeply(path: Path) -> Path:
+    save_file(load_file(path), path, metadata_of(path) | {"dataset": "[" * 100_000 + "]" * 100_000})
+    return path
+
+
 def empty(path: Path) -> Path:
     path.write_bytes(b"")
     return path
@@ -123,15 +131,20 @@ def empty(path: Path) -> Path:
         (lambda path: rewritten(path, extra=torch.ones(1)), "has unknown 1 tensors: extra"),
         (lambda path: rewritten(path, out__bias=torch.ones(4)), r"out\.bias has the shape \(4,\), the network needs"),
         (lambda path: rewritten(path, out__bias=torch.full((3,), torch.nan)), r"out\.bias holds NaN"),
-        (lambda path: rewritten(path, out__bias=torch.ones(3, dtype=torch.int64)), "expected floating-point"),
+        (lambda path: rewritten(path, out__bias=torch.ones(3, dtype=torch.int64)), "expected float16, bfloat16"),
         (lambda path: rewritten(path, block1__bn_3__running_var=-torch.ones(48)), "negative variances"),
         (lambda path: rewritten(path, {"classes": ["a", "b"]}), "do not fit preprocessing and class names"),
         (lambda path: rewritten(path, {"classes": ["a", "a", "b"]}), "not distinct"),
         (lambda path: rewritten(path, {"classes": ["a", {}, "b"]}), "cannot be used"),
         (lambda path: rewritten(path, {"classes": 3}), "cannot be used"),
         (lambda path: rewritten(path, {"arch": "vgg"}), "architecture 'vgg' is not one of: lrnet"),
-        (lambda path: rewritten(path, {"head": "linear"}), "head 'linear'"),
+        (lambda path: rewritten(path, {"head": "linear"}), "Invalid enum value 'linear'"),
         (lambda path: rewritten(path, {"preprocessing": {"image_size": 8}}), "cannot be used"),
+        (lambda path: rewritten(path, {"arch_args": {"in_channels": 1.5}}), r"cannot be used: .*arch_args"),
+        (lambda path: rewritten(path, {"dataset": 5}), r"cannot be used: .*dataset"),
+        (lambda path: rewritten(path, {"protocol": {"ensemble": 5}}), r"cannot be used: .*ensemble"),
+        (nested_deeply, "nested too deeply"),
+        (lambda path: rewritten(path, out__bias=torch.ones(3).to(torch.float8_e4m3fn)), "expected float16, bfloat16"),
         (
             lambda path: rewritten(
                 path,
@@ -150,6 +163,15 @@ def test_file_that_does_not_fit_is_refused_in_one_sentence(saved: Path, damage: 
     assert not (saved.parent / "executed").exists()
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_flipped_bit_is_noticed(saved: Path, place: float) -> None:
+    content = bytearray(saved.read_bytes())
+    content[int(place * len(content))] ^= 1  # the lowest bit of a number, which changes it by a millionth
+    saved.write_bytes(content)
+    with pytest.raises(WeightsError, match="is damaged: its content is not what was written"):
+        load_weights(saved)
+
+
 def test_file_of_another_program_or_format_is_refused(saved: Path) -> None:
     save_file({"a": torch.ones(1)}, saved)
     with pytest.raises(WeightsError, match="format None, expected 'lrnet-weights/1'"):
@@ -163,7 +185,7 @@ def test_metadata_without_a_field_are_refused(saved: Path) -> None:
     metadata = metadata_of(saved)
     del metadata["classes"]
     save_file(load_file(saved), saved, metadata)
-    with pytest.raises(WeightsError, match="the metadata lack 'classes'"):
+    with pytest.raises(WeightsError, match="missing required field `classes`"):
         load_weights(saved)
 
 
