@@ -11,7 +11,7 @@ from typing import TypeVar
 _CHUNK = 64  # things that a thread reads at a time
 _CHUNKS_AHEAD = 8
 _READER = "reader"  # begins the name of each thread
-_READERS = min(4, os.cpu_count() or 1)  # each may hold a picture of 64 million pixels
+_READERS = min(4, os.cpu_count() or 1)  # more would wait for each other
 
 _Source = TypeVar("_Source")
 _Read = TypeVar("_Read")

@@ -56,8 +56,7 @@ def load_dataset(
     image_size: int | None = None,
     channels: int | None = None,
     invert: Invert = "no",
-    polarity: Polarity | None = None,
-    polarity_rule: PolarityRule = "ground",
+    preprocessing: Preprocessing | None = None,
     fold: tuple[int, int] | None = None,
     on_error: OnError = "skip",
     on_progress: OnProgress = silent,
@@ -67,7 +66,8 @@ def load_dataset(
     """Return the data set called ``name``, downloading it if necessary, or the one at the path ``name``.
 
     Pictures keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
-    say otherwise. The polarity is found from the training pictures unless it is given, as it is with a trained network.
+    say otherwise, or ``preprocessing``, that of a trained network, says it all. Without that the polarity is found from
+    the training pictures.
     From a source without a test split, a stratified fifth is set aside for testing, the same fifth every time. With
     ``fold`` (number from 1 up, count) the training pictures, which are all pictures of a source without a test split,
     are cut into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for
@@ -80,14 +80,14 @@ def load_dataset(
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
     raw = read_source(name, data_dir=data_dir, mirror=mirror, on_progress=on_progress, on_message=on_message)
-    preprocessing = _preprocessing(raw.train, image_size, channels, polarity, polarity_rule)
+    own = preprocessing or _preprocessing(raw.train, image_size, channels)
     if isinstance(raw.train.pictures, list):
         count = sum(len(part.labels) for part in raw.parts.values())
         on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
     reading = Reading(
         str(Path(name).expanduser().resolve()),
         raw,
-        preprocessing,
+        own,
         invert=invert,
         on_error=on_error,
         on_pictures=on_pictures,
@@ -101,19 +101,18 @@ def load_dataset(
         train, test = fold_cut(name_of(name), train, *fold, raw.classes)
     elif test is None:
         train, test = cut_off_test(name, train)
-    if polarity is None:
-        preprocessing = replace(preprocessing, polarity=_polarity_of(train, preprocessing.polarity_rule))
+    if preprocessing is None:
+        own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
     if copies := copies_of(train, test):
         on_message(f"{name_of(name)}: {copies} of the {len(test)} test pictures are copies of training pictures.")
-    content = _content_hash(raw.classes, train, val, test)
     return Dataset(
         name=name_of(name),
         classes=raw.classes,
-        preprocessing=preprocessing,
+        preprocessing=own,
         train=train,
         val=val,
         test=test,
-        content_sha256=content,
+        content_sha256=_content_hash(raw.classes, train, val, test),
         test_is_cut_off=raw.test is None and fold is None,
         skipped=tuple(reading.skipped),
         left_out=dict(raw.left_out),
@@ -190,16 +189,16 @@ def _read_embedded() -> RawDataset:
     return RawDataset(tuple("0123456789"), RawSplit(images, digits.target.astype(np.int64)), None, None)
 
 
-def _preprocessing(
-    split: RawSplit, image_size: int | None, channels: int | None, polarity: Polarity | None, rule: PolarityRule
-) -> Preprocessing:
+def _preprocessing(split: RawSplit, image_size: int | None, channels: int | None) -> Preprocessing:
     """Return the preprocessing asked for; pictures keep their own size and channels where nothing is said."""
     if isinstance(split.pictures, list):
         own_size, own_channels = _FOLDER_IMAGE_SIZE, 1
     else:
         own_size, own_channels = max(split.pictures.shape[1:3]), split.pictures.shape[3]
     try:
-        return Preprocessing(image_size or own_size, channels or own_channels, polarity or "mixed", polarity_rule=rule)
+        return Preprocessing(
+            image_size or own_size, channels or own_channels, "mixed", polarity_rule="ground", reading="reduced"
+        )
     except ValueError as error:
         raise UsageError(f"Preprocessing: {error}.") from error
 

@@ -3,10 +3,13 @@
 import math
 import os
 import stat
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from lrnet_cli.errors import ImageError
 from lrnet_cli.settings.words import Invert, Normalize
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
+ReadingOf = Literal["full", "reduced"]
 _Number = TypeVar("_Number", np.uint8, np.float32)
 
 IMAGE_SUFFIXES = frozenset(
@@ -29,7 +33,12 @@ IMAGE_SUFFIXES = frozenset(
 # Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 64_000_000
+_MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 32_000_000, "WEBP": 32_000_000}  # whose decoders hold several copies
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
+_LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
+_TURN = threading.Lock()
+_REDUCED = 4  # times the size that is needed: what is read of a larger picture, and hardly differs from reading it all
+_STRIP = 1_000_000  # pixels that are converted at a time
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
 
 # Pillow only warns of pictures between one and two times its own limit; as an error, the handler below covers both.
@@ -42,7 +51,8 @@ class Preprocessing:
 
     ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training pictures
     stand on their background, ``normalize`` what the network does with a picture's own ground and contrast,
-    ``polarity_rule`` how a picture's polarity is judged. Files of earlier versions have neither: the defaults are
+    ``polarity_rule`` how a picture's polarity is judged, ``reading`` whether a large picture is read in full or first
+    reduced, to several times the size that is needed. Files of earlier versions have none of them: the defaults are
     what those did.
     """
 
@@ -51,6 +61,7 @@ class Preprocessing:
     polarity: Polarity
     normalize: Normalize = "none"
     polarity_rule: PolarityRule = "border"
+    reading: ReadingOf = "full"
 
     def __post_init__(self) -> None:
         if type(self.image_size) is not int or not 1 <= self.image_size <= _MAX_SIDE:
@@ -61,6 +72,8 @@ class Preprocessing:
             raise ValueError(f"normalize must be one of {get_args(Normalize)}, got {self.normalize!r}")
         if self.polarity_rule not in get_args(PolarityRule):
             raise ValueError(f"polarity_rule must be one of {get_args(PolarityRule)}, got {self.polarity_rule!r}")
+        if self.reading not in get_args(ReadingOf):
+            raise ValueError(f"reading must be one of {get_args(ReadingOf)}, got {self.reading!r}")
         if self.polarity not in get_args(Polarity):
             raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
 
@@ -75,9 +88,14 @@ def prepare(
     polarity is the opposite of ``preprocessing.polarity``. ``Classifier.predict`` lists the arrays and tensors it may
     be. ``remarks`` receives what deserves one about a file, such as that it has several frames.
 
-    Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels.
+    Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels (32 million in
+    AVIF, JPEG 2000 and WebP).
     """
-    image = flat_picture(source, remarks)
+    with ExitStack() as turn:
+        return _prepared(_flat(source, preprocessing, remarks, turn), preprocessing, invert)
+
+
+def _prepared(image: Image.Image, preprocessing: Preprocessing, invert: Invert) -> tuple[NDArray[np.uint8], bool]:
     mode = "L" if preprocessing.channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
@@ -91,7 +109,8 @@ def prepare(
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
+        gap = _REDUCED if preprocessing.reading == "reduced" else None
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=gap)
     if size != (side, side):
         background = tuple(int(value) for value in np.median(ring_of(_pixels_of(original)), axis=0))
         canvas = Image.new(image.mode, (side, side), background)
@@ -105,10 +124,17 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
-def flat_picture(source: Picture, remarks: list[str] | None = None) -> Image.Image:
+def flat_picture(source: Picture) -> Image.Image:
     """Return a picture as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
+    with ExitStack() as turn:
+        return _flat(source, None, None, turn)
+
+
+def _flat(
+    source: Picture, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
+) -> Image.Image:
     if isinstance(source, str | os.PathLike):
-        source = _open(Path(source), [] if remarks is None else remarks)
+        source = _open(Path(source), preprocessing, [] if remarks is None else remarks, turn)
     elif isinstance(source, np.ndarray | Tensor):
         source = _from_array(source)
     return _flatten(source)
@@ -138,7 +164,8 @@ def is_regular_file(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode)
 
 
-def _open(path: Path, remarks: list[str]) -> Image.Image:
+def _open(path: Path, preprocessing: Preprocessing | None, remarks: list[str], turn: ExitStack) -> Image.Image:
+    """Open and decode a picture file; a large one only once it is its ``turn``, which holds until that ends."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
@@ -146,8 +173,14 @@ def _open(path: Path, remarks: list[str]) -> Image.Image:
         if status.st_size == 0:
             raise ImageError("is empty")
         with Image.open(path, formats=_FORMATS) as image:
-            if math.prod(image.size) > _MAX_PIXELS:
-                raise _too_large(f"{image.width}×{image.height}")
+            limit = _MAX_PIXELS_OF.get(image.format or "", _MAX_PIXELS)
+            if math.prod(image.size) > limit:
+                raise _too_large(f"{image.width}×{image.height}", limit)
+            if preprocessing is not None and preprocessing.reading == "reduced":
+                least = _REDUCED * preprocessing.image_size / max(image.size)  # of either side, as a share
+                image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
+            if math.prod(image.size) > _LARGE:
+                turn.enter_context(_TURN)
             # In-place rotation needs a loaded picture; loading also detects a truncated file.
             image.load()
             # Cameras put a preview or a depth map behind a photo; that is no second page.
@@ -191,8 +224,8 @@ def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:
     )
 
 
-def _too_large(size: str) -> ImageError:
-    return ImageError(f"is too large ({size} pixels; the limit is {_MAX_PIXELS // 1_000_000} million pixels)")
+def _too_large(size: str, limit: int = _MAX_PIXELS) -> ImageError:
+    return ImageError(f"is too large ({size} pixels; the limit is {limit // 1_000_000} million pixels)")
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -200,24 +233,48 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep(image)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        image = image.convert("RGBA")
-        # A reduced copy is enough, and saves memory on large pictures.
-        small = image.reduce(max(1, min(image.size) // _ENOUGH_TO_JUDGE))
-        alpha = np.asarray(small.getchannel("A"), dtype=np.float64)
-        grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float64)
-        visible = alpha.sum()
-        is_dark = visible == 0 or (grey * alpha).sum() / visible < 128
-        canvas = Image.new("RGBA", image.size, "white" if is_dark else "black")
-        return Image.alpha_composite(canvas, image).convert("RGB")
+        return _on_background(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    """Return an ``RGBA`` picture as ``RGB``, on black or white."""
+    # A reduced copy is enough, and saves memory on large pictures.
+    small = image.reduce(max(1, min(image.size) // _ENOUGH_TO_JUDGE))
+    alpha = np.asarray(small.getchannel("A"), dtype=np.float64)
+    grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float64)
+    visible = alpha.sum()
+    is_dark = visible == 0 or (grey * alpha).sum() / visible < 128
+    result = Image.new("RGB", image.size)
+    for top, bottom in _strips(image.size):
+        strip = image.crop((0, top, image.width, bottom))
+        canvas = Image.new("RGBA", strip.size, "white" if is_dark else "black")
+        result.paste(Image.alpha_composite(canvas, strip).convert("RGB"), (0, top))
+    return result
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """Return a picture of 16-bit, 32-bit or float grey values as 8-bit grey."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F":
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+    rows = [(0, top, image.width, bottom) for top, bottom in _strips(image.size)]
+    largest = 0.0
+    for box in rows if image.mode == "F" else ():
+        values = np.asarray(image.crop(box))
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
             raise ImageError("has float values outside 0 to 1 and 0 to 255")
-        return Image.fromarray(np.rint(values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
-    # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I with 16-bit values.
-    return Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8))
+        largest = max(largest, float(values.max()))
+    result = Image.new("L", image.size)
+    for box in rows:
+        deep = np.asarray(image.crop(box), dtype=np.float64)
+        if image.mode == "F":
+            grey = deep * (255 if largest <= 1 else 1)
+        else:  # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I with 16-bit values
+            grey = deep.clip(0, 65535) / 257
+        result.paste(Image.fromarray(np.rint(grey).astype(np.uint8)), box)
+    return result
+
+
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Return the first row, and the first one below, of strips that together are a picture of ``size``."""
+    width, height = size
+    rows = max(1, _STRIP // width)
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))

@@ -16,6 +16,7 @@ from lrnet_cli.data.prepared import Prepared
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError, ImageError
+from lrnet_cli.memory import excess
 from lrnet_cli.reporter import OnPictures
 from lrnet_cli.settings.words import Invert, OnError
 
@@ -101,8 +102,11 @@ class Reading:
         """Return the training, validation and test splits.
 
         Raises ``DataError`` naming the first unreadable picture if ``on_error`` is ``stop``, and in any case if several
-        and more than a twentieth of a class are unreadable.
+        and more than a twentieth of a class are unreadable, or if the pictures do not fit into memory.
         """
+        side, channels = self._preprocessing.image_size, self._preprocessing.channels
+        if problem := excess(self._total * channels * side * side):
+            raise DataError(f"{self._total} pictures of {side}×{side} pixels: {problem}; give a smaller --image-size.")
         splits = {name: self._read(name, part) for name, part in self._raw.parts.items()}
         _refuse_unreadable(self._raw, self.skipped)
         return splits.get("train"), splits.get("val"), splits.get("test")

@@ -20,8 +20,12 @@ def is_ignored(name: str) -> bool:
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a key that sorts names as people do: ``2`` before ``10``."""
-    parts = re.findall(r"\d+|\D+", name)
-    return (*((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts),)
+    return tuple(map(_natural, re.findall(r"\d+|\D+", name)))
+
+
+def _natural(part: str) -> tuple[int, int, str]:
+    digits = part.lstrip("0")  # the longer number is the larger one; it may have more digits than Python reads
+    return (0, len(digits), f"{digits} {part}") if part.isdecimal() else (1, 0, part)
 
 
 def pictures_below(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:

@@ -1,7 +1,6 @@
 """Weights together with the pictures to evaluate them on."""
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -149,36 +148,32 @@ def load_foreign(
 
 def _as_required(card: WeightsCard, name: str, **settings: Any) -> Dataset:
     """Return a data set whose pictures are preprocessed as the weights with ``card`` require."""
-    own = card.preprocessing
-    return load_dataset(
-        name,
-        image_size=own.image_size,
-        channels=own.channels,
-        polarity=own.polarity,
-        polarity_rule=own.polarity_rule,
-        **settings,
-    )
+    return load_dataset(name, preprocessing=card.preprocessing, **settings)
 
 
-def write_predictions(path: Path, evaluation: Evaluation, *, every_class: bool = False) -> None:
+def write_predictions(
+    path: Path, evaluation: Evaluation, *, every_class: bool = False, spreadsheet: bool = False
+) -> None:
     """Write one CSV row per picture: its position in the split, file, true and predicted class and its probability.
 
-    Pictures without files have no column for them; ``every_class`` adds one for the probability of each class.
+    Pictures without files have no column for them; ``every_class`` adds one for the probability of each class. For a
+    ``spreadsheet``, no cell is a formula.
     """
     values, indices = evaluation.probabilities.max(1)
     files = evaluation.paths
+    more = [f"{PROBABILITY_OF}{name}" for name in evaluation.classes] if every_class else []
+    columns = ["index", *(["path"] if files is not None else []), "true", "predicted", "probability", "correct", *more]
+
+    def rows() -> Iterator[list[object]]:
+        judged = zip(evaluation.labels.tolist(), indices.tolist(), values.tolist(), strict=True)
+        for position, (true, predicted, probability) in enumerate(judged):
+            source = [files[position]] if files is not None else []
+            names = evaluation.classes[true], evaluation.classes[predicted]
+            every = evaluation.probabilities[position].tolist() if every_class else []
+            yield [position, *source, *names, probability, true == predicted, *every]
+
     try:
-        with paths.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as target:
-            table = csv.writer(target, lineterminator="\n")
-            more = [f"{PROBABILITY_OF}{name}" for name in evaluation.classes] if every_class else []
-            columns = ["true", "predicted", "probability", "correct", *more]
-            table.writerow(["index", *(["path"] if files is not None else []), *columns])
-            rows = zip(evaluation.labels.tolist(), indices.tolist(), values.tolist(), strict=True)
-            for position, (true, predicted, probability) in enumerate(rows):
-                source = [files[position]] if files is not None else []
-                names = evaluation.classes[true], evaluation.classes[predicted]
-                every = evaluation.probabilities[position].tolist() if every_class else []
-                table.writerow([position, *source, *names, probability, true == predicted, *every])
+        paths.write_table(path, columns, rows(), spreadsheet=spreadsheet)
     except OSError as error:
         raise UsageError(f"{path}: the predictions cannot be written ({error.strerror or error}).") from error
 

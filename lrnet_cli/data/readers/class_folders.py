@@ -50,7 +50,9 @@ def _splits_of(root: Path) -> tuple[dict[str, Path], Counter[str]]:
             parts[name] = folder
     left_out: Counter[str] = Counter()
     if "train" in parts:
-        left_out.update({"folders beside train": len(others)} if others else {})
+        files = sum(not entry.is_dir() and not is_ignored(entry.name) for entry in root.iterdir())
+        beside = {"folders beside train": len(others), "files beside train": files}
+        left_out.update({kind: count for kind, count in beside.items() if count})
     elif parts and not others:
         raise DataError(f"{root}: has {' and '.join(part.name for part in parts.values())}, but no train folder.")
     else:

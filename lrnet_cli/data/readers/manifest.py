@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ def reads(path: Path) -> bool:
     if path.is_dir():
         return _listed_in(path) is not None
     if path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as source:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as source, suppress(csv.Error):
             return _FILE in next(csv.reader(source), [])
+        return False
     return path.suffix.lower() in (".jsonl", ".parquet")
 
 
@@ -89,12 +91,12 @@ def _numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
 
 def _parquet_rows(path: Path) -> list[_Row]:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError as error:
         raise DataError(f"{path}: reading Parquet needs pyarrow; install it, or save the list as .csv.") from error
     try:
         rows: list[_Row] = parquet.read_table(path).to_pylist()
-    except (ArrowException, OSError) as error:
+    except Exception as error:  # whatever Arrow raises for damaged files
         raise DataError(f"{path}: is not a readable Parquet file ({error}).") from error
     return rows
 
@@ -104,9 +106,11 @@ def _checked(path: Path, number: int, row: object) -> tuple[str, str, str, str]:
     where = f"{path}: row {number}"
     if not isinstance(row, dict):
         raise DataError(f"{where}: is not an object with {_FILE} and {_LABEL}.")
-    texts = {
-        name: str(row[name]).strip() if row.get(name) is not None else "" for name in (_FILE, _LABEL, _SPLIT, _GROUP)
-    }
+    texts = dict.fromkeys((_FILE, _LABEL, _SPLIT, _GROUP), "")
+    for name in texts:
+        if not isinstance(value := row.get(name), str | int | float | None):
+            raise DataError(f"{where}: {name} is neither text nor a number.")
+        texts[name] = "" if value is None else str(value).strip()
     for name in (_FILE, _LABEL):
         if not texts[name]:
             columns = ", ".join(str(column) for column in islice(row, 6))

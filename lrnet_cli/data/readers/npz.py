@@ -3,16 +3,20 @@
 An array ``class_names`` of texts may name the classes.
 """
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrnet_cli.data.readers.raw import RawDataset, RawSplit, check_range, checked, numbered
+from lrnet_cli.data.readers.raw import RawDataset, RawSplit, check_range, checked, numbered, refuse_excess
 from lrnet_cli.errors import DataError
+
+_NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
+_USED = (*_NEEDED, "val_images", "val_labels", "class_names")
+_NAMED = 12  # arrays in one message
 
 
 def reads(path: Path) -> bool:
@@ -43,19 +47,42 @@ def _named(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[str, ...] | Non
 
 
 def _arrays_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays that are used; no memory is taken before it is known to be enough."""
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: is not an NPZ file, or a damaged one.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise DataError(
-                f"{path}: holds pickled objects, which can run code; save plain uint8 arrays with numpy.savez."
-            ) from error
-        raise DataError(f"{path}: is damaged: {error}.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
-        raise DataError(f"{path}: is damaged: {error}.") from error
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if lacking := [name for name in _NEEDED if name not in members]:
+                there = ", ".join(list(members)[:_NAMED]) or "none"
+                raise DataError(f"{path}: the array {lacking[0]} is missing; there are: {there}.")
+            used = {name: members[name] for name in _USED if name in members}
+            refuse_excess(sum(_size_of(path, archive, name, info) for name, info in used.items()), str(path))
+            arrays = {}
+            for name, info in used.items():
+                with archive.open(info) as member:
+                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+            return arrays
+    except DataError:
+        raise
+    except Exception as error:  # whatever packers and NumPy raise for damaged files
+        raise DataError(f"{path}: is damaged: {str(error) or type(error).__name__}.") from error
+
+
+def _size_of(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int:
+    """Return the bytes of an array as its header has it, having checked that the file can hold so many."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in ((1, 0), (2, 0)):
+            raise DataError(f"{path}: {name} is of an unknown version of NumPy's format.")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if dtype.hasobject:
+        raise DataError(f"{path}: holds pickled objects, which can run code; save plain uint8 arrays with numpy.savez.")
+    size = math.prod(shape) * dtype.itemsize
+    if size > info.file_size:
+        raise DataError(f"{path}: is damaged: {name} announces {size} bytes and has {info.file_size}.")
+    return size
 
 
 def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> RawSplit | None:
@@ -63,8 +90,7 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> RawSplit |
     if images is None and labels is None and name == "val":
         return None
     if images is None or labels is None:
-        missing = f"{name}_{'images' if images is None else 'labels'}"
-        raise DataError(f"{path}: the array {missing} is missing; there are: {', '.join(arrays) or 'none'}.")
+        raise DataError(f"{path}: the array {name}_{'images' if images is None else 'labels'} is missing.")
     where = f"{path}: {name}"
     if images.dtype != np.uint8:
         raise DataError(f"{where}_images: the dtype is {images.dtype}, expected uint8 (values 0 to 255).")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lrnet_cli.data.readers.raw import RawDataset, check_range, checked, numbered
+from lrnet_cli.data.readers.raw import RawDataset, check_range, checked, numbered, refuse_excess
 from lrnet_cli.errors import DataError
+
+_BYTES_A_CHARACTER = 2  # of a table of numbers in memory, at least
 
 
 def reads(path: Path) -> bool:
@@ -21,7 +23,10 @@ def read(path: Path) -> RawDataset:
         with path.open(newline="", encoding="utf-8-sig") as source:
             header = next(csv.reader(source), [])
             if "label" not in header:
-                raise DataError(f"{path}: the first line has no column named label.")
+                separator = "; write commas instead of semicolons" if ";" in "".join(header) else ""
+                raise DataError(f"{path}: the first line has no column named label{separator}.")
+            if "file" in "".join(header).lower():
+                raise DataError(f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}.")
             pixels = len(header) - 1
             side = round(pixels**0.5)
             if pixels < 1 or side * side != pixels:
@@ -29,9 +34,12 @@ def read(path: Path) -> RawDataset:
             line = source.readline()
             if not line.strip():
                 raise DataError(f"{path}: holds no pictures.")
+            refuse_excess(_BYTES_A_CHARACTER * path.stat().st_size, str(path))
             table = np.loadtxt(chain([line], source), delimiter=",", dtype=np.int64, ndmin=2)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line cannot be read: {error}.") from error
     except ValueError as error:
         raise DataError(f"{path}: {error} (rows counted from the first picture).") from error
     if table.shape[1] != len(header):

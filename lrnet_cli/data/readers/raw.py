@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrnet_cli.errors import DataError
+from lrnet_cli.memory import excess
 
 Labels = NDArray[np.int64]
 SplitName = Literal["train", "val", "test"]
@@ -22,6 +23,7 @@ SPLIT_NAMES: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
+MOST_UNPACKED = 1100  # bytes from one: deflate, the tightest packing that is read in pieces, makes at most 1,032
 _MOST_CLASSES = 65_536  # a larger label means damage, and would need more memory than any machine has
 
 
@@ -55,6 +57,12 @@ class RawDataset:
         """The splits that the source has, by name."""
         named: dict[SplitName, RawSplit | None] = {"train": self.train, "val": self.val, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
+
+
+def refuse_excess(needed: int, where: str) -> None:
+    """Raise ``DataError`` if ``needed`` bytes do not fit into memory."""
+    if problem := excess(needed):
+        raise DataError(f"{where}: {problem}.")
 
 
 def numbered(labels: Labels, where: str) -> tuple[str, ...]:

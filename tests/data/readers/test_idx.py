@@ -32,7 +32,7 @@ def test_pictures_come_back_plain_and_compressed(tmp_path: Path, pack: object) -
         (idx(PICTURES.astype(">f4"), kind=13), "magic number"),
         (idx(PICTURES[0]) + bytes(30), "3 axes"),
         (idx(PICTURES)[:-1], r"announces 2 × 3 × 4 bytes, but 23 follow"),
-        (idx(PICTURES) + b"x", "but 25 follow"),
+        (idx(PICTURES) + b"x", "but more follow"),
         (gzip.compress(idx(PICTURES), mtime=0)[:-9], "gzip file is truncated or damaged"),
         (gzip.compress(idx(PICTURES), mtime=0)[:-8] + bytes(8), "gzip file is truncated or damaged"),
         (b"\x1f\x8b" + bytes(30), "gzip file is truncated or damaged"),
