@@ -98,8 +98,10 @@ def _show_weights(name: str, out: Output) -> None:
     from lrnet_cli.weights.find import find_weights
 
     path = find_weights(name)
-    card = asdict(load_weights(path)[1])
-    _show_entries(out, {"weights": str(path)} | card)
+    card = load_weights(path)[1]
+    # Rows of numbers that tell a reader nothing.
+    novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
+    _show_entries(out, {"weights": str(path)} | asdict(card) | {"novelty": novelty, "seen": len(card.seen)})
 
 
 def _show_installation(data_dir: Any, out: Output) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.data.sketch import share_in
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.models.engine import Engine
@@ -13,21 +14,25 @@ from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.words import Freeze
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
-from lrnet_cli.weights.find import find_weights
+from lrnet_cli.weights.find import find_weights, members_of
+
+_FEW_SEEN = 0.01  # of the images, such as blank ones, that may be alike by chance
 
 
-def start_from(model: nn.Module, weights: str, card: WeightsCard, on_message: Callable[[str], None]) -> None:
+def start_from(
+    model: nn.Module, weights: str, card: WeightsCard, unseen: Sequence[Split], on_message: Callable[[str], None]
+) -> None:
     """Give ``model``, fresh and to be described by ``card``, what fits it of ``weights``, a file, run or released name.
 
     Tensors are taken by name where their shapes agree; the class layer, which comes last, only if it answers for the
-    same classes. Raises ``TrainingError`` for another architecture, or for weights that may have seen the validation or
-    test images.
+    same classes. Raises ``TrainingError`` for another architecture, or for weights that may have seen ``unseen``, the
+    validation and test images.
     """
     path = _single(weights)
     known, other = load_weights(path)
     if other.arch != card.arch:
         raise TrainingError(f"{path}: is a {other.arch} and cannot start a {card.arch}; give --arch {other.arch}.")
-    _refuse_seen(path, other, card)
+    _refuse_seen(path, other, card, unseen)
     own, given = model.state_dict(), known.state_dict()
     last = set(list(own)[-2:]) if (other.classes, other.head) != (card.classes, card.head) else set()
     taken = {name: given[name] for name in own if name not in last and given[name].shape == own[name].shape}
@@ -43,12 +48,16 @@ def freeze(model: nn.Module, blocks: Freeze) -> None:
 
 
 def teachers_logits(
-    teachers: Sequence[str], card: WeightsCard, split: Split, engine: Engine, on_message: Callable[[str], None]
+    teachers: Sequence[str],
+    card: WeightsCard,
+    split: Split,
+    unseen: Sequence[Split],
+    engine: Engine,
+    on_message: Callable[[str], None],
 ) -> Tensor:
     """Return the mean logits (N, classes) of ``teachers`` for the unaltered pictures of ``split``, on its device.
 
-    Raises ``TrainingError`` for a teacher of other pictures or classes, or one that may have seen the validation or
-    test images.
+    Raises ``TrainingError`` for a teacher of other pictures or classes, or one that may have seen ``unseen``.
     """
     total = torch.zeros(len(split), len(card.classes))
     for number, name in enumerate(teachers, 1):
@@ -57,7 +66,7 @@ def teachers_logits(
         asked, answered = ((sorted(item.classes), item.head, item.arch_args) for item in (card, other))
         if asked != answered:
             raise TrainingError(f"{path}: cannot teach this run: its pictures' size, channels, classes or head differ.")
-        _refuse_seen(path, other, card)
+        _refuse_seen(path, other, card, unseen)
         on_message(f"Asking teacher {number} of {len(teachers)}, {path}.")
         network = engine.place(teacher, other.preprocessing.normalize).eval()
         total += predict_logits(network, split.images)[:, [other.classes.index(name) for name in card.classes]]
@@ -67,13 +76,21 @@ def teachers_logits(
 def _single(weights: str) -> Path:
     path = find_weights(weights)
     if path.is_dir():
-        raise TrainingError(f"{path}: holds several runs; name one of them.")
+        raise TrainingError(f"{path}: holds several runs; name one of them, such as {members_of(path)[0].parent}.")
     return path
 
 
-def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard) -> None:
-    """Raise ``TrainingError`` if ``other`` was trained on another part of the same data as ``card``."""
+def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard, unseen: Sequence[Split]) -> None:
+    """Raise ``TrainingError`` if ``other`` was trained on another part of the same data as ``card``, or of alike ones.
+
+    Other data are alike if they share pictures: a list whose labels were corrected, a folder that has grown.
+    """
     if other.dataset.get("content_sha256") != card.dataset["content_sha256"]:
+        if (share := share_in(other.seen, *unseen)) > _FEW_SEEN:
+            raise TrainingError(
+                f"{path}: was trained on about {share:.0%} of this run's validation and test images, so its figures "
+                "would not be honest; start from other weights, or say in a list's column split which images test."
+            )
         return
     parts = [
         (item.seed, item.protocol.get("validation"), item.protocol.get("test_fold"), item.dataset.get("train"))

@@ -1,21 +1,23 @@
 """From settings to a run that is ready to train: data, network, run folder."""
 
+import math
 import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset, located
+from lrnet_cli.data.sketch import sketch_of
 from lrnet_cli.data.splits import Split, cut_of, limited
 from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine, to_device
-from lrnet_cli.models.registry import build
+from lrnet_cli.models.registry import build, summary_of
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir, versions, write_skipped
@@ -25,7 +27,7 @@ from lrnet_cli.training.checkpoint import load_checkpoint
 from lrnet_cli.training.class_weights import class_weights_of, located_class_weights
 from lrnet_cli.training.inherit import freeze, start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
-from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
 from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights
 
 _LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_PER_EPOCH = 128, 16, 32
@@ -105,12 +107,14 @@ def prepare(
         batch_size = _batch_size(config.batch_size, len(train_split), processes.count)
     config = replace(config, seed=seed, batch_size=batch_size)
     mirrors = _mirrors(config, dataset.name)
-    sizes = {"train": len(train_split), "val": len(val_split), "test": len(dataset.test)}
-    card = _card(config, dataset, sizes, validation, mirrors)
+    sizes = DataNote(train=len(train_split), val=len(val_split), test=len(dataset.test))
+    card = replace(_card(config, dataset, sizes, validation, mirrors), seen=sketch_of(train_split, val_split))
+    unseen = (val_split, dataset.test)
+    _refuse_excess(card, engine, batch_size // processes.count)
     _set_up_torch(config)
     model = build(config.arch, dropout=config.dropout, **card.arch_args)
     if config.init is not None and resumed is None:
-        start_from(model, config.init, card, reporter.message)
+        start_from(model, config.init, card, unseen, reporter.message)
     if config.freeze is not None:
         freeze(model, config.freeze)
     model = to_device(model, engine.device)
@@ -133,7 +137,9 @@ def prepare(
         state=state,
         train_split=train_split,
         class_weights=class_weights_of(config.class_weights, dataset.classes, train_split.labels),
-        taught=teachers_logits(config.distill, card, train_split, engine, reporter.message) if config.distill else None,
+        taught=teachers_logits(config.distill, card, train_split, unseen, engine, reporter.message)
+        if config.distill
+        else None,
         val_split=val_split.to(engine.device),
         test_split=dataset.test,
         batch_size=batch_size,
@@ -160,14 +166,14 @@ def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
     )
 
 
-def _card(config: TrainConfig, dataset: Dataset, sizes: dict[str, int], validation: str, mirrors: bool) -> WeightsCard:
+def _card(config: TrainConfig, dataset: Dataset, sizes: DataNote, validation: str, mirrors: bool) -> WeightsCard:
     assert config.seed is not None
-    protocol: dict[str, Any] = {
+    protocol: ProtocolNote = {
         "validation": validation,
         "recipe": recipe_of(config) | {"flip": "on" if mirrors else "off"},
     }
-    if config.test_fold:
-        protocol["test_fold"] = [config.test_fold, config.folds]
+    if config.test_fold and config.folds:
+        protocol["test_fold"] = (config.test_fold, config.folds)
     return WeightsCard(
         arch=config.arch,
         arch_args={
@@ -179,16 +185,34 @@ def _card(config: TrainConfig, dataset: Dataset, sizes: dict[str, int], validati
         head=config.head,
         preprocessing=replace(dataset.preprocessing, normalize=config.normalize),
         seed=config.seed,
-        dataset={"name": dataset.name, "content_sha256": dataset.content_sha256, **sizes, **_not_used(dataset)},
+        dataset=sizes | _source_of(dataset),
         protocol=protocol,
         versions=versions(),
     )
 
 
-def _not_used(dataset: Dataset) -> dict[str, Any]:
-    """Return what the source holds and the run does not use, if there is any."""
-    skipped = {"skipped": len(dataset.skipped)} if dataset.skipped else {}
-    return skipped | ({"left_out": dict(dataset.left_out)} if dataset.left_out else {})
+def _refuse_excess(card: WeightsCard, engine: Engine, batch_size: int) -> None:
+    """Raise ``UsageError`` if a training step surely needs more memory than there is."""
+    costs = summary_of(card.arch, **card.arch_args)
+    # What convolutions and matrix products give is kept for the gradients; weights have a gradient and averages, too.
+    kept = sum(math.prod(layer.output) for layer in costs.layers if layer.multiply_adds)
+    needed = batch_size * kept * (2 if engine.precision == "bf16" else 4) + 4 * costs.parameters * 4
+    free = torch.cuda.mem_get_info(engine.device)[0] if engine.device.type == "cuda" else None
+    if problem := excess(needed, free):
+        raise UsageError(
+            f"A step on {batch_size} images of {card.preprocessing.image_size} pixels per side {problem}; give a "
+            "smaller --batch-size or --image-size."
+        )
+
+
+def _source_of(dataset: Dataset) -> DataNote:
+    """Return where the pictures are from, and what the source holds that the run does not use, if there is any."""
+    note = DataNote(name=dataset.name, content_sha256=dataset.content_sha256)
+    if dataset.skipped:
+        note["skipped"] = len(dataset.skipped)
+    if dataset.left_out:
+        note["left_out"] = dict(dataset.left_out)
+    return note
 
 
 def _set_up_torch(config: TrainConfig) -> None:

@@ -3,11 +3,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.sketch import share_in, sketch_of
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError, WeightsError
 from lrnet_cli.models.engine import Engine
@@ -31,7 +33,7 @@ def known(trained_run: Path) -> tuple[nn.Module, WeightsCard]:
 
 def started(card: WeightsCard, weights: Path) -> tuple[nn.Module, list[str]]:
     model, said = build(card.arch, **card.arch_args), list[str]()
-    start_from(model, str(weights), card, said.append)
+    start_from(model, str(weights), card, [], said.append)
     return model, said
 
 
@@ -69,7 +71,7 @@ def test_another_size_keeps_what_does_not_depend_on_it(known: tuple[nn.Module, W
 
 def test_another_architecture_is_refused(known: tuple[nn.Module, WeightsCard], trained_run: Path) -> None:
     with pytest.raises(TrainingError, match="is a lrnet and cannot start a alexnet; give --arch lrnet"):
-        start_from(nn.Identity(), str(trained_run), replace(known[1], arch="alexnet"), print)
+        start_from(nn.Identity(), str(trained_run), replace(known[1], arch="alexnet"), [], print)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_what_may_have_seen_the_validation_images_is_refused(
     with pytest.raises(TrainingError, match="it may have seen this run's validation or test images"):
         started(card, trained_run)
     with pytest.raises(TrainingError, match="it may have seen this run's validation or test images"):
-        teachers_logits([str(trained_run)], card, pictures, ENGINE, print)
+        teachers_logits([str(trained_run)], card, pictures, [], ENGINE, print)
     elsewhere = replace(card, dataset=card.dataset | {"content_sha256": "other"})
     started(elsewhere, trained_run)
 
@@ -100,7 +102,7 @@ def test_teachers_answer_in_the_order_of_the_runs_own_classes(
     save_weights(tmp_path / "other.safetensors", other, replace(card, classes=card.classes[::-1]))
     pictures: Split = load_dataset("optdigits").train.take(torch.arange(40))
     names = [str(trained_run), str(tmp_path / "other.safetensors")]
-    taught = teachers_logits(names, card, pictures, ENGINE, lambda _: None)
+    taught = teachers_logits(names, card, pictures, [], ENGINE, lambda _: None)
     first, second = (
         predict_logits(ENGINE.place(network, "none").eval(), pictures.images) for network in (model, other)
     )
@@ -112,11 +114,11 @@ def test_a_teacher_of_other_classes_or_sizes_is_refused(
 ) -> None:
     pictures = load_dataset("optdigits").train
     with pytest.raises(TrainingError, match="cannot teach this run"):
-        teachers_logits([str(trained_run)], replace(known[1], classes=tuple("abcdefghij")), pictures, ENGINE, print)
+        teachers_logits([str(trained_run)], replace(known[1], classes=tuple("abcdefghij")), pictures, [], ENGINE, print)
     with pytest.raises(TrainingError, match="cannot teach this run"):
-        teachers_logits(["digits"], known[1], pictures, ENGINE, print)
+        teachers_logits(["digits"], known[1], pictures, [], ENGINE, print)
     with pytest.raises(WeightsError, match="no such weight file or run folder"):
-        teachers_logits(["nowhere"], known[1], pictures, ENGINE, print)
+        teachers_logits(["nowhere"], known[1], pictures, [], ENGINE, print)
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
@@ -189,3 +191,31 @@ def test_the_command_line_takes_several_teachers(lrnet: Callable[..., Any], trai
     refused = lrnet("train", "--seed", 2, "--epochs", 1, "--init", trained_run)
     assert refused.exit_code == 1
     assert "give the same seed, --val-fraction, --limit and fold." in refused.stderr
+
+
+def test_weights_that_saw_the_test_pictures_of_corrected_data_are_refused(trained_run: Path, tmp_path: Path) -> None:
+    trained = load_dataset("optdigits")
+    test = trained.train.take(torch.arange(100))
+    np.savez(
+        tmp_path / "corrected.npz",
+        train_images=trained.test.images[:, 0],
+        train_labels=trained.test.labels,
+        test_images=test.images[:, 0],
+        test_labels=9 - test.labels,  # another content
+    )
+    settings: dict[str, Any] = {"dataset": str(tmp_path / "corrected.npz"), "epochs": 1, "seed": 0}
+    for ancestry in ({"init": str(trained_run)}, {"distill": (str(trained_run),)}):
+        with pytest.raises(TrainingError, match=r"was trained on about \d+% of this run's validation and test images"):
+            train(TrainConfig(**settings, **ancestry, out=tmp_path / "run"))
+
+
+def test_a_sketch_tells_the_share_of_pictures_that_were_seen() -> None:
+    torch.manual_seed(0)
+    pictures = Split(torch.randint(0, 256, (6000, 1, 4, 4), dtype=torch.uint8), torch.zeros(6000, dtype=torch.long))
+    few, many = (pictures.take(torch.arange(count)) for count in (500, 4000))
+    others = pictures.take(torch.arange(4000, 6000))
+    assert share_in(sketch_of(few), pictures.take(torch.arange(400, 600))) == 0.5
+    half = Split(torch.cat([many.images[:2000], others.images]), torch.zeros(4000, dtype=torch.long))
+    assert share_in(sketch_of(many), half) == pytest.approx(0.5, abs=0.08)
+    assert share_in(sketch_of(few, many), others) == 0
+    assert share_in((), others) == share_in(sketch_of(few), others.take(torch.arange(0))) == 0
