@@ -1,3 +1,4 @@
+import csv
 import doctest
 import importlib.util
 import re
@@ -14,6 +15,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lrnet_cli.cli.app import app
+from lrnet_cli.data.check import check
+from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +69,21 @@ def test_the_examples_in_python_give_what_they_say(trained_run: Path, isolated_u
     result = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL).run(example)
     assert result.attempted > 20
     assert result.failed == 0
+
+
+def test_the_collection_of_the_tutorial_holds_the_mistakes_that_it_says(isolated_user: Path) -> None:
+    text = (ROOT / "docs" / "collection.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for script in scripts:
+        compile(script, "collection.md", "exec")
+    exec(scripts[0], {})
+    with Path("scans.csv").open(encoding="utf-8", newline="") as source:
+        rows = list(csv.DictReader(source))
+    wrong = [row["split"] for row, label in zip(rows, load_digits().target, strict=False) if row["label"] != str(label)]
+    assert [wrong.count(split) for split in ("train", "val", "test")] == [28, 2, 10]
+    damaged, different, _ = check(read_raw(Path("scans.csv").resolve())).findings
+    assert f"  - {damaged}\n" in text
+    assert f"  - {different.replace(str(isolated_user), '/tmp/tut')}\n" in text
 
 
 def test_the_results_page_is_what_the_result_files_say() -> None:
