@@ -9,6 +9,7 @@ or written is passed by.
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from lrnet_cli.settings.words import Invert
 
 FEWEST = 256  # pictures that are worth a pack
 MOST_BYTES = 4_000_000_000  # of all packs
+_ABANDONED = 3600.0  # seconds since a pack was written that is not complete
 _VERSION = 1  # of the preparation: pixels of another are not used
 _IDENTITY = 16  # bytes
 
@@ -98,6 +100,9 @@ class Prepared:
             with paths.replacing(self._path) as temporary:
                 kept = {"identities": self._identities, "images": self.images, "several": self.several}
                 save_file({name: values[whole] for name, values in kept.items()}, temporary)
+            for leftover in self._path.parent.glob("*.tmp"):  # of processes that were killed while they wrote
+                if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                    leftover.unlink()
             used = 0
             for pack in packs(self._data_dir):
                 used += pack.size

@@ -120,6 +120,8 @@ def alone_in(run_dir: Path) -> Iterator[None]:
     try:
         folder.mkdir(exist_ok=True)
         with FileLock(folder / _LOCK, timeout=0):
+            for leftover in run_dir.rglob("*.[0-9]*.tmp"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
             yield
     except Timeout as error:
         raise TrainingError(f"{run_dir}: another process is at work on this run; wait for it, or stop it.") from error

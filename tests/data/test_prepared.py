@@ -150,3 +150,13 @@ def test_the_command_shows_and_deletes_what_is_kept(lrnet: Callable[..., Any], f
     assert (shown.exit_code, "1 packs of prepared pictures, 0.2 MB of at most 4 GB" in shown.stdout) == (0, True)
     assert "1 packs of prepared pictures, 0.2 MB deleted" in lrnet("cache", "--clear").stdout
     assert prepared.packs() == []
+
+
+def test_a_pack_that_was_left_half_written_goes_after_a_while(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "prepared").mkdir()
+    old, new = tmp_path / "prepared" / "a.safetensors.1.tmp", tmp_path / "prepared" / "b.safetensors.2.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    load_dataset(str(folders), data_dir=tmp_path)
+    assert (old.exists(), new.exists()) == (False, True)

@@ -424,6 +424,14 @@ def test_a_checkpoint_with_a_part_that_does_not_fit_gives_way_to_the_one_before(
     assert_same_outcome(uninterrupted, stopped)
 
 
+def test_what_a_killed_process_left_half_written_is_deleted(stopped: Path) -> None:
+    leftovers = [stopped / "model.safetensors.123.tmp", stopped / "checkpoint" / "latest.safetensors.9.tmp"]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    resume(stopped, should_stop=lambda: True)
+    assert not any(path.exists() for path in leftovers)
+
+
 def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) -> None:
     train(config(tmp_path / "run", epochs=1, limit=100, keep_checkpoint=False))
     assert not (tmp_path / "run" / "checkpoint").exists()

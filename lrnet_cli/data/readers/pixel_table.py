@@ -26,7 +26,9 @@ def read(path: Path) -> RawDataset:
                 separator = "; write commas instead of semicolons" if ";" in "".join(header) else ""
                 raise DataError(f"{path}: the first line has no column named label{separator}.")
             if "file" in "".join(header).lower():
-                raise DataError(f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}.")
+                raise DataError(
+                    f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}."
+                )
             pixels = len(header) - 1
             side = round(pixels**0.5)
             if pixels < 1 or side * side != pixels:
