@@ -153,7 +153,7 @@ def _look(source: _Source) -> tuple[Image.Image, _Seen] | ImageError:
         bits=phash(picture, hash_size=_HASH_SIDE).hash.flatten(),
         sides=picture.size,
         is_colour=is_colour,
-        polarity=polarity_of(pixels, "ground"),
+        polarity=polarity_of(pixels, "plane"),
         contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
     )
 

@@ -197,7 +197,7 @@ def _preprocessing(split: RawSplit, image_size: int | None, channels: int | None
         own_size, own_channels = max(split.pictures.shape[1:3]), split.pictures.shape[3]
     try:
         return Preprocessing(
-            image_size or own_size, channels or own_channels, "mixed", polarity_rule="ground", reading="reduced"
+            image_size or own_size, channels or own_channels, "mixed", polarity_rule="plane", reading="reduced"
         )
     except ValueError as error:
         raise UsageError(f"Preprocessing: {error}.") from error

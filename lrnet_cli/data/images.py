@@ -37,7 +37,7 @@ _MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 32_000_000, "WEBP": 32_000_000
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
 _TURN = threading.Lock()
-_REDUCED = 4  # times the size that is needed: what is read of a larger picture, and hardly differs from reading it all
+_REDUCED = 2  # times the size that is needed, at least: a picture brought to it hardly differs from all of it
 _STRIP = 1_000_000  # pixels that are converted at a time
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
 

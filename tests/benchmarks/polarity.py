@@ -23,7 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.datasets:
         dataset = load_dataset(name, mirror=options.mirror, data_dir=options.data_dir)
-        trained = Preprocessing(dataset.preprocessing.image_size, 1, "light-on-dark")
+        trained = Preprocessing(dataset.preprocessing.image_size, 1, "light-on-dark", polarity_rule="plane")
         for scale in (1, 10):
             for is_inverted in (False, True):
                 right = 0

@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.data.polarity import common_polarity, polarity_of
+from lrnet_cli.data.polarity import PolarityRule, common_polarity, polarity_of
 from lrnet_cli.data.readers.idx import read_idx
 
 Picture = NDArray[np.uint8]
@@ -36,10 +37,20 @@ def striped(picture: Picture, stripes: str, ink: int) -> Picture:
 
 @pytest.mark.parametrize("side", [28, 280])
 @pytest.mark.parametrize("stripes", STRIPES)
-def test_the_ground_is_judged_and_not_stripes_along_the_border(stripes: str, side: int) -> None:
+@pytest.mark.parametrize("rule", ["ground", "plane"])
+def test_the_ground_is_judged_and_not_stripes_along_the_border(stripes: str, side: int, rule: PolarityRule) -> None:
     light, dark = striped(mark(20, 220, side), stripes, 220), striped(mark(230, 30, side), stripes, 30)
-    assert polarity_of(light, "ground") == "light-on-dark"
-    assert polarity_of(dark, "ground") == "dark-on-light"
+    assert polarity_of(light, rule) == "light-on-dark"
+    assert polarity_of(dark, rule) == "dark-on-light"
+
+
+@pytest.mark.parametrize("side", [28, 280])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_shadow_over_half_the_picture_is_part_of_the_ground(side: int, turns: int) -> None:
+    shadow = np.rot90(np.linspace(0, 170, side)[:, None].repeat(side, 1), turns)[..., None]
+    light, dark = mark(10, 80, side) + shadow, mark(80, 10, side) + shadow
+    assert polarity_of(light.astype(np.uint8), "plane") == "light-on-dark"
+    assert polarity_of(dark.astype(np.uint8), "plane") == "dark-on-light"
 
 
 def test_the_rule_of_earlier_versions_judges_the_border() -> None:
@@ -47,15 +58,16 @@ def test_the_rule_of_earlier_versions_judges_the_border() -> None:
     assert polarity_of(striped(mark(20, 220), "frame of 1", 220), "border") == "dark-on-light"
 
 
-@pytest.mark.parametrize("rule", ["border", "ground"])
-def test_a_blank_picture_has_no_polarity(rule: str) -> None:
+@pytest.mark.parametrize("rule", ["border", "ground", "plane"])
+def test_a_blank_picture_has_no_polarity(rule: PolarityRule) -> None:
     assert polarity_of(np.full((9, 9, 1), 77, np.uint8), rule) == "mixed"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (3, 2, 1), (300, 9, 3)])
 def test_pictures_of_any_shape_are_judged(shape: tuple[int, int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    assert polarity_of(pixels, "ground") in ("light-on-dark", "dark-on-light", "mixed")
+    for rule in get_args(PolarityRule):
+        assert polarity_of(pixels, rule) in ("light-on-dark", "dark-on-light", "mixed")
 
 
 def test_the_polarity_of_a_set_is_that_of_nine_tenths() -> None:
@@ -65,14 +77,17 @@ def test_the_polarity_of_a_set_is_that_of_nine_tenths() -> None:
     assert common_polarity([light, dark], "ground") == "mixed"
 
 
-def test_new_runs_judge_the_ground() -> None:
-    assert load_dataset("optdigits").preprocessing.polarity_rule == "ground"
+def test_new_runs_judge_by_the_newest_rule() -> None:
+    assert load_dataset("optdigits").preprocessing.polarity_rule == "plane"
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion"])
-def test_real_pictures_are_judged_right_as_they_are_and_inverted(shared_data: Path, name: str) -> None:
+@pytest.mark.parametrize("rule", ["ground", "plane"])
+def test_real_pictures_are_judged_right_as_they_are_and_inverted(
+    shared_data: Path, name: str, rule: PolarityRule
+) -> None:
     pictures = read_idx(shared_data / name / "t10k-images-idx3-ubyte.gz", 3)[:1000, :, :, None]
-    assert sum(polarity_of(picture, "ground") != "light-on-dark" for picture in pictures) <= 1
-    assert sum(polarity_of(255 - picture, "ground") != "dark-on-light" for picture in pictures) <= 1
+    assert sum(polarity_of(picture, rule) != "light-on-dark" for picture in pictures) <= 1
+    assert sum(polarity_of(255 - picture, rule) != "dark-on-light" for picture in pictures) <= 1
     framed = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-    assert sum(polarity_of(picture, "ground") != "light-on-dark" for picture in framed) <= 100
+    assert sum(polarity_of(picture, rule) != "light-on-dark" for picture in framed) <= 100
