@@ -1,13 +1,16 @@
 """Which folders belong to this user, how files get into them, and which run is the newest."""
 
 import csv
-import io
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from platformdirs import user_cache_path, user_state_path
+
+from lrnet_cli.escape import in_spreadsheet
 
 WEIGHTS_NAME = "model.safetensors"  # of a run folder
 SERIES_NAME = "series.json"  # of a folder with several runs
@@ -50,20 +53,45 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write ``rows`` to the CSV file ``path`` in one step, below ``header``."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
-    write_text(path, text.getvalue())
+class Target(Protocol):
+    """What takes text: a file, or standard output."""
+
+    def write(self, text: str, /) -> object:
+        """Take a piece of text."""
+
+    def flush(self) -> None:
+        """Pass on what was taken."""
+
+
+def table_writer(target: Target, *, spreadsheet: bool = False) -> Callable[[Iterable[object]], None]:
+    """Return a function that writes a row of CSV to ``target``; for a ``spreadsheet``, no cell is a formula."""
+
+    class Lines:
+        def write(self, line: str) -> None:
+            # Bytes of a file's name that are not UTF-8 are escaped.
+            target.write(line.removesuffix("\r\n").encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+
+    # Python 3.11 quotes a carriage return, which ends a row for readers, only if it is in the line terminator.
+    table = csv.writer(Lines(), lineterminator="\r\n")
+    return lambda row: table.writerow([in_spreadsheet(cell) for cell in row] if spreadsheet else row)
+
+
+def write_table(
+    path: Path, header: Sequence[str], rows: Iterable[Iterable[object]], *, spreadsheet: bool = False
+) -> None:
+    """Write ``rows`` to the CSV file ``path`` in one step, below ``header``; see ``table_writer``."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as target:
+        write = table_writer(target, spreadsheet=spreadsheet)
+        write(header)
+        for row in rows:
+            write(row)
 
 
 def record_run(run_dir: Path) -> None:
     """Remember ``run_dir``, of a run or of several, as this user's newest."""
     state_dir().mkdir(parents=True, exist_ok=True)
-    with (state_dir() / _RECORD).open("a", encoding="utf-8", errors="surrogateescape") as record:
-        record.write(f"{run_dir.resolve()}\n")
+    with (state_dir() / _RECORD).open("a", encoding="utf-8") as record:
+        record.write(json.dumps(str(run_dir.resolve())) + "\n")  # a name may hold a line break
 
 
 def newest_run() -> Path | None:
@@ -72,11 +100,12 @@ def newest_run() -> Path | None:
         lines = (state_dir() / _RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return None
-    return next(
-        (
-            Path(line)
-            for line in reversed(lines)
-            if any((Path(line) / name).is_file() for name in (WEIGHTS_NAME, SERIES_NAME))
-        ),
-        None,
-    )
+    runs = map(_recorded, reversed(lines))
+    return next((run for run in runs if any((run / name).is_file() for name in (WEIGHTS_NAME, SERIES_NAME))), None)
+
+
+def _recorded(line: str) -> Path:
+    try:
+        return Path(str(json.loads(line)))
+    except ValueError:  # earlier versions wrote the path as it is
+        return Path(line)

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lrnet_cli.escape import printable
+
 _COLOURS = ("#4285f4", "#e8710a", "#1e9e5a", "#b04fc4")  # distinguishable on white and on black
 _INK = "#010203"  # stands for the page's text colour until a figure is written
 
@@ -80,8 +82,10 @@ def plot_comparison(panels: Mapping[str, Sequence[tuple[str, float, float, float
             axes.annotate(f"{value:.4f}", (0, place), (4, 0), textcoords="offset points", va="center", color="white")
             if published is not None:
                 axes.plot([published], [place], "D", color=_COLOURS[1])
-        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
-        axes.set(title=title, xlim=(0, 1), xlabel="Test accuracy")
+        # Dollars in names are no formulas, which may be wrong.
+        axes.set_yticks(range(len(rows)), [printable(row[0]) for row in rows], parse_math=False)
+        axes.set_title(printable(title), parse_math=False)
+        axes.set(xlim=(0, 1), xlabel="Test accuracy")
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
     if any(row[4] is not None for rows in panels.values() for row in rows):

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 
 
+@pytest.mark.skipif(typer.__version__.startswith("0.28."), reason="this Typer describes lists in another way")
 def test_the_command_reference_is_what_the_app_says(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "typer", "lrnet_cli.cli.app", "utils", "docs", "--name", "lrnet"]
     subprocess.run([*command, "--output", str(tmp_path / "commands.md")], check=True, stdout=subprocess.DEVNULL)

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from lrnet_cli import __version__, ranks
 from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
+from lrnet_cli.escape import printable
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -34,6 +35,9 @@ class _Group(TyperGroup):
             if not (isinstance(error, LostProcessError) and launch.is_launched()):
                 output.error(str(error))
             raise typer.Exit(_exit_code(error)) from error
+        except typer.TyperException as error:  # wrong usage, which Typer reports
+            error.message = printable(error.message)
+            raise
         except KeyboardInterrupt:
             output.message("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None

@@ -1,6 +1,5 @@
 """``lrnet eval``."""
 
-import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,11 @@ from rich.progress import MofNCompleteColumn
 
 from lrnet_cli.cli import output
 from lrnet_cli.cli.eval_tables import MISTAKES, show_comparison, show_evaluation
-from lrnet_cli.cli.options import Invert, Json, Judged, Weights
+from lrnet_cli.cli.options import Invert, Json, Judged, Spreadsheet, Weights
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
+from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.config import SETTINGS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", "mirror", "data_dir", "limit")
+@with_settings("device", "precision", "mirror", "data_dir", "limit", spreadsheet=Spreadsheet)
 def eval_command(
     given: dict[str, Any],
     weights: Weights = None,
@@ -64,9 +64,9 @@ def eval_command(
     json: Json = False,
 ) -> None:
     """Evaluate weights on a data set: accuracy with its interval, calibration, classes, mistakes, robustness."""
-    limit = given.pop("limit", None)
+    limit, spreadsheet = given.pop("limit", None), given.pop("spreadsheet")
     SETTINGS["limit"].check(limit)
-    _check(plot, corruptions, predictions, every_class)
+    _check(plot, corruptions, predictions, every_class, spreadsheet)
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.macro import class_averages
     from lrnet_cli.evaluation.paired import compare_paired
@@ -82,7 +82,7 @@ def eval_command(
         output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
     robustness = _measure_robustness(exam) if corruptions else None
     if predictions is not None:
-        write_predictions(predictions, evaluation, every_class=every_class)
+        write_predictions(predictions, evaluation, every_class=every_class, spreadsheet=spreadsheet)
     averages = class_averages(evaluation.probabilities, evaluation.labels)
     _write_pages(exam, evaluation, averages, robustness, plot, report, _provenance(engine, split, limit, tta))
     document = _document(exam, evaluation, averages, engine, split, tta)
@@ -99,9 +99,13 @@ def eval_command(
         show_comparison(out, comparison, str(exam.weights), str(rival_exam.weights))
 
 
-def _check(plot: Path | None, corruptions: bool, predictions: Path | None, every_class: bool) -> None:
+def _check(
+    plot: Path | None, corruptions: bool, predictions: Path | None, every_class: bool, spreadsheet: bool
+) -> None:
     if every_class and predictions is None:
         raise UsageError("--probabilities adds columns to --predictions; give both.")
+    if spreadsheet and predictions is None:
+        raise UsageError("--spreadsheet is for the file of --predictions; give both.")
     if plot is not None and not corruptions:
         raise UsageError("--plot shows the accuracies under --corruptions; give both.")
 
@@ -165,7 +169,7 @@ def _measure_novelty(
 
 def _provenance(engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
     return {
-        "command": shlex.join(["lrnet", *sys.argv[1:]]),
+        "command": in_shell("lrnet", *sys.argv[1:]),
         "split": split + (f", {limit} pictures of it" if limit is not None else ""),
         "views": "averaged over several (--tta)" if tta else "one",
         "device": str(engine),

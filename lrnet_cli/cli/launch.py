@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from lrnet_cli.cli import output
+from lrnet_cli.escape import resuming
 
 LOST_ANOTHER = 75  # exit code of the first process when it ended because another one did
 _RUN_FILE = "LRNET_RUN_FILE"
@@ -85,4 +86,4 @@ def _lost(codes: dict[int, int]) -> str:
 def _how_to_resume(run: str | None) -> str:
     if run is None:
         return "Training had not started"
-    return f"Resume from the last checkpoint with: lrnet train --resume {run}"
+    return f"Resume from the last checkpoint with: {resuming(run)}"

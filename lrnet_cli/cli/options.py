@@ -28,7 +28,7 @@ def _paths(incomplete: str) -> list[str]:
         found = [f"{shown}{entry.name}{'/' if entry.is_dir() else ''}" for entry in sorted(parent.iterdir())]
     except OSError:
         return []
-    return [path for path in found if path.startswith(incomplete)]
+    return [path for path in found if path.startswith(incomplete) and path.isprintable()]
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
@@ -46,6 +46,13 @@ Judged = Annotated[
         help="A known data set or a path.",
         show_default="the known one that the weights were trained on",
         autocompletion=complete_dataset,
+    ),
+]
+Spreadsheet = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet",
+        help="Write CSV for a spreadsheet: an apostrophe before text that it would take for a formula.",
     ),
 ]
 Invert = Annotated[

@@ -1,6 +1,8 @@
-"""Where output goes: data to stdout, everything else to stderr; bars only on a terminal."""
+"""Where output goes: data to stdout, everything else to stderr; bars only on a terminal.
 
-import json
+All that a terminal shows passes through here, where names are escaped.
+"""
+
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from lrnet_cli.escape import as_json, printable
+
 
 @dataclass(frozen=True)
 class Output:
@@ -34,7 +38,7 @@ class Output:
     def document(self, content: Mapping[str, Any]) -> None:
         """Print ``content``, which names its schema, indented."""
         if self.as_json:
-            print(json.dumps(content, indent=2, ensure_ascii=False))
+            print(as_json(content, indent=2))
 
     def line(self, text: str) -> None:
         """Print a line for people."""
@@ -45,34 +49,41 @@ class Output:
         """Print a table for people; long cells are folded, never cut."""
         if self.as_json:
             return
-        table = Table(title=title, title_justify="left")
+        table = Table(title=None if title is None else _cell(title, "table.title"), title_justify="left")
         for name in columns:
-            table.add_column(name, overflow="fold")
+            table.add_column(_cell(name), overflow="fold")
         for row in rows:
-            table.add_row(*(Text(printable(str(cell))) for cell in row))
+            table.add_row(*map(_cell, row))
         Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+class Data:
+    """Takes data for stdout: unaltered into a file or pipe, for a terminal escaped."""
+
+    def write(self, text: str, /) -> None:
+        """Print ``text``."""
+        sys.stdout.write(printable(text, keep="\n") if sys.stdout.isatty() else text)
+
+    def flush(self) -> None:
+        """Show what was printed."""
+        sys.stdout.flush()
 
 
 def message(text: str) -> None:
     """Print a line to stderr."""
-    print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
     """Print an error to stderr."""
     Console(stderr=True, soft_wrap=True).print(
-        Text("Error: ", style="bold red").append(Text(printable(text, keep="\n"), style="not bold default"))
+        Text("Error: ", style="bold red").append(_cell(text, "not bold default"))
     )
 
 
-def printable(text: str, keep: str = "") -> str:
-    """Return ``text`` with all terminal control characters escaped, as in a hostile file name."""
-    return "".join(
-        character
-        if character.isprintable() or character in keep
-        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for character in text
-    )
+def _cell(content: object, style: str = "") -> Text:
+    """Return ``content`` to be shown as it is, not as markup."""
+    return Text(printable(str(content)), style)
 
 
 def progress(*columns: ProgressColumn) -> Progress:
@@ -119,7 +130,7 @@ class LoadBars:
         """Show that ``done`` of ``total`` bytes of the file ``name`` have arrived."""
         self._downloads.start()
         if name not in self._tasks:
-            self._tasks[name] = self._downloads.add_task(name)
+            self._tasks[name] = self._downloads.add_task(printable(name))
         self._downloads.update(self._tasks[name], completed=done, total=total)
 
     def pictures(self, done: int, total: int) -> None:

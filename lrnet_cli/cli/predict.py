@@ -4,20 +4,20 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 from rich.progress import MofNCompleteColumn, Progress
 
 from lrnet_cli.cli import output
 from lrnet_cli.cli.inputs import find_inputs, shown
-from lrnet_cli.cli.options import Invert, Weights
-from lrnet_cli.cli.output import Output
+from lrnet_cli.cli.options import Invert, Spreadsheet, Weights
+from lrnet_cli.cli.output import Data, Output
 from lrnet_cli.cli.rows import RowFile, RowFormat, row_writer
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import ImageError, UsageError
@@ -36,7 +36,7 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision")
+@with_settings("device", "precision", spreadsheet=Spreadsheet)
 def predict_command(
     given: dict[str, Any],
     inputs: Annotated[
@@ -78,7 +78,7 @@ def predict_command(
 ) -> None:
     """Classify pictures: a label and its calibrated probability for each."""
     _check(top_k, min_confidence, max_novelty)
-    form = _form(format, as_json, to, resume)
+    form = _form(format, as_json, to, resume, given.pop("spreadsheet"))
     from lrnet_cli.predict.classifier import Classifier
     from lrnet_cli.weights.find import find_weights, fingerprint_of
 
@@ -97,7 +97,7 @@ def predict_command(
             return
     bar = output.progress(MofNCompleteColumn(), output.RateColumn())
     # Rows on the terminal show the progress.
-    bar.disable |= form in ("csv", "jsonl") and to is None and sys.stdout.isatty()
+    bar.disable |= form in get_args(RowFormat) and to is None and sys.stdout.isatty()
     asked: dict[str, Any] = {"invert": invert, "min_confidence": min_confidence, "max_novelty": max_novelty}
     work = _Work(classifier, inputs, asked, top_k, savers, rows, bar)
     with bar if not bar.disable else nullcontext(), rows or nullcontext():
@@ -128,12 +128,11 @@ class _Work:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield one record per picture, as it is predicted."""
-        found, place = find_inputs(self.inputs), 0
-        if self.rows is not None:
-            place = self.rows.done.total()
-            self.failed = self.rows.failed
+        found, rows, place = find_inputs(self.inputs), self.rows, 0
+        if rows is not None:
+            place, self.failed = rows.count, rows.failed
             self.done = place - self.failed
-            found = _not_done(found, self.rows)
+            found = (path for path in found if rows.lacks(shown(path)))
         is_unknown = self.bar.disable or "-" in self.inputs
         task = self.bar.add_task("", total=None if is_unknown else sum(1 for _ in find_inputs(self.inputs)))
         self.bar.update(task, completed=place)
@@ -191,7 +190,7 @@ def _check(top_k: int, min_confidence: float, max_novelty: float) -> None:
         raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
 
 
-def _render(work: _Work, weights: Path, form: Format) -> None:
+def _render(work: _Work, weights: Path, form: Format | RowFormat) -> None:
     if work.rows is not None:
         _write(work.records(), work.rows)
     elif form == "json":
@@ -201,12 +200,19 @@ def _render(work: _Work, weights: Path, form: Format) -> None:
     elif form == "table":
         _show_table(work.records(), work.top_k)
     else:
-        write = row_writer(sys.stdout, form, work.top_k)
+        write = row_writer(Data(), form, work.top_k)
         for record in work.records():
             write(record)
 
 
-def _form(form: Format | None, as_json: bool, to: Path | None, resume: bool) -> Format:
+def _form(format: Format | None, as_json: bool, to: Path | None, resume: bool, spreadsheet: bool) -> Format | RowFormat:
+    form = _written_form(format, as_json, to, resume)
+    if spreadsheet and form != "csv":
+        raise UsageError(f"--spreadsheet is for csv, not for {form}; add --format csv.")
+    return "spreadsheet" if spreadsheet else form
+
+
+def _written_form(form: Format | None, as_json: bool, to: Path | None, resume: bool) -> Format:
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json means --format json, which contradicts --format {form}; give one of them.")
     form = "json" if as_json else form
@@ -218,15 +224,6 @@ def _form(form: Format | None, as_json: bool, to: Path | None, resume: bool) -> 
     if form not in ("csv", "jsonl"):
         raise UsageError(f"{to}: --output is written as csv or jsonl; change the suffix, or choose with --format.")
     return form
-
-
-def _not_done(paths: Iterable[Path], rows: RowFile) -> Iterator[Path]:
-    left = rows.done.copy()
-    for path in paths:
-        if left[shown(path)]:
-            left[shown(path)] -= 1
-        else:
-            yield path
 
 
 def _write(records: Iterator[dict[str, Any]], rows: RowFile) -> None:

@@ -9,32 +9,34 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from lrnet_cli.errors import UsageError
+from lrnet_cli.escape import as_json, in_spreadsheet
+from lrnet_cli.paths import Target, table_writer
 
-RowFormat = Literal["csv", "jsonl"]
+RowFormat = Literal["csv", "spreadsheet", "jsonl"]  # a spreadsheet is CSV in which no text is a formula
 _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "error")
 
 
-def row_writer(target: TextIO, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[dict[str, Any]], None]:
+def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[dict[str, Any]], None]:
     """Return a function that writes a record to ``target`` as a row, at once; ``header`` adds a CSV header first."""
     if form == "jsonl":
 
         def write_line(record: dict[str, Any]) -> None:
-            target.write(json.dumps(record, ensure_ascii=False) + "\n")
+            target.write(as_json(record) + "\n")
             target.flush()
 
         return write_line
-    table = csv.writer(target, lineterminator="\n")
+    write_cells = table_writer(target, spreadsheet=form == "spreadsheet")
     if header:
         places = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("label", "probability")]
-        table.writerow([*_COLUMNS, *places])
+        write_cells([*_COLUMNS, *places])
 
     def write_row(record: dict[str, Any]) -> None:
         following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
         following += [""] * (2 * (top_k - 1) - len(following))
-        table.writerow([*(record.get(name, "") for name in _COLUMNS), *following])
+        write_cells([*(record.get(name, "") for name in _COLUMNS), *following])
         target.flush()
 
     return write_row
@@ -44,14 +46,14 @@ class RowFile:
     """A file of rows that grows as ``part`` next to its final ``path``, and takes that name once it is complete.
 
     The name of the part holds ``fingerprint``, so that only a prediction with the same weights and settings resumes
-    it. ``count`` is the number of rows so far; ``done`` counts those that an interrupted prediction left, by their
-    path, and ``failed`` those of them with an error. Without any row, no part is left behind.
+    it. ``count`` is the number of rows so far, first of those that an interrupted prediction left, and ``failed`` of
+    those of them with an error. Without any row, no part is left behind.
 
     Raises ``UsageError`` if there is an interrupted prediction and ``resume`` is false or its settings differ.
     """
 
     def __init__(self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool) -> None:
-        self.path = path
+        self.path, self._form = path, form
         self.part = path.with_name(f"{path.name}.{fingerprint}.part")
         left = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
         if left and not resume:
@@ -63,12 +65,12 @@ class RowFile:
                 f"{left[0]}: was started with other weights or settings; repeat those with --resume, or delete it."
             )
         self.is_complete = resume and not left and path.exists()
-        self.done: Counter[str] = Counter()
+        self._left: Counter[str] = Counter()  # by the path in the row
         self.count = self.failed = 0
         if self.is_complete:
             return
         try:
-            is_new = not self.part.exists() or not self._take_up(form)
+            is_new = not self.part.exists() or not self._take_up()
             self._file = self.part.open("a", encoding="utf-8", newline="")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -83,6 +85,14 @@ class RowFile:
                 self._file.close()
             if not self.count:
                 self.part.unlink(missing_ok=True)
+
+    def lacks(self, path: str) -> bool:
+        """Return whether an interrupted prediction left no row of ``path``; to be asked once for each input."""
+        written = str(in_spreadsheet(path)) if self._form == "spreadsheet" else path
+        if not self._left[written]:
+            return True
+        self._left[written] -= 1
+        return False
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a row."""
@@ -102,20 +112,20 @@ class RowFile:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _take_up(self, form: RowFormat) -> bool:
+    def _take_up(self) -> bool:
         """Remove an unfinished row from the part and count the others; return whether anything is left."""
         content = self.part.read_bytes()
         whole = place = quotes = 0
         for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
             place += len(line) + 1
-            quotes += line.count(b'"') if form == "csv" else 0
+            quotes += line.count(b'"') if self._form != "jsonl" else 0
             if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
                 whole = place
         with self.part.open("r+b") as file:
             file.truncate(whole)
         text = io.StringIO(content[:whole].decode("utf-8"), newline="")
-        for record in map(json.loads, text) if form == "jsonl" else csv.DictReader(text):
-            self.done[record["path"]] += 1
+        for record in map(json.loads, text) if self._form == "jsonl" else csv.DictReader(text):
+            self._left[record["path"]] += 1
             self.count += 1
             self.failed += bool(record.get("error"))
         return whole > 0

@@ -13,10 +13,11 @@ from lrnet_cli.settings.durations import seconds_of
 from lrnet_cli.settings.setting import Setting
 
 
-def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(*names: str, **switches: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each setting in ``names``; without any, for all of them, in panels.
 
-    ``command(given, …)`` receives, by name, those on the command line and in environment variables.
+    ``command(given, …)`` receives, by name, those on the command line and in environment variables, and whether each of
+    ``switches``, options that are off by default, is on.
     """
     chosen = {name: setting for name, setting in SETTINGS.items() if setting.option and (name in names or not names)}
     made = [
@@ -28,11 +29,15 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         )
         for name, setting in chosen.items()
     ]
+    made += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=switch)
+        for name, switch in switches.items()
+    ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            given = {name: values.pop(name) for name in chosen}
+            given = {name: values.pop(name) for name in (*chosen, *switches)}
             given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
             command({name: value for name, value in given.items() if value not in (None, ())}, **values)
 

@@ -14,6 +14,7 @@ from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
+from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.recipe import changed
@@ -130,15 +131,16 @@ def _on_command_line(ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any
 
 def _show_run(out: Output, result: dict[str, Any]) -> None:
     validation = f"validation accuracy {result['val_accuracy']:.4f}"
+    resume = resuming(result["run_dir"])
     if result["status"] == "interrupted":
         out.line(f"Interrupted; the best weights so far (epoch {result['best_epoch']}) are {result['weights']}.")
         out.line(f"  {validation}; the test set was not read")
-        out.line(f"  to resume: lrnet train --resume {result['run_dir']}")
+        out.line(f"  to resume: {resume}")
         return
     if result["status"] == "unfinished":
         out.line("Unfinished: the time ended in the first epoch, before every picture was seen once.")
         out.line(f"  {validation}; the test set was not read")
-        out.line(f"  to continue: lrnet train --resume {result['run_dir']} --max-time LONGER")
+        out.line(f"  to continue: {resume} --max-time LONGER")
         return
     if result["test_accuracy"] is None:
         out.line(f"Validation accuracy {result['val_accuracy']:.4f} in epoch {result['best_epoch']}; not tested")
@@ -173,6 +175,6 @@ def _show_series(out: Output, result: dict[str, Any]) -> None:
         out.line(f"Validation accuracy {result['val_accuracy']:.4f}")
     if result["status"] == "interrupted":
         out.line(f"Interrupted after {len(result['runs'])} of {result['of_runs']} runs.")
-        out.line(f"  to resume: lrnet train --resume {result['run_dir']}")
+        out.line(f"  to resume: {resuming(result['run_dir'])}")
     else:
         out.line(f"  runs {result['run_dir']}")

@@ -92,7 +92,9 @@ def _auc(values: _Floats, truth: NDArray[np.int64]) -> tuple[float | None, tuple
         wins = (below * np.where(is_own, ordered, 0)).sum(1)
         with np.errstate(invalid="ignore"):  # a class may be missing from a resample
             resampled.append(wins / (ordered[:, is_own].sum(1) * below[:, -1]))
-    return float(np.mean(areas)), _interval(np.nanmean(np.stack(resampled), 0))
+    drawn = np.stack(resampled)
+    drawn = drawn[:, ~np.isnan(drawn).all(0)]  # a resample of a single class has no area
+    return float(np.mean(areas)), _interval(np.nanmean(drawn, 0))
 
 
 def _interval(resampled: object) -> tuple[float, float]:

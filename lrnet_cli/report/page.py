@@ -17,6 +17,7 @@ from PIL import Image
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.errors import UsageError
+from lrnet_cli.escape import printable
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.exam import Exam
@@ -107,10 +108,11 @@ def render_report(**content: Any) -> str:
 
 
 def environment() -> Environment:
-    """Return where templates are found; all that fills them in is escaped, and nothing may be missing."""
+    """Return where templates are found; text that fills them in is escaped, and nothing may be missing."""
     return Environment(
         loader=PackageLoader("lrnet_cli", "report"),
         autoescape=True,
+        finalize=lambda value: printable(value, keep="\n") if type(value) is str else value,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )

@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 from lrnet_cli.errors import TrainingError
+from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.reporter import silent
 from lrnet_cli.runs.folder import read_config, read_result
@@ -127,7 +128,7 @@ def accuracy_over(results: Sequence[dict[str, Any]]) -> Accuracy:
 def _result_of(folder: Path) -> dict[str, Any]:
     result = read_result(folder)
     if result is None or result["status"] != "finished":
-        raise TrainingError(f"{folder}: is not finished; resume with: lrnet train --resume {folder}")
+        raise TrainingError(f"{folder}: is not finished; resume with: {resuming(folder)}")
     if result["test_accuracy"] is None:
         raise TrainingError(f"{folder}: was trained with --no-test, so there is no test accuracy to compare.")
     if lacking := [name for name in _NEEDED if name not in result]:

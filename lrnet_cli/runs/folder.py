@@ -16,6 +16,7 @@ from lrnet_cli import __version__, paths
 from lrnet_cli.data.reading import Skipped
 from lrnet_cli.documents import parsed, shaped
 from lrnet_cli.errors import DataError, TrainingError, UsageError
+from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.command import from_plain, to_plain
 from lrnet_cli.settings.config import TrainConfig
@@ -82,7 +83,7 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
         result = read_result(candidate)
         if (candidate / "config.json").exists() and (result is None or result["status"] != "finished"):
             raise TrainingError(
-                f"{candidate}: holds a run that is not finished; continue it with: lrnet train --resume {candidate} "
+                f"{candidate}: holds a run that is not finished; continue it with: {resuming(candidate)} "
                 "(or choose another folder with --out)"
             )
         if any(candidate.iterdir()):

@@ -1,16 +1,16 @@
 """The model card, ``README.md`` of a run folder, with the metadata that model hubs read."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lrnet_cli import paths
+from lrnet_cli.escape import as_json, in_markdown
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.settings.command import command_of
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.card import DataNote, WeightsCard
 
 
 def write_model_card(
@@ -25,7 +25,7 @@ def write_model_card(
     """Write ``README.md``, the model card, without test figures if ``test`` is None; ``more`` are lines of Markdown."""
     lines = [
         *_metadata(card, test),
-        f"# {card.arch} on {card.dataset['name']}",
+        f"# {card.arch} on {in_markdown(card.dataset['name'])}",
         "",
         f"A classifier of {card.preprocessing.image_size}×{card.preprocessing.image_size} pictures with "
         f"{card.preprocessing.channels} channel(s) into {len(card.classes)} classes, trained by lrnet-cli "
@@ -53,7 +53,7 @@ def write_model_card(
 def _metadata(card: WeightsCard, test: Evaluation | None) -> list[str]:
     """Return the YAML header; JSON's texts and numbers are YAML's too."""
     split, accuracy = ("validation", card.metrics["val_accuracy"]) if test is None else ("test", test.metrics.accuracy)
-    name = json.dumps(card.dataset["name"])
+    name = as_json(card.dataset["name"])
     return [
         "---",
         "library_name: lrnet-cli",
@@ -62,7 +62,7 @@ def _metadata(card: WeightsCard, test: Evaluation | None) -> list[str]:
         f"datasets: [{name}]",
         "metrics: [accuracy]",
         "model-index:",
-        f"- name: {json.dumps(card.arch + ' on ' + card.dataset['name'])}",
+        f"- name: {as_json(card.arch + ' on ' + card.dataset['name'])}",
         "  results:",
         "  - task: {type: image-classification}",
         f"    dataset: {{name: {name}, type: {name}, split: {split}}}",
@@ -86,7 +86,7 @@ def _results(card: WeightsCard, test: Evaluation | None) -> list[str]:
             "| class | precision | recall | F1 | images |",
             "|---|---|---|---|---|",
             *(
-                f"| {_cell(row.name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
+                f"| {in_markdown(row.name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
                 for row in metrics.per_class
             ),
         ]
@@ -109,9 +109,9 @@ def _results(card: WeightsCard, test: Evaluation | None) -> list[str]:
 def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: int) -> list[str]:
     data, protocol = card.dataset, card.protocol
     facts: dict[str, Any] = {
-        "Data": f"{data['name']}, content SHA-256 `{data['content_sha256']}`",
+        "Data": f"{in_markdown(data['name'])}, content SHA-256 `{data['content_sha256']}`",
         **_not_used(data),
-        "Recipe": json.dumps(protocol["recipe"]),
+        "Recipe": in_markdown(as_json(protocol["recipe"])),
         "Head": card.head,
         "Seed": card.seed,
         "Device": device,
@@ -133,12 +133,8 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
     ]
 
 
-def _not_used(data: dict[str, Any]) -> dict[str, str]:
+def _not_used(data: DataNote) -> dict[str, str]:
     """Return the line that says what of the data was not used, if there is any."""
     kinds = [f"{data['skipped']} pictures that cannot be read"] if data.get("skipped") else []
     kinds += [f"{count} {kind}" for kind, count in data.get("left_out", {}).items()]
     return {"Not used": ", ".join(kinds)} if kinds else {}
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lrnet_cli import paths
 from lrnet_cli.errors import UsageError
+from lrnet_cli.escape import in_markdown
 from lrnet_cli.runs.compare import ComparedRuns
 
 COLUMNS = (
@@ -15,7 +16,7 @@ COLUMNS = (
 
 def as_markdown(rows: Sequence[ComparedRuns]) -> str:
     """Return ``rows`` as a Markdown table with its legend."""
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in (COLUMNS, *map(cells, rows))]
+    lines = [" | ".join(map(in_markdown, line)) for line in (COLUMNS, *map(cells, rows))]
     lines.insert(1, " | ".join(["---"] * len(COLUMNS)))
     return "".join(f"| {line} |\n" for line in lines) + f"\n{legend(rows)}\n"
 

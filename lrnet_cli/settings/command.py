@@ -1,11 +1,11 @@
 """Settings as the command line that repeats a run."""
 
-import shlex
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from lrnet_cli.documents import shaped
+from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.mirror import shareable
 
@@ -29,7 +29,7 @@ def command_of(config: TrainConfig) -> str:
         else:
             for one in value if isinstance(value, tuple) else (value,):
                 words += [item.flag, _exact(one)]
-    return shlex.join(words)
+    return in_shell(*words)
 
 
 def to_plain(config: TrainConfig) -> dict[str, Any]:

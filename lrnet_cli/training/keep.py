@@ -11,6 +11,7 @@ from lrnet_cli import paths
 from lrnet_cli.data.splits import Split
 from lrnet_cli.devices import describe_device
 from lrnet_cli.errors import InterruptedRunError, TrainingError
+from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.exam import write_predictions
 from lrnet_cli.models.registry import summary_of
@@ -108,7 +109,7 @@ class Keep:
         if state.best is None:
             raise InterruptedRunError(
                 "Stopped before the first epoch ended, so there are no weights yet; resume with: "
-                f"lrnet train --resume {run.folder}"
+                f"{resuming(run.folder)}"
             )
         costs = summary_of(run.card.arch, **run.card.arch_args)
         result: dict[str, Any] = {

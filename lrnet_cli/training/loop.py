@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from lrnet_cli import ranks
 from lrnet_cli.errors import LostProcessError, TrainingError
+from lrnet_cli.escape import resuming
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
 from lrnet_cli.reporter import Reporter
@@ -157,7 +158,7 @@ def _way_on_named(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise TrainingError(
             f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix permissions "
-            f"and resume with: lrnet train --resume {folder}"
+            f"and resume with: {resuming(folder)}"
         ) from error
 
 
@@ -169,5 +170,5 @@ def _lost_processes_named(folder: Callable[[], Path | None], together: bool) -> 
         # Gloo has no exception class, but names its source file.
         if not together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        way_on = f"Resume with: lrnet train --resume {folder()}" if folder() else "Training had not started"
+        way_on = f"Resume with: {resuming(folder())}" if folder() else "Training had not started"
         raise LostProcessError(f"Another process of this run has ended. {way_on}") from error

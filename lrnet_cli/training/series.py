@@ -9,6 +9,7 @@ from typing import Any
 from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
+from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over
 from lrnet_cli.runs.folder import create_run_dir, read_result, read_series, write_result, write_series
@@ -76,7 +77,7 @@ def resume_series(
                 break
         results.append(result)
     if interrupted and not results:
-        raise InterruptedRunError(f"Stopped before the first run ended; resume with: lrnet train --resume {folder}")
+        raise InterruptedRunError(f"Stopped before the first run ended; resume with: {resuming(folder)}")
     document = {
         "schema": "lrnet.series/1",
         "run_dir": str(folder),

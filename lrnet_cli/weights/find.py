@@ -6,6 +6,7 @@ from pathlib import Path
 from lrnet_cli import paths
 from lrnet_cli.data.walk import natural
 from lrnet_cli.errors import WeightsError
+from lrnet_cli.escape import resuming
 from lrnet_cli.paths import WEIGHTS_NAME
 
 # The networks in this package, by name: run folders in it.
@@ -33,7 +34,7 @@ def find_weights(name: str | Path | None) -> Path:
     path = Path(name).expanduser()
     if is_series(path):
         if not members_of(path):
-            raise WeightsError(f"{path}: none of its runs has weights yet; finish it with: lrnet train --resume {path}")
+            raise WeightsError(f"{path}: none of its runs has weights yet; finish it with: {resuming(path)}")
         return path
     if path.is_dir():
         if not (path / WEIGHTS_NAME).exists():

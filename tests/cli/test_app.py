@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +120,17 @@ def test_no_color_is_honoured_on_a_terminal(in_terminal: Callable[..., tuple[int
 def test_a_pipe_gets_no_escapes() -> None:
     command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
     assert "\x1b" not in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--procs", "2"]], ids=["one process", "two"])
+def test_nothing_in_the_working_folder_is_imported(isolated_user: Path, more: list[str]) -> None:
+    for name in ("json", "numpy", "PIL", "rich", "sitecustomize", "torch", "typer"):
+        Path(f"{name}.py").write_text("import os\nos._exit(9)\n", encoding="utf-8")
+    # -P leaves the working folder out, as the installed script does; the processes that it starts must do so too.
+    command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--epochs", "1", "--limit", "60", "--no-test", *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, list(Path().glob("runs/*/model.safetensors")) != []) == (0, True), done.stderr
 
 
 def test_info_tells_versions_device_paths_data_and_weights(lrnet: CliRun, trained_run: Any) -> None:

@@ -52,3 +52,9 @@ def test_many_classes_and_one_picture_are_taken() -> None:
     scores = torch.eye(300)[[5]]
     found = class_averages(scores, torch.tensor([5]))
     assert (found.balanced_accuracy, found.macro_f1, found.auc) == (1.0, 1.0, None)
+
+
+def test_few_pictures_have_an_interval_though_some_resamples_hold_one_class() -> None:
+    found = class_averages(torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]]), torch.tensor([0, 1, 1]))
+    assert found.auc_ci95 is not None
+    assert np.isfinite(found.auc_ci95).all()
