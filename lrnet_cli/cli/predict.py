@@ -123,6 +123,7 @@ class _Work:
     bar: Progress
     done: int = 0
     failed: int = 0
+    unknown: int = 0  # of those of this process, as the next ones
     inverted: int = 0
     sides: list[int] = field(default_factory=list)
 
@@ -142,7 +143,9 @@ class _Work:
             yield self._record(place, source, outcome)
 
     def remark(self) -> None:
-        """Say it where the pictures, as a whole, are foreign to the weights."""
+        """Say what became of the pictures, and where they are, as a whole, foreign to the weights."""
+        if self.rows is not None:
+            output.message(f"{self.done} pictures have a row, {self.unknown} as unknown; {self.failed} cannot be read.")
         preprocessing = self.classifier.card.preprocessing
         if self.done >= _ENOUGH and self.inverted > self.done / 2:
             output.message(
@@ -161,6 +164,7 @@ class _Work:
             output.error(f"{shown(source)}: {outcome}.")
             return {"path": shown(source), "error": str(outcome)}
         self.done += 1
+        self.unknown += outcome.index is None
         self.inverted += outcome.inverted
         if len(self.sides) < _SIZED:
             from lrnet_cli.data.images import longer_side  # loads Pillow

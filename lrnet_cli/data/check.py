@@ -208,26 +208,33 @@ def _findings(found: Check) -> Iterator[str]:
     for of_split in found.counts.values():
         totals.update(of_split)
     if found.damaged:
-        yield f"{len(found.damaged)} pictures cannot be read: {_names(item.path for item in found.damaged)}."
+        pictures = _counted(found.damaged, "picture", "pictures")
+        yield f"{pictures} cannot be read: {_names(item.path for item in found.damaged)}."
     if small := [f"{name} ({totals[name]})" for name in found.classes if totals[name] < FEWEST]:
-        yield f"{len(small)} classes have fewer than {FEWEST} pictures: {listed(small)}."
+        yield f"{_counted(small, 'class has', 'classes have')} fewer than {FEWEST} pictures: {listed(small)}."
     if "test" in found.counts and (lacking := [name for name in found.classes if not train.get(name)]):
-        yield f"{len(lacking)} classes have no training pictures: {listed(lacking)}."
-    across = [pair for pair in found.copies if pair.splits[0] != pair.splits[1]]
+        yield f"{_counted(lacking, 'class has', 'classes have')} no training pictures: {listed(lacking)}."
     for exact, kind in ((True, "exact"), (False, "near")):
-        if pairs := [pair for pair in across if pair.exact == exact]:
-            yield f"{len(pairs)} {kind} copies are in different splits, which makes a test too easy: {_pairs(pairs)}."
-        if pairs := [pair for pair in found.copies if pair.exact == exact and pair.labels[0] != pair.labels[1]]:
-            yield f"{len(pairs)} {kind} copies have different labels: {_pairs(pairs)}."
-        if pairs := [pair for pair in found.copies if pair.exact == exact and pair not in across]:
-            yield f"{len(pairs)} {kind} copies are in one split: {_pairs(pairs)}."
+        pairs = [pair for pair in found.copies if pair.exact == exact]
+        groups = {
+            "in different splits, which makes a test too easy": [p for p in pairs if p.splits[0] != p.splits[1]],
+            "with different labels": [pair for pair in pairs if pair.labels[0] != pair.labels[1]],
+            "in one split": [p for p in pairs if p.splits[0] == p.splits[1] and p.labels[0] == p.labels[1]],
+        }
+        for where, alike in groups.items():
+            if alike:
+                yield f"{_counted(alike, f'{kind} copy', f'{kind} copies')} {where}: {_pairs(alike)}."
     if found.torn:
-        yield f"{len(found.torn)} groups are in more than one split: {listed(found.torn)}."
+        yield f"{_counted(found.torn, 'group is', 'groups are')} in more than one split: {listed(found.torn)}."
     if found.faint:
-        yield f"{len(found.faint)} pictures have hardly any contrast: {_names(found.faint)}."
+        yield f"{_counted(found.faint, 'picture has', 'pictures have')} hardly any contrast: {_names(found.faint)}."
     both = [found.polarity.get(kind, 0) for kind in ("light-on-dark", "dark-on-light")]
     if min(both) > 0.02 * sum(both):
         yield f"{both[0]} pictures are light on dark and {both[1]} dark on light, so that none will be inverted."
+
+
+def _counted(found: Sequence[object], one: str, several: str) -> str:
+    return f"{len(found)} {one if len(found) == 1 else several}"
 
 
 def _names(files: Iterable[str]) -> str:

@@ -97,10 +97,7 @@ def load_dataset(
     assert train is not None
     for remark in remarks(name_of(name), raw, splits, reading.skipped, reading.several):
         on_message(remark)
-    if fold is not None:
-        train, test = fold_cut(name_of(name), train, *fold, raw.classes)
-    elif test is None:
-        train, test = cut_off_test(name, train)
+    train, test = _tested_apart(name, train, test, fold, raw.classes, on_message)
     if preprocessing is None:
         own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
     if copies := copies_of(train, test):
@@ -117,6 +114,22 @@ def load_dataset(
         skipped=tuple(reading.skipped),
         left_out=dict(raw.left_out),
     )
+
+
+def _tested_apart(
+    name: str,
+    train: Split,
+    test: Split | None,
+    fold: tuple[int, int] | None,
+    classes: Sequence[str],
+    on_message: OnMessage,
+) -> tuple[Split, Split]:
+    """Return the training and the test split: those of the source, of a fold, or with a fifth cut off for testing."""
+    if fold is None:
+        return (train, test) if test is not None else cut_off_test(name, train)
+    if test is not None and fold[0] == 1:
+        on_message(f"{name_of(name)}: its own {len(test)} test pictures are in none of the folds, and stay unread.")
+    return fold_cut(name_of(name), train, *fold, classes)
 
 
 def located(source: str) -> str:
