@@ -106,20 +106,28 @@ FRAGMENTS = [
 ]
 
 
-@st.composite
-def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """Give ``content`` with one to four bits flipped, pieces cut out, doubled or replaced."""
+# What is drawn is kept in memory, so that only the edits are drawn, and not the edited files.
+EDIT = st.tuples(
+    st.sampled_from(["flip", "cut", "end", "double", "replace", "insert"]),
+    # Most of what is read with care lies at the beginning and the end.
+    st.one_of(st.integers(0, 300), st.integers(-300, -1), st.floats(0, 1)),
+    st.integers(0, 200),
+    st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=64)),
+)
+EDITS = st.lists(EDIT, min_size=1, max_size=4)
+
+
+def edited(content: bytes, edits: list[tuple[str, float, int, bytes]]) -> bytes:
+    """Give ``content`` with bits flipped, and pieces cut out, doubled, replaced or put in."""
     changed = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        # Most of what is read with care lies at the beginning and the end.
-        size = max(1, len(changed))
-        place = draw(
-            st.one_of(st.integers(0, min(size, 300)), st.integers(0, size), st.integers(max(0, size - 300), size))
+    for kind, where, length, piece in edits:
+        size = len(changed)
+        place = (
+            int(where * size) if isinstance(where, float) else min(where, size) if where >= 0 else max(0, size + where)
         )
-        length = draw(st.integers(0, 200))
-        match draw(st.sampled_from(["flip", "cut", "end", "double", "replace", "insert"])):
-            case "flip" if place < len(changed):
-                changed[place] ^= 1 << draw(st.integers(0, 7))
+        match kind:
+            case "flip" if place < size:
+                changed[place] ^= 1 << length % 8
             case "cut":
                 del changed[place : place + length]
             case "end":
@@ -127,10 +135,9 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
             case "double":
                 changed[place:place] = changed[place : place + length]
             case "replace":
-                piece = draw(st.one_of(st.sampled_from(FRAGMENTS), st.binary(max_size=64)))
                 changed[place : place + len(piece)] = piece
             case "insert":
-                changed[place:place] = draw(st.sampled_from(FRAGMENTS))
+                changed[place:place] = piece
     return bytes(changed)
 
 
@@ -164,9 +171,9 @@ def test_pictures(tmp_path: Path, tally: dict[str, Tried], suffix: str) -> None:
     path = tmp_path / f"picture{suffix}"
 
     @bounded(EXAMPLES)
-    @given(damaged(content))
-    def check(example: bytes) -> None:
-        path.write_bytes(example)
+    @given(EDITS)
+    def check(edits: Any) -> None:
+        path.write_bytes(edited(content, edits))
         attempt(found, lambda: prepare(path, Preprocessing(28, 3, "mixed", "none", "ground", "reduced")))
 
     check()
@@ -230,12 +237,12 @@ def test_data_files(tmp_path: Path, tally: dict[str, Tried], name: str, content:
     )
     for other, whole in idx_files().items() if "idx" in name else ():
         (tmp_path / other).write_bytes(whole)
-    path = tmp_path / name
+    path, whole = tmp_path / name, content()
 
     @bounded(4 * EXAMPLES)
-    @given(damaged(content()))
-    def check(example: bytes) -> None:
-        path.write_bytes(example)
+    @given(EDITS)
+    def check(edits: Any) -> None:
+        path.write_bytes(edited(whole, edits))
         attempt(found, lambda: read_raw(tmp_path if "idx" in name else path))
 
     check()
@@ -300,43 +307,36 @@ def documents(folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
 def test_documents_of_a_run(tmp_path: Path, tally: dict[str, Tried], name: str) -> None:
     path, read = documents(tmp_path)[name]
     content, found = path.read_bytes(), tally.setdefault("documents of a run", Tried())
-    whole = (
-        st.nothing()
-        if name.endswith("csv")
-        else mistyped(json.loads(content)).map(lambda value: json.dumps(value).encode())
-    )
+    mistypes = st.nothing() if name.endswith("csv") else mistyped(json.loads(content))
 
     @bounded(8 * EXAMPLES)
-    @given(st.one_of(whole, damaged(content)))
-    def check(example: bytes) -> None:
-        path.write_bytes(example)
+    @given(st.one_of(mistypes.map(lambda value: (value, None)), EDITS.map(lambda edits: (None, edits))))
+    def check(example: tuple[Any, Any]) -> None:
+        value, edits = example
+        path.write_bytes(json.dumps(value).encode() if edits is None else edited(content, edits))
         attempt(found, read)
 
     check()
 
 
-def rewritten(path: Path, draw: st.DrawFn) -> bytes:
-    """Give a safetensors file with one of its metadata mistyped, or one tensor of another shape or type, undigested."""
+def rewritten(path: Path, data: st.DataObject) -> bytes:
+    """Give a safetensors file edited, or undigested with one of its metadata or tensors replaced."""
+    if data.draw(st.booleans()):
+        return edited(path.read_bytes(), data.draw(EDITS))
     with safe_open(path, framework="pt") as file:
         metadata = {name: text for name, text in file.metadata().items() if name != "digest"}
     tensors = load_file(path)
-    if draw(st.booleans()):
-        name = draw(st.sampled_from(sorted(metadata)))
+    if data.draw(st.booleans()):
+        name = data.draw(st.sampled_from(sorted(metadata)))
         value = metadata[name]
-        with_junk = draw(mistyped(json.loads(value) if value[0] in '{["0123456789' else value))
-        metadata[name] = draw(st.sampled_from([json.dumps(with_junk), "[" * 50_000, "", "nan"]))
+        junk = data.draw(mistyped(json.loads(value) if value[0] in '{["0123456789' else value))
+        metadata[name] = data.draw(st.sampled_from([json.dumps(junk), "[" * 50_000, "", "nan"]))
     else:
-        name = draw(st.sampled_from(sorted(tensors)))
-        kinds = [torch.float8_e4m3fn, torch.complex64, torch.int8, torch.bool, torch.float64]
-        other = [
-            torch.zeros(0),
-            torch.zeros(2, 2),
-            torch.tensor(torch.nan),
-            *(tensors[name].to(kind) for kind in kinds),
-        ]
-        tensors |= {
-            draw(st.sampled_from([name, "other", "optimizer.0.x.y", "optimizer.7.0.x"])): draw(st.sampled_from(other))
-        }
+        name = data.draw(st.sampled_from(sorted(tensors)))
+        kind = data.draw(st.sampled_from([torch.float8_e4m3fn, torch.complex64, torch.int8, torch.bool, torch.float64]))
+        others = [torch.zeros(0), torch.zeros(2, 2), torch.tensor(torch.nan), tensors[name].to(kind)]
+        place = data.draw(st.sampled_from([name, "other", "optimizer.0.x.y", "optimizer.7.0.x"]))
+        tensors[place] = others[data.draw(st.integers(0, len(others) - 1))]
     return save({key: tensor.contiguous() for key, tensor in tensors.items()}, metadata)
 
 
@@ -360,9 +360,9 @@ def test_weight_files(tmp_path: Path, tally: dict[str, Tried]) -> None:
     whole.write_bytes(path.read_bytes())
 
     @bounded(8 * EXAMPLES)
-    @given(st.one_of(damaged(whole.read_bytes()), st.composite(lambda draw: rewritten(whole, draw))()))
-    def check(example: bytes) -> None:
-        path.write_bytes(example)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        path.write_bytes(rewritten(whole, data))
         attempt(found, lambda: load_weights(path))
 
     check()
@@ -380,9 +380,9 @@ def test_checkpoints(tmp_path: Path, tally: dict[str, Tried]) -> None:
     whole.write_bytes(path.read_bytes())
 
     @bounded(4 * EXAMPLES)
-    @given(st.one_of(damaged(whole.read_bytes()), st.composite(lambda draw: rewritten(whole, draw))()))
-    def check(example: bytes) -> None:
-        path.write_bytes(example)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        path.write_bytes(rewritten(whole, data))
         attempt(found, lambda: load_checkpoint(tmp_path, fresh(), "0" * 64, lambda _text: None))
 
     check()
