@@ -2,7 +2,13 @@
 
 
 class LRNetError(Exception):
-    """Something outside the program is not as required. The command line ends with exit code 1."""
+    """Something outside the program is not as required. The command line ends with exit code 1.
+
+    Several arguments are lines, of which the first says it all.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class UsageError(LRNetError):

@@ -33,7 +33,7 @@ class _Group(TyperGroup):
             if ranks.local_rank():
                 raise typer.Exit from error  # the first process fails in the same way, and reports it
             if not (isinstance(error, LostProcessError) and launch.is_launched()):
-                output.error(str(error))
+                output.error(*map(str, error.args))
             raise typer.Exit(_exit_code(error)) from error
         except typer.TyperException as error:  # wrong usage, which Typer reports
             error.message = printable(error.message)

@@ -71,7 +71,7 @@ def _download(wanted: list[CatalogEntry], cache: Path, mirror: str | None, force
                 download(entry, cache, mirror=mirror, force=force, on_progress=bars.download, on_message=output.message)
             except DownloadError as error:
                 failed += 1
-                output.error(str(error))
+                output.error(*map(str, error.args))
     return failed
 
 

@@ -74,11 +74,10 @@ def message(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-def error(text: str) -> None:
+def error(*lines: str) -> None:
     """Print an error to stderr."""
-    Console(stderr=True, soft_wrap=True).print(
-        Text("Error: ", style="bold red").append(_cell(text, "not bold default"))
-    )
+    shown = Text("\n").join(_cell(line, "not bold default") for line in lines)
+    Console(stderr=True, soft_wrap=True).print(Text("Error: ", style="bold red").append(shown))
 
 
 def _cell(content: object, style: str = "") -> Text:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -65,7 +66,7 @@ def download(
                 leftover.unlink()
             states = check_files(entry, data_dir)
             transfer = Transfer(credentials, set(), on_progress)
-            failures = []
+            failures: list[list[str]] = []
             for file in entry.files:
                 if states[file.name] == "ok" and not force:
                     continue
@@ -73,7 +74,7 @@ def download(
                     on_message(f"{folder / file.name} {states[file.name]}; it is fetched again.")
                 reasons = _obtain(file, folder, _locations(entry, file, folder, source), transfer, on_message)
                 if reasons:
-                    failures.append("\n    ".join([f"\n  {file.name}.gz", *reasons]))
+                    failures.append([f"  {file.name}.gz", *(f"    {reason}" for reason in reasons)])
     except OSError as error:
         where = error.filename or folder
         raise DownloadError(
@@ -82,9 +83,10 @@ def download(
         ) from error
     if failures:
         raise DownloadError(
-            f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be obtained:{''.join(failures)}\n"
+            f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be obtained:",
+            *chain.from_iterable(failures),
             f"Try again later, name another source with --mirror, or put the file into {folder} (gzip or not) and "
-            "run the command again; what was downloaded is kept."
+            "run the command again; what was downloaded is kept.",
         )
     return folder
 

@@ -52,3 +52,12 @@ def test_a_data_set_that_is_not_there_does_not_verify(lrnet: CliRun, names: str)
 
 def test_verifying_nothing_is_no_failure(lrnet: CliRun) -> None:
     assert lrnet("download --verify").exit_code == 0
+
+
+def test_what_could_not_be_obtained_is_told_in_lines(lrnet: CliRun, tmp_path: Path) -> None:
+    failed = lrnet("download", "digits", "--mirror", tmp_path / "nowhere")
+    assert failed.exit_code == 1
+    lines = failed.stderr.splitlines()
+    assert "Error: digits: 4 of 4 files could not be obtained:" in lines
+    assert "  train-images-idx3-ubyte.gz" in lines
+    assert lines[-1].startswith("Try again later, name another source with --mirror, or put the file into ")
