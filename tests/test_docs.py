@@ -82,7 +82,7 @@ def test_the_collection_of_the_tutorial_holds_the_mistakes_that_it_says(isolated
         rows = list(csv.DictReader(source))
     wrong = [row["split"] for row, label in zip(rows, load_digits().target, strict=False) if row["label"] != str(label)]
     assert [wrong.count(split) for split in ("train", "val", "test")] == [28, 2, 10]
-    damaged, different, _ = check(read_raw(Path("scans.csv").resolve())).findings
+    damaged, different = check(read_raw(Path("scans.csv").resolve())).findings
     assert f"  - {damaged}\n" in text
     assert f"  - {different.replace(str(isolated_user), '/tmp/tut')}\n" in text
 

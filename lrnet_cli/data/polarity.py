@@ -65,10 +65,10 @@ def _without_stripes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     spread = float(grey.max() - grey.min())
     inside = grey
     for _ in range(4):
-        for depth in range(int(len(inside) * _DEEPEST_STRIPE), 0, -1):
-            step = inside[depth] - inside[depth - 1]
-            stepping = max(np.mean(step > _STEP * spread), np.mean(step < -_STEP * spread))
-            if stepping > _STEPPING and inside[:depth].std() < _STRIPE_VARIES * spread:
+        steps = np.diff(inside[: int(len(inside) * _DEEPEST_STRIPE) + 1], axis=0)
+        stepping = np.maximum((steps > _STEP * spread).mean(1), (steps < -_STEP * spread).mean(1))
+        for depth in np.flatnonzero(stepping > _STEPPING)[::-1] + 1:
+            if inside[:depth].std() < _STRIPE_VARIES * spread:
                 inside = inside[depth:]
                 break
         inside = np.rot90(inside)

@@ -45,7 +45,8 @@ class TrainConfig:
     )
     arch: Arch = setting(
         "lrnet",
-        "The network: LR-Net, or one of torchvision's to compare it with, fitted to small pictures.",
+        "The network: LR-Net, or one to compare it with: a plain small one (cnn), or torchvision's, fitted to small "
+        "pictures.",
         "recipe",
         panel="basic",
     )

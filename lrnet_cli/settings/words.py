@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Arch = Literal["lrnet", "vgg16", "inception_v3", "resnet50", "alexnet"]
+Arch = Literal["lrnet", "cnn", "vgg16", "inception_v3", "resnet50", "alexnet"]
 Preset = Literal["default", "paper", "quick"]
 Head = Literal["softmax", "sigmoid"]
 Optimizer = Literal["muon", "adamw", "adam"]

@@ -52,7 +52,15 @@ def test_pictures_of_any_size_and_colour_fit(arch: str, channels: int, side: int
     assert network(torch.rand(2, channels, side, side)).shape == (2, classes)
 
 
-@pytest.mark.parametrize("arch", ["alexnet", "resnet50", "inception_v3"])
+def test_the_plain_network_is_what_it_says() -> None:
+    summary = summary_of("cnn", 1, 28, 10)
+    assert [layer.kind for layer in summary.layers] == ["Conv2d", "Conv2d", "Linear", "Dropout", "Linear"]
+    assert summary.parameters == (9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 49 + 1) * 128 + 129 * 10
+    with pytest.raises(UsageError, match="cnn needs a channel, 4 pixels per side and two classes, got 1, 3 and 10"):
+        build("cnn", in_channels=1, image_size=3, num_classes=10)
+
+
+@pytest.mark.parametrize("arch", ["cnn", "alexnet", "resnet50", "inception_v3"])
 def test_rivals_learn_from_grey_pictures(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch, in_channels=1, image_size=28, num_classes=2)

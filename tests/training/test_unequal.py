@@ -23,6 +23,7 @@ from lrnet_cli.training.loop import train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.find import find_weights
 
 LABELS = torch.tensor([0] * 6 + [1] * 2 + [2] * 4)
 
@@ -141,12 +142,10 @@ def test_rows_of_earlier_versions_are_read(tmp_path: Path) -> None:
     assert read_rows(tmp_path)[0]["val_accuracy"] == 0.9
 
 
-def test_frozen_blocks_keep_their_weights(
-    lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path, unequal: Path
-) -> None:
-    words = ("--dataset", unequal, "--image-size", 8, "--epochs", 1, "--seed", 1, "--init", trained_run)
+def test_frozen_blocks_keep_their_weights(lrnet: Callable[..., Any], tmp_path: Path, unequal: Path) -> None:
+    words = ("--dataset", unequal, "--image-size", 8, "--epochs", 1, "--seed", 1, "--init", "digits")
     assert lrnet("train", *words, "--freeze", 2, "--out", tmp_path / "run").exit_code == 0
-    before, after = (load_weights(folder / "model.safetensors")[0] for folder in (trained_run, tmp_path / "run"))
+    before, after = (load_weights(find_weights(name))[0] for name in ("digits", tmp_path / "run"))
     changed = {
         name.split(".")[0]
         for (name, one), other in zip(before.named_parameters(), after.parameters(), strict=True)
@@ -154,7 +153,7 @@ def test_frozen_blocks_keep_their_weights(
     }
     assert changed == {"block3", "fc1", "fc2", "fc3", "fc4", "out"}
     card = load_weights(tmp_path / "run" / "model.safetensors")[1]
-    assert card.protocol["recipe"]["init"] == str(trained_run)
+    assert card.protocol["recipe"]["init"] == "digits"
     assert len(card.protocol["recipe"]["init_sha256"]) == 64
     refused = lrnet("train", "--freeze", 2)
     assert (refused.exit_code, "give that too" in refused.stderr) == (2, True)

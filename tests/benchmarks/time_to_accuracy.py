@@ -1,0 +1,64 @@
+"""Accuracy against minutes: ``python tests/benchmarks/time_to_accuracy.py fashion --limit 6000 --minutes 1 3 10``.
+
+Trains each network with its default recipe in each time, as ``lrnet train --max-time`` does for a user, and prints a
+Markdown row for each: the test accuracy, with its interval, and the epochs that fitted in. ``--plot`` draws them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from lrnet_cli.runs.compare import accuracy_over
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("--archs", nargs="+", default=["lrnet", "cnn"])
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 10])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--out", type=Path, default=Path("time-to-accuracy"))
+    parser.add_argument("--plot", type=Path)
+    options, settings = parser.parse_known_args()  # other settings are those of lrnet train
+    if options.limit is not None:
+        settings += ["--limit", str(options.limit)]
+    drawn: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    print("| minutes | network | epochs | accuracy |\n|---|---|---|---|", flush=True)
+    for minutes in options.minutes:
+        for arch in options.archs:
+            results = [run(options.dataset, arch, minutes, seed, options.out, settings) for seed in options.seeds]
+            accuracy = accuracy_over(results)
+            low, high = accuracy.ci95
+            epochs = ", ".join(str(result["epochs"]) for result in results)
+            print(f"| {minutes:g} | {arch} | {epochs} | {accuracy.value:.4f} ({low:.4f} to {high:.4f}) |", flush=True)
+            drawn[arch].append((minutes, accuracy.value))
+    if options.plot is not None:
+        draw(drawn, options.plot)
+
+
+def run(dataset: str, arch: str, minutes: float, seed: int, out: Path, settings: list[str]) -> dict[str, object]:
+    folder = out / f"{dataset}-{arch}-{minutes:g}-{seed}"
+    command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--dataset", dataset, "--arch", arch, *settings]
+    command += ["--max-time", f"{minutes * 60:g}", "--seed", str(seed), "--out", str(folder), "--json"]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def draw(drawn: dict[str, list[tuple[float, float]]], target: Path) -> None:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for arch, points in drawn.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=arch)
+    axes.set(xscale="log", xlabel="minutes", ylabel="test accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(target, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
