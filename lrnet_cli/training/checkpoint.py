@@ -111,20 +111,26 @@ def drop_checkpoints(run_dir: Path) -> None:
 
 
 @contextmanager
-def alone_in(run_dir: Path) -> Iterator[None]:
+def alone_in(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock on the run in ``run_dir`` that ends with this process; ``TrainingError`` if another one holds it."""
     folder = run_dir / "checkpoint"
     if not ranks.is_first() or not run_dir.is_dir():
         yield
         return
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / _LOCK)
     try:
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=0):
-            for leftover in run_dir.rglob("*.[0-9]*.tmp"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
-            yield
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise TrainingError(f"{run_dir}: another process is at work on this run; wait for it, or stop it.") from error
+    except NotImplementedError:
+        on_message(f"{run_dir}: this file system has no locks; take care that only one process works on this run.")
+    try:
+        for leftover in run_dir.rglob("*.[0-9]*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:

@@ -56,7 +56,8 @@ def resume(
     returns its result.
     """
     reporter = _heard(reporter)
-    with alone_in(run_dir):
+    read_config(run_dir)  # or say that this is no run, before anything is written there
+    with alone_in(run_dir, reporter.message):
         before, recorded = read_config(run_dir)
         config = changed(before, **(changes or {}))
         result = read_result(run_dir)
@@ -118,7 +119,7 @@ def _carry_out(
     with joined(engine.device) as processes, _lost_processes_named(lambda: folder, processes.together):
         run = prepare(config, resumed, engine, processes, reporter, should_stop, start)
         folder = run.folder
-        with _way_on_named(folder), nullcontext() if resumed else alone_in(folder):
+        with _way_on_named(folder), nullcontext() if resumed else alone_in(folder, reporter.message):
             result = _worked(run, reporter)
             if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
                 drop_checkpoints(folder)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -250,8 +251,11 @@ def test_other_versions_are_told(tmp_path: Path) -> None:
 def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path, content: str | None, reason: str) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
+    (tmp_path / "mine.1.tmp").write_text("of somebody else")
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(TrainingError, match=rf"config\.json: .*{reason}"):
         resume(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("small_disk", ["20m"], indirect=True)
@@ -437,6 +441,16 @@ def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) ->
     assert not (tmp_path / "run" / "checkpoint").exists()
     with pytest.raises(TrainingError, match=r"kept no checkpoint to continue from.*--init.*--keep-checkpoint"):
         resume(tmp_path / "run", {"epochs": 2})
+
+
+def test_a_file_system_without_locks_is_told(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: Any, **__: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(FileLock, "acquire", unsupported)
+    messages = Messages()
+    assert resume(stopped, reporter=messages, should_stop=lambda: True)["status"] == "interrupted"
+    assert "this file system has no locks" in messages.text
 
 
 @pytest.mark.slow
