@@ -33,7 +33,8 @@ IMAGE_SUFFIXES = frozenset(
 # Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MAX_PIXELS = 64_000_000
-_MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 32_000_000, "WEBP": 32_000_000}  # whose decoders hold several copies
+# Whose decoders hold several copies, or take ten times as long.
+_MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000}
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
 _TURN = threading.Lock()
@@ -89,7 +90,7 @@ def prepare(
     be. ``remarks`` receives what deserves one about a file, such as that it has several frames.
 
     Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels (32 million in
-    AVIF, JPEG 2000 and WebP).
+    AVIF and WebP, 24 million in JPEG 2000).
     """
     with ExitStack() as turn:
         return _prepared(_flat(source, preprocessing, remarks, turn), preprocessing, invert)
