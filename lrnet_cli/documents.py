@@ -9,19 +9,24 @@ import msgspec
 _Document = TypeVar("_Document")
 
 
-def parsed(text: str, kind: type[_Document]) -> _Document:
-    """Return the JSON ``text`` as a ``kind``: a dataclass, a ``TypedDict`` or a plain type; other keys are left out.
-
-    Raises ``ValueError`` naming the place and what is wrong there.
-    """
+def loaded(text: str) -> Any:
+    """Return the value of the JSON ``text``; raises ``ValueError`` if it has none."""
     try:
-        return shaped(json.loads(text), kind)
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
 
 
+def parsed(text: str, kind: type[_Document]) -> _Document:
+    """Return the JSON ``text`` as a ``kind``, as ``shaped`` does."""
+    return shaped(loaded(text), kind)
+
+
 def shaped(value: object, kind: type[_Document]) -> _Document:
-    """Return a JSON value as a ``kind``, as ``parsed`` does."""
+    """Return a JSON value as a ``kind``: a dataclass, a ``TypedDict`` or a plain type; other keys are left out.
+
+    Raises ``ValueError`` naming the place and what is wrong there.
+    """
     try:
         return msgspec.convert(value, kind, dec_hook=_other)
     except msgspec.ValidationError as error:

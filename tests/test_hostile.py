@@ -353,19 +353,24 @@ CARD = WeightsCard(
 )
 
 
-def test_weight_files(tmp_path: Path, tally: dict[str, Tried]) -> None:
-    path, found = tmp_path / "model.safetensors", tally.setdefault("weight files", Tried())
-    save_weights(path, build(CARD.arch, **CARD.arch_args), CARD)
-    whole = tmp_path / "whole.safetensors"
+def try_rewritten(path: Path, found: Tried, examples: int, read: Callable[[], object]) -> None:
+    """Read the safetensors file at ``path`` after each of ``examples`` ways of damaging it."""
+    whole = path.with_suffix(".whole")
     whole.write_bytes(path.read_bytes())
 
-    @bounded(8 * EXAMPLES)
+    @bounded(examples)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         path.write_bytes(rewritten(whole, data))
-        attempt(found, lambda: load_weights(path))
+        attempt(found, read)
 
     check()
+
+
+def test_weight_files(tmp_path: Path, tally: dict[str, Tried]) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, build(CARD.arch, **CARD.arch_args), CARD)
+    try_rewritten(path, tally.setdefault("weight files", Tried()), 8 * EXAMPLES, lambda: load_weights(path))
 
 
 def test_checkpoints(tmp_path: Path, tally: dict[str, Tried]) -> None:
@@ -373,16 +378,10 @@ def test_checkpoints(tmp_path: Path, tally: dict[str, Tried]) -> None:
         device = torch.device("cpu")
         return TrainingState.start(to_device(build(CARD.arch, **CARD.arch_args), device), CONFIG, device)
 
-    path, found = tmp_path / "checkpoint" / "latest.safetensors", tally.setdefault("checkpoints", Tried())
+    def read() -> bool:
+        return load_checkpoint(tmp_path, fresh(), "0" * 64, lambda _text: None)
+
+    path = tmp_path / "checkpoint" / "latest.safetensors"
     path.parent.mkdir()
     save_checkpoint(tmp_path, fresh(), "0" * 64)
-    whole = tmp_path / "whole.safetensors"
-    whole.write_bytes(path.read_bytes())
-
-    @bounded(4 * EXAMPLES)
-    @given(st.data())
-    def check(data: st.DataObject) -> None:
-        path.write_bytes(rewritten(whole, data))
-        attempt(found, lambda: load_checkpoint(tmp_path, fresh(), "0" * 64, lambda _text: None))
-
-    check()
+    try_rewritten(path, tally.setdefault("checkpoints", Tried()), 4 * EXAMPLES, read)

@@ -247,24 +247,23 @@ def _on_background(image: Image.Image) -> Image.Image:
     visible = alpha.sum()
     is_dark = visible == 0 or (grey * alpha).sum() / visible < 128
     result = Image.new("RGB", image.size)
-    for top, bottom in _strips(image.size):
-        strip = image.crop((0, top, image.width, bottom))
+    for box in _strips(image.size):
+        strip = image.crop(box)
         canvas = Image.new("RGBA", strip.size, "white" if is_dark else "black")
-        result.paste(Image.alpha_composite(canvas, strip).convert("RGB"), (0, top))
+        result.paste(Image.alpha_composite(canvas, strip).convert("RGB"), box)
     return result
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """Return a picture of 16-bit, 32-bit or float grey values as 8-bit grey."""
-    rows = [(0, top, image.width, bottom) for top, bottom in _strips(image.size)]
     largest = 0.0
-    for box in rows if image.mode == "F" else ():
+    for box in _strips(image.size) if image.mode == "F" else ():
         values = np.asarray(image.crop(box))
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
             raise ImageError("has float values outside 0 to 1 and 0 to 255")
         largest = max(largest, float(values.max()))
     result = Image.new("L", image.size)
-    for box in rows:
+    for box in _strips(image.size):
         deep = np.asarray(image.crop(box), dtype=np.float64)
         if image.mode == "F":
             grey = deep * (255 if largest <= 1 else 1)
@@ -274,8 +273,8 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return result
 
 
-def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Return the first row, and the first one below, of strips that together are a picture of ``size``."""
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Return the boxes, for ``crop`` and ``paste``, of strips that together are a picture of ``size``."""
     width, height = size
     rows = max(1, _STRIP // width)
-    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+    return ((0, top, width, min(top + rows, height)) for top in range(0, height, rows))

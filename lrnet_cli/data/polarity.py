@@ -84,18 +84,15 @@ def _plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
     As ``normalize`` of the network fits the ground: least absolute deviations, by least squares with weights that
     follow the deviations.
     """
-    height, width = grey.shape
-    depth = max(1, min(height, width) // 14)
-    down, right = ((np.arange(side) + 0.5) / side - 0.5 for side in (height, width))
+    depth = max(1, min(grey.shape) // 14)
+    down, right = ((np.arange(side) + 0.5) / side - 0.5 for side in grey.shape)
     values, places = [], []
-    for rows in (slice(0, depth), slice(-depth, None)):
-        for part in np.array_split(np.arange(width), min(_PARTS, width)):
-            values.append(_median(grey[rows, part[0] : part[-1] + 1]))
-            places.append((1.0, down[rows].mean(), right[part].mean()))
-    for columns in (slice(0, depth), slice(-depth, None)):
-        for part in np.array_split(np.arange(height), min(_PARTS, height)):
-            values.append(_median(grey[part[0] : part[-1] + 1, columns]))
-            places.append((1.0, down[part].mean(), right[columns].mean()))
+    for turned, across, along in ((grey, down, right), (grey.T, right, down)):
+        for rows in (slice(0, depth), slice(-depth, None)):
+            for part in np.array_split(np.arange(len(along)), min(_PARTS, len(along))):
+                values.append(_median(turned[rows, part[0] : part[-1] + 1]))
+                place = across[rows].mean(), along[part].mean()
+                places.append((1.0, *(place if turned is grey else place[::-1])))
     medians, terms = np.array(values, np.float64), np.array(places)
     weights = np.ones(len(medians))
     for _ in range(_ROUNDS):

@@ -1,7 +1,8 @@
 """Pictures with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
+import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,9 +94,14 @@ def limited(split: Split, limit: int | None, seed: int) -> Split:
 
 def copies_of(train: Split, test: Split) -> int:
     """Return how many pictures of ``test`` are also in ``train``, pixel by pixel."""
-    # Hashes of 64 bits: small, and not alike by chance.
-    known = {hash(picture.tobytes()) for picture in train.images.numpy()}
-    return sum(hash(picture.tobytes()) in known for picture in test.images.numpy())
+    known = set(hashes_of(train))
+    return sum(one in known for one in hashes_of(test))
+
+
+def hashes_of(split: Split) -> Iterator[str]:
+    """Yield a hash of the pixels of each picture of ``split``, of 64 bits: small, and not alike by chance."""
+    for picture in split.images.cpu().numpy():
+        yield hashlib.blake2b(picture.tobytes(), digest_size=8).hexdigest()
 
 
 def cut_off_test(name: str, pool: Split) -> tuple[Split, Split]:

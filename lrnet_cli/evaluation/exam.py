@@ -91,9 +91,9 @@ def load_exam(
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
     if fold is not None:
         on_message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
-    loaded = _as_required(
-        card,
+    loaded = load_dataset(
         name,
+        preprocessing=card.preprocessing,
         data_dir=data_dir,
         mirror=mirror,
         invert=invert,
@@ -134,9 +134,9 @@ def load_foreign(
 
     As in prediction, pictures of the other polarity are inverted. Raises what ``load_exam`` raises.
     """
-    loaded = _as_required(
-        exam.card,
+    loaded = load_dataset(
         dataset,
+        preprocessing=exam.card.preprocessing,
         data_dir=data_dir,
         mirror=mirror,
         invert="auto",
@@ -144,11 +144,6 @@ def load_foreign(
         on_message=on_message,
     )
     return loaded.name, limited(loaded.test, limit, _LIMIT_SEED).images.to(exam.split.images.device)
-
-
-def _as_required(card: WeightsCard, name: str, **settings: Any) -> Dataset:
-    """Return a data set whose pictures are preprocessed as the weights with ``card`` require."""
-    return load_dataset(name, preprocessing=card.preprocessing, **settings)
 
 
 def write_predictions(

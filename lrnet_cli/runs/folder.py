@@ -132,11 +132,11 @@ def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
 def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[TrainConfig, _Document]:
     """Return the settings in the JSON file ``path``, and all of it."""
     try:
-        text = path.read_text(encoding="utf-8")
-        found = parsed(text, dict[str, Any]).get("schema")
+        content = parsed(path.read_text(encoding="utf-8"), dict[str, Any])
+        found = content.get("schema")
         if found != schema:
             raise TrainingError(f"{path}: was written by another version ({found}); start a new run.")
-        document = parsed(text, kind)
+        document = shaped(content, kind)
         return from_plain(document.settings), document
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error

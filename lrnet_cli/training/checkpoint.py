@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lrnet_cli import paths, ranks
-from lrnet_cli.documents import parsed
+from lrnet_cli.documents import parsed, shaped
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.training.state import TrainingState
@@ -139,10 +139,11 @@ def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
     check_digest(tensors, metadata)
-    found = parsed(metadata["position"], dict[str, Any]).get("format")
+    content = parsed(metadata["position"], dict[str, Any])
+    found = content.get("format")
     if found != FORMAT:
         raise TrainingError(f"{path}: is a checkpoint of another version ({found}); start a new run.")
-    position = parsed(metadata["position"], _Position)
+    position = shaped(content, _Position)
     if position.content_sha256 != content_sha256:
         raise TrainingError(
             f"{path.parent.parent}: the data have changed since the run began (content hash {content_sha256[:12]}…, "

@@ -109,7 +109,7 @@ class Keep:
         if state.best is None:
             raise InterruptedRunError(
                 "Stopped before the first epoch ended, so there are no weights yet; resume with: "
-                f"{resuming(run.folder)}"
+                + resuming(run.folder)
             )
         costs = summary_of(run.card.arch, **run.card.arch_args)
         result: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict, get_args
 
 from lrnet_cli.data.images import Preprocessing
-from lrnet_cli.documents import shaped
+from lrnet_cli.documents import loaded, shaped
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.novelty import Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
@@ -109,8 +109,6 @@ def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
             f"(format {found!r}, expected {FORMAT!r})."
         )
     try:
-        return shaped({key: json.loads(text) for key, text in metadata.items() if key in _FIELDS}, WeightsCard)
-    except RecursionError as error:
-        raise WeightsError(f"{path}: the metadata are nested too deeply.") from error
+        return shaped({key: loaded(text) for key, text in metadata.items() if key in _FIELDS}, WeightsCard)
     except ValueError as error:
         raise WeightsError(f"{path}: the metadata cannot be used: {error}.") from error

@@ -22,5 +22,5 @@ def digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 def check_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Raise ``ValueError`` if the metadata hold a digest that is not theirs; files of earlier versions hold none."""
-    if metadata.get(DIGEST, digest := digest_of(tensors, metadata)) != digest:
+    if DIGEST in metadata and metadata[DIGEST] != digest_of(tensors, metadata):
         raise ValueError("its content is not what was written to it")

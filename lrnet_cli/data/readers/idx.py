@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrnet_cli.data.readers.raw import (
-    MOST_UNPACKED,
     RawDataset,
     RawSplit,
     check_range,
@@ -23,6 +22,7 @@ from lrnet_cli.data.readers.raw import (
 from lrnet_cli.errors import DataError
 
 _UNSIGNED_BYTE = 8
+_MOST_UNPACKED = 1100  # bytes from one: gzip makes at most 1,032
 
 
 def reads(path: Path) -> bool:
@@ -61,7 +61,7 @@ def read_idx(path: Path, dimensions: int, count: int | None = None, contrast: st
             if count not in (None, shape[0]):
                 raise DataError(f"{path}: holds {shape[0]} pictures, {contrast}.")
             announced = f"{path}: the header announces {' × '.join(map(str, shape))} bytes, but"
-            if math.prod(shape) > path.stat().st_size * (MOST_UNPACKED if compressed else 1):
+            if math.prod(shape) > path.stat().st_size * (_MOST_UNPACKED if compressed else 1):
                 raise DataError(f"{announced} the file is too short for that.")
             refuse_excess(math.prod(shape), str(path))
             content = np.empty(math.prod(shape), np.uint8)

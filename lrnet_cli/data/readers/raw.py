@@ -23,7 +23,6 @@ SPLIT_NAMES: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
-MOST_UNPACKED = 1100  # bytes from one: deflate, the tightest packing that is read in pieces, makes at most 1,032
 _MOST_CLASSES = 65_536  # a larger label means damage, and would need more memory than any machine has
 
 
