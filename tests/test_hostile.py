@@ -25,7 +25,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from lrnet_cli.data.images import IMAGE_SUFFIXES, Preprocessing, prepare
+from lrnet_cli.data.files import IMAGE_SUFFIXES
+from lrnet_cli.data.images import Preprocessing, prepare
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.errors import LRNetError
 from lrnet_cli.models.engine import to_device

@@ -13,7 +13,7 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
 
     Raises ``UsageError`` for a folder or pattern without pictures.
     """
-    from lrnet_cli.data.images import IMAGE_SUFFIXES  # loads Pillow
+    from lrnet_cli.data.files import IMAGE_SUFFIXES  # loads Pillow
     from lrnet_cli.data.walk import pictures_below
 
     for text in inputs:

@@ -1,6 +1,5 @@
 """Looking at a data set before hours are spent on it: what is in it, and what deserves a look."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,23 +8,20 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import flat_picture
-from lrnet_cli.data.polarity import polarity_of
-from lrnet_cli.data.readers.raw import RawDataset, SplitName
+from lrnet_cli.data.look import SIZES, Seen, Source, look
+from lrnet_cli.data.readers.raw import RawDataset
 from lrnet_cli.data.reading import Skipped, listed, torn_groups
 from lrnet_cli.errors import ImageError
 from lrnet_cli.reporter import OnPictures, silent
 
 FEWEST = 20  # pictures of a class, below which it is called small
 _FAINT = 0.15  # of the grey scale, below which a picture's contrast is low
-_HASH_SIDE, _NEAR = 12, 6  # bits: of a perceptual hash, along a side, and how many of them near copies differ by
+_NEAR = 6  # bits of a perceptual hash, by which near copies differ
 _BANDS = _NEAR + 1  # of its bits, of which near copies share one
 _CROWDED = 200  # pictures that share a band, beyond which they are alike by nature, not as copies
-_SIZES = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128)
 _ENOUGH_DETAIL = 0.98  # of a picture's variance
 _DETAIL_SAMPLE = 200
 
@@ -68,50 +64,25 @@ class Check:
         return tuple(_findings(self))
 
 
-@dataclass
-class _Seen:
-    """One picture, as far as it matters here."""
-
-    name: str
-    label: str
-    split: SplitName
-    digest: bytes
-    bits: NDArray[np.bool_]
-    sides: tuple[int, int]
-    is_colour: bool
-    polarity: str
-    contrast: float
-
-
-@dataclass
-class _Source:
-    picture: Path | NDArray[np.uint8]
-    name: str
-    label: str
-    split: SplitName
-
-
 def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
-    """Return what is in ``raw``; its pictures are read in threads, and ``on_pictures`` is told how many are done."""
+    """Return what is in ``raw``; its pictures are read ahead, and ``on_pictures`` is told how many are done."""
     sources = list(_sources(raw))
-    wanted = {number * len(sources) // _DETAIL_SAMPLE for number in range(_DETAIL_SAMPLE)}
-    seen, damaged, sample = list[_Seen](), list[Skipped](), list[Image.Image]()
-    for number, (source, outcome) in enumerate(read_ahead(sources, _look)):
+    seen, damaged, sample = list[Seen](), list[Skipped](), list[Image.Image]()
+    looked = read_ahead(sources, look, is_file=lambda source: isinstance(source.picture, Path))
+    for number, (source, outcome) in enumerate(looked):
         if isinstance(outcome, ImageError):
             damaged.append(Skipped(source.name, source.label, str(outcome)))
         else:
             picture, one = outcome
             seen.append(one)
-            if number in wanted:
-                picture.thumbnail((2 * _SIZES[-1], 2 * _SIZES[-1]))
-                sample.append(picture)
+            sample += [picture] if picture is not None else []
         on_pictures(number + 1, len(sources))
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in seen:
         counts[one.split][one.label] += 1
     longer = [max(one.sides) for one in seen] or [0]
-    detail = {size: _detail_at(size, sample) for size in _SIZES}
-    enough = next((size for size, share in detail.items() if share >= _ENOUGH_DETAIL), _SIZES[-1])
+    detail = {size: _detail_at(size, sample) for size in SIZES}
+    enough = next((size for size, share in detail.items() if share >= _ENOUGH_DETAIL), SIZES[-1])
     return Check(
         classes=raw.classes,
         counts={split: dict(of_split) for split, of_split in counts.items()},
@@ -128,39 +99,19 @@ def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
     )
 
 
-def _sources(raw: RawDataset) -> Iterator[_Source]:
+def _sources(raw: RawDataset) -> Iterator[Source]:
+    total, place = sum(len(part.labels) for part in raw.parts.values()), 0
+    sampled = {number * total // _DETAIL_SAMPLE for number in range(_DETAIL_SAMPLE)}
     for split, part in raw.parts.items():
         for number, (picture, label) in enumerate(zip(part.pictures, part.labels.tolist(), strict=True)):
             name = str(picture) if isinstance(picture, Path) else f"{split} #{number}"
-            yield _Source(picture, name, raw.classes[label], split)
+            yield Source(picture, name, raw.classes[label], split, place in sampled)
+            place += 1
 
 
-def _look(source: _Source) -> tuple[Image.Image, _Seen] | ImageError:
-    from imagehash import phash  # SciPy takes a second
-
-    try:
-        picture = flat_picture(source.picture)
-    except ImageError as error:
-        return error
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
-    grey = np.asarray(picture.convert("L"))
-    is_colour = pixels.shape[2] == 3 and bool((np.ptp(pixels, 2) > 8).any())
-    return picture, _Seen(
-        name=source.name,
-        label=source.label,
-        split=source.split,
-        digest=hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest(),
-        bits=phash(picture, hash_size=_HASH_SIDE).hash.flatten(),
-        sides=picture.size,
-        is_colour=is_colour,
-        polarity=polarity_of(pixels, "plane"),
-        contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
-    )
-
-
-def _copies(seen: Sequence[_Seen]) -> Iterator[Pair]:
+def _copies(seen: Sequence[Seen]) -> Iterator[Pair]:
     """Yield exact copies, each with the first of its kind, then near ones among the different pictures."""
-    first: dict[bytes, _Seen] = {}
+    first: dict[bytes, Seen] = {}
     for one in seen:
         other = first.setdefault(one.digest, one)
         if other is not one:
@@ -180,7 +131,7 @@ def _copies(seen: Sequence[_Seen]) -> Iterator[Pair]:
     yield from (_pair(different[a], different[b], exact=False) for a, b in sorted(told))
 
 
-def _pair(first: _Seen, second: _Seen, *, exact: bool) -> Pair:
+def _pair(first: Seen, second: Seen, *, exact: bool) -> Pair:
     return Pair(first.name, second.name, exact, (first.label, second.label), (first.split, second.split))
 
 

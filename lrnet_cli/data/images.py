@@ -2,48 +2,30 @@
 
 import math
 import os
-import stat
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, features
-from torch import Tensor
+from PIL import Image
 
+from lrnet_cli.data.files import MAX_PIXELS, open_picture, too_large
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
 from lrnet_cli.settings.words import Invert, Normalize
 
-Picture = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
-ReadingOf = Literal["full", "reduced"]
-_Number = TypeVar("_Number", np.uint8, np.float32)
+if TYPE_CHECKING:
+    from torch import Tensor  # which takes a second to import, in every process that reads pictures
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-    # Pillow may have been built without these.
-    | ({".j2k", ".jp2"} if features.check("jpg_2000") else set())
-    | ({".avif"} if features.check("avif") else set())
-)
-# Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-_MAX_PIXELS = 64_000_000
-# Whose decoders hold several copies, or take ten times as long.
-_MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000}
+Picture: TypeAlias = Union[str, os.PathLike[str], Image.Image, NDArray[Any], "Tensor"]  # for the text
+ReadingOf = Literal["full", "reduced"]
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
-_LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
-_TURN = threading.Lock()
 _REDUCED = 2  # times the size that is needed, at least: a picture brought to it hardly differs from all of it
 _STRIP = 1_000_000  # pixels that are converted at a time
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
-
-# Pillow only warns of pictures between one and two times its own limit; as an error, the handler below covers both.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -96,14 +78,34 @@ def prepare(
         return _prepared(_flat(source, preprocessing, remarks, turn), preprocessing, invert)
 
 
+@dataclass(frozen=True)
+class Read:
+    """A network's input ``pixels``, uint8 (channels, side, side), whether they were ``inverted``, and ``remarks``."""
+
+    pixels: NDArray[np.uint8]
+    inverted: bool
+    remarks: tuple[str, ...]
+
+
+def read_picture(source: Picture, preprocessing: Preprocessing, invert: Invert) -> Read | ImageError:
+    """Return what ``prepare`` returns and remarks, or the error that it raises, so that one picture ends nothing."""
+    remarks: list[str] = []
+    try:
+        pixels, inverted = prepare(source, preprocessing, invert, remarks)
+    except ImageError as error:
+        return error
+    return Read(pixels, inverted, tuple(remarks))
+
+
 def _prepared(image: Image.Image, preprocessing: Preprocessing, invert: Invert) -> tuple[NDArray[np.uint8], bool]:
     mode = "L" if preprocessing.channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
     original = image
     if invert == "auto":
-        found = polarity_of(_pixels_of(original), preprocessing.polarity_rule)
-        inverted = preprocessing.polarity != "mixed" and found not in (preprocessing.polarity, "mixed")
+        inverted = preprocessing.polarity != "mixed" and polarity_of(
+            _pixels_of(original), preprocessing.polarity_rule
+        ) not in (preprocessing.polarity, "mixed")
     else:
         inverted = invert == "yes"
     side = preprocessing.image_size
@@ -117,8 +119,8 @@ def _prepared(image: Image.Image, preprocessing: Preprocessing, invert: Invert) 
         canvas = Image.new(image.mode, (side, side), background)
         canvas.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
         image = canvas
-    result = np.array(image).reshape(side, side, -1).transpose(2, 0, 1)
-    return np.ascontiguousarray(255 - result if inverted else result), inverted
+    result = _pixels_of(image).transpose(2, 0, 1)
+    return (255 - result if inverted else result).copy(), inverted
 
 
 def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -135,8 +137,10 @@ def _flat(
     source: Picture, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
 ) -> Image.Image:
     if isinstance(source, str | os.PathLike):
-        source = _open(Path(source), preprocessing, [] if remarks is None else remarks, turn)
-    elif isinstance(source, np.ndarray | Tensor):
+        is_reduced = preprocessing is not None and preprocessing.reading == "reduced"
+        side = _REDUCED * preprocessing.image_size if preprocessing is not None and is_reduced else None
+        source = open_picture(source, side, [] if remarks is None else remarks, turn)
+    elif not isinstance(source, Image.Image):
         source = _from_array(source)
     return _flatten(source)
 
@@ -151,58 +155,9 @@ def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(target, format="PNG")
 
 
-def longer_side(path: Path) -> int:
-    """Return the longer side of a picture file in pixels; 0 if it cannot be told."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            return max(image.size)
-    except Exception:  # whatever a decoder raises; the picture itself has been read
-        return 0
-
-
-def is_regular_file(path: Path) -> bool:
-    """Return whether ``path`` leads to a file with contents, not to a pipe, socket or device that could hang."""
-    return stat.S_ISREG(path.stat().st_mode)
-
-
-def _open(path: Path, preprocessing: Preprocessing | None, remarks: list[str], turn: ExitStack) -> Image.Image:
-    """Open and decode a picture file; a large one only once it is its ``turn``, which holds until that ends."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
-            raise ImageError("is a folder, pipe or device, not a picture file")
-        if status.st_size == 0:
-            raise ImageError("is empty")
-        with Image.open(path, formats=_FORMATS) as image:
-            limit = _MAX_PIXELS_OF.get(image.format or "", _MAX_PIXELS)
-            if math.prod(image.size) > limit:
-                raise _too_large(f"{image.width}×{image.height}", limit)
-            if preprocessing is not None and preprocessing.reading == "reduced":
-                least = _REDUCED * preprocessing.image_size / max(image.size)  # of either side, as a share
-                image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
-            if math.prod(image.size) > _LARGE:
-                turn.enter_context(_TURN)
-            # In-place rotation needs a loaded picture; loading also detects a truncated file.
-            image.load()
-            # Cameras put a preview or a depth map behind a photo; that is no second page.
-            if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-                remarks.append(f"has {frames} frames or pages, of which only the first is read")
-            return ImageOps.exif_transpose(image)
-    except UnidentifiedImageError as error:
-        raise ImageError("is not a picture in a format that Pillow reads") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _too_large("more") from error
-    except OSError as error:
-        raise ImageError(error.strerror or str(error)) from error
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's decoders raise anything for damaged files
-        raise ImageError(f"is damaged: {str(error) or type(error).__name__}") from error
-
-
-def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:
+def _from_array(values: "NDArray[Any] | Tensor") -> Image.Image:
     shown = f"{tuple(values.shape)} of {values.dtype}"
-    if isinstance(values, Tensor):
+    if not isinstance(values, np.ndarray):
         values = values.detach().cpu().numpy()
         values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3, 4)) or not values.size:
@@ -210,8 +165,8 @@ def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:
             f"is {shown}, not a picture: arrays are (height, width[, channels]), tensors ([channels,] height, width), "
             "with 1, 3 or 4 channels"
         )
-    if math.prod(values.shape[:2]) > _MAX_PIXELS:
-        raise _too_large(f"{values.shape[1]}×{values.shape[0]}")
+    if math.prod(values.shape[:2]) > MAX_PIXELS:
+        raise too_large(f"{values.shape[1]}×{values.shape[0]}")
     if np.issubdtype(values.dtype, np.floating):
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise ImageError("has float values outside 0 to 1")
@@ -223,10 +178,6 @@ def _from_array(values: NDArray[Any] | Tensor) -> Image.Image:
     return Image.fromarray(
         np.ascontiguousarray(values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values)
     )
-
-
-def _too_large(size: str, limit: int = _MAX_PIXELS) -> ImageError:
-    return ImageError(f"is too large ({size} pixels; the limit is {limit // 1_000_000} million pixels)")
 
 
 def _flatten(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Whether a picture is light on dark or dark on light."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -84,16 +85,8 @@ def _plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
     As ``normalize`` of the network fits the ground: least absolute deviations, by least squares with weights that
     follow the deviations.
     """
-    depth = max(1, min(grey.shape) // 14)
-    down, right = ((np.arange(side) + 0.5) / side - 0.5 for side in grey.shape)
-    values, places = [], []
-    for turned, across, along in ((grey, down, right), (grey.T, right, down)):
-        for rows in (slice(0, depth), slice(-depth, None)):
-            for part in np.array_split(np.arange(len(along)), min(_PARTS, len(along))):
-                values.append(_median(turned[rows, part[0] : part[-1] + 1]))
-                place = across[rows].mean(), along[part].mean()
-                places.append((1.0, *(place if turned is grey else place[::-1])))
-    medians, terms = np.array(values, np.float64), np.array(places)
+    parts, terms, down, right = _parts_of(*grey.shape)
+    medians = np.array([_median(grey[part]) for part in parts], np.float64)
     weights = np.ones(len(medians))
     for _ in range(_ROUNDS):
         weighted = terms * (weights / weights.sum())[:, None]
@@ -101,6 +94,24 @@ def _plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
         weights = 1 / (np.abs(medians - terms @ plane) + _SMALL_DEVIATION)
     surface: NDArray[np.float64] = level + slope_down * down[:, None] + slope_right * right
     return surface.clip(0, 255)
+
+
+@lru_cache(maxsize=16)  # pictures of one collection often have the same size
+def _parts_of(
+    height: int, width: int
+) -> tuple[list[tuple[slice, slice]], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the parts of a border, the terms (parts, 3) of a plane at each, and the places of all rows and columns."""
+    depth = max(1, min(height, width) // 14)
+    down, right = ((np.arange(side) + 0.5) / side - 0.5 for side in (height, width))
+    parts, terms = [], []
+    for is_column, across, along in ((False, down, right), (True, right, down)):
+        for rows in (slice(0, depth), slice(-depth, None)):
+            for indices in np.array_split(np.arange(len(along)), min(_PARTS, len(along))):
+                columns = slice(int(indices[0]), int(indices[-1]) + 1)
+                place = across[rows].mean(), along[columns].mean()
+                parts.append((columns, rows) if is_column else (rows, columns))
+                terms.append((1.0, *(place[::-1] if is_column else place)))
+    return parts, np.array(terms), down, right
 
 
 def _median(values: NDArray[np.float32]) -> float:

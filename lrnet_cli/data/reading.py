@@ -1,17 +1,17 @@
-"""From the pictures of a source to tensors: in threads, past damaged files, and with what deserves a remark."""
+"""From the pictures of a source to tensors: read ahead, past damaged files, and with what deserves a remark."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Preprocessing, as_image, prepare
+from lrnet_cli.data.images import Preprocessing, as_image, prepare, read_picture
 from lrnet_cli.data.prepared import Prepared
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.splits import Split
@@ -126,16 +126,17 @@ class Reading:
         prepared = Prepared(f"{self._source}/{name}", files, self._preprocessing, self._invert, self._data_dir)
         whole = prepared.known.copy()
         self._done += int(whole.sum())
-        unread = [index for index in range(len(files)) if not whole[index]]
-        for index, outcome in read_ahead(unread, lambda index: self._prepared(files[index])):
+        unread = np.flatnonzero(~whole).tolist()
+        read = partial(read_picture, preprocessing=self._preprocessing, invert=self._invert)
+        outcomes = read_ahead((files[index] for index in unread), read)
+        for index, (_, outcome) in zip(unread, outcomes, strict=True):
             if isinstance(outcome, ImageError):
                 if self._on_error == "stop":
                     raise DataError(f"{files[index]}: {outcome}; fix or remove it.") from outcome
                 self.skipped.append(Skipped(str(files[index]), self._raw.classes[int(labels[index])], str(outcome)))
             else:
-                prepared.images[index], remarks = outcome
+                prepared.images[index], prepared.several[index] = outcome.pixels, bool(outcome.remarks)
                 whole[index] = True
-                prepared.several[index] = bool(remarks)
             self._done += 1
             self._on_pictures(self._done, self._total)
         prepared.save(whole)
@@ -147,13 +148,6 @@ class Reading:
         images = prepared.images if whole.all() else prepared.images[kept]
         paths = tuple(str(files[index]) for index in kept)
         return Split(torch.from_numpy(images), labels[torch.from_numpy(kept)], paths, groups)
-
-    def _prepared(self, file: Path) -> tuple[NDArray[np.uint8], list[str]] | ImageError:
-        remarks: list[str] = []
-        try:
-            return prepare(file, self._preprocessing, self._invert, remarks)[0], remarks
-        except ImageError as error:
-            return error
 
 
 def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lrnet_cli.data.images import IMAGE_SUFFIXES
+from lrnet_cli.data.files import IMAGE_SUFFIXES
 
 # What systems put into folders of pictures: previews, resource forks, bins.
 _SYSTEM_FOLDERS = {"@eadir", "__macosx", "$recycle.bin", "system volume information", "lost+found", "thumbnails"}
@@ -38,17 +38,21 @@ def pictures_below(folder: Path, left_out: Counter[str] | None = None) -> Iterat
     try:
         with os.scandir(folder) as entries:
             listed = sorted(
-                ((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not is_ignored(entry.name)),
+                (
+                    (entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink())
+                    for entry in entries
+                    if not is_ignored(entry.name)
+                ),
                 key=lambda item: natural(item[0]),
             )
     except OSError:
         yield folder
         return
-    for name, is_folder in listed:
-        suffix = Path(name).suffix.lower()
+    for name, is_folder, is_link in listed:
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 # several times as fast as Path
         if is_folder:
             yield from pictures_below(folder / name, left_out)
-        elif (folder / name).is_dir():
+        elif is_link and (folder / name).is_dir():
             left_out["links to folders"] += 1
         elif suffix in IMAGE_SUFFIXES:
             yield folder / name

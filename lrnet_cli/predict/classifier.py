@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast, overload
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Picture, prepare
+from lrnet_cli.data.images import Picture, Read, read_picture
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import probabilities
@@ -29,7 +30,6 @@ UNKNOWN, NONE_OF_THESE = "unknown", "none of these"
 _YES = 0.5  # probability from which a sigmoid output counts as a yes
 
 _Source = TypeVar("_Source", bound=Picture)
-_Read = tuple[NDArray[np.uint8], bool] | ImageError
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,17 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, weights: str | Path | None = None, *, device: str = "auto", precision: Precision = "auto"
+        cls,
+        weights: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        gpus: int | None = None,
+        procs: int | None = None,
     ) -> "Classifier":
         """Return the classifier of a weight file, run folder or exported ``.onnx``; without one, of the newest run.
+
+        With ``gpus``, each of several processes uses a GPU of its own; with ``procs`` they use the CPU.
 
         Raises ``WeightsError`` for weights that cannot be used, ``DeviceError`` or ``UsageError`` for a device that
         cannot.
@@ -79,11 +87,13 @@ class Classifier:
         if path.suffix == ".onnx":
             from lrnet_cli.weights.onnx import load_onnx
 
-            if device not in ("auto", "cpu") or precision == "bf16":
-                raise UsageError(f"{path}: an ONNX file runs on the CPU, in fp32; leave out --device and --precision.")
+            if device not in ("auto", "cpu") or precision == "bf16" or gpus is not None:
+                raise UsageError(
+                    f"{path}: an ONNX file runs on the CPU, in fp32; leave out --device, --gpus and --precision."
+                )
             logits, card = load_onnx(path)
             return cls(logits, card, "ONNX Runtime, cpu")
-        engine = Engine.choose(device, precision)
+        engine = Engine.choose(device, precision, gpus=gpus, procs=procs)
         model, card = load_weights(path)
         network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)
         return cls(lambda images: predict_logits(network, images.to(engine.device)), card, str(engine))
@@ -152,7 +162,8 @@ class Classifier:
     ) -> Iterator[tuple[_Source, Prediction | ImageError]]:
         """Yield, in order, each picture with its prediction, or with the error if it cannot be read.
 
-        Threads read ahead while the network works; memory holds a few hundred pictures, however many there are.
+        Threads, and for thousands of files processes, read ahead while the network works; memory holds a few hundred
+        pictures, however many there are.
 
         Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1, or a ``max_novelty`` not above 0.
         """
@@ -160,26 +171,20 @@ class Classifier:
             raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
         if not max_novelty > 0:
             raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
-        read = read_ahead(pictures, lambda source: self._read(source, invert))
+        read = read_ahead(pictures, partial(read_picture, preprocessing=self.card.preprocessing, invert=invert))
         while batch := list(islice(read, BATCH_SIZE)):
-            inputs = [outcome[0] for _, outcome in batch if not isinstance(outcome, ImageError)]
+            inputs = [outcome.pixels for _, outcome in batch if isinstance(outcome, Read)]
             rows = iter(self._answers(inputs))
             for source, outcome in batch:
                 if isinstance(outcome, ImageError):
                     yield source, outcome
                     continue
                 row, novelty = next(rows)
-                answer = self._label(row, novelty, *outcome)
+                answer = self._label(row, novelty, outcome)
                 is_unknown = answer.probability < min_confidence or (novelty or 0) > max_novelty
                 if is_unknown and answer.label != NONE_OF_THESE:
                     answer = replace(answer, label=UNKNOWN, index=None)
                 yield source, answer
-
-    def _read(self, source: Picture, invert: Invert) -> _Read:
-        try:
-            return prepare(source, self.card.preprocessing, invert)
-        except ImageError as error:
-            return error
 
     def _answers(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[Tensor, float | None]]:
         """Return probabilities (classes,) and novelty of each picture."""
@@ -190,11 +195,11 @@ class Classifier:
         logits = outputs[:, : len(card.classes)]
         return list(zip(probabilities(logits / card.temperature, card.head), novelties, strict=True))
 
-    def _label(self, row: Tensor, novelty: float | None, pixels: NDArray[np.uint8], inverted: bool) -> Prediction:
+    def _label(self, row: Tensor, novelty: float | None, read: Read) -> Prediction:
         values, order = row.sort(descending=True, stable=True)
         top = tuple((self.card.classes[i], p) for i, p in zip(order.tolist(), values.tolist(), strict=True))
         label, highest = top[0]
         index: int | None = int(order[0])
         if self.card.head == "sigmoid" and highest < _YES:
             label, index = NONE_OF_THESE, None
-        return Prediction(label, index, highest, top, novelty, inverted, pixels)
+        return Prediction(label, index, highest, top, novelty, read.inverted, read.pixels)

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import nn
 
 from lrnet_cli import paths
-from lrnet_cli.data.images import is_regular_file
+from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.documents import parsed
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrnet_cli.data.images import is_regular_file
+from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.errors import ExportError, WeightsError
 from lrnet_cli.models.logits import BATCH_SIZE
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of

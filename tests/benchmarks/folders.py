@@ -1,8 +1,9 @@
 """Many picture files in class folders: ``python tests/benchmarks/folders.py FOLDER --files 200000 --damaged 1000``.
 
 Writes FOLDER once, from digits and garments (download them first). Then measures, each in a process of its own:
-opening and decoding alone, in as many threads, twice; loading a data set, cold and from prepared pictures; the time to
-the first step of a training, cold and from prepared pictures; the same after some files were damaged, and once more.
+opening and decoding alone, twice in one thread (more only take turns in Python) and once in processes; loading a data
+set, cold and from prepared pictures; the time to the first step of a training, cold and from prepared pictures; the
+same after some files were damaged, and once more.
 Prints a JSON line for each: pictures, seconds, pictures a second, peak memory in MB, pictures skipped.
 """
 
@@ -51,7 +52,8 @@ def damage(folder: Path, count: int) -> None:
 
 def measure(what: str, folder: Path, data_dir: Path) -> None:
     begun = time.perf_counter()
-    skipped = {"decode": decode_alone, "load": load, "step": train_a_little}[what](folder, data_dir)
+    works = {"decode": decode_alone, "decode-ahead": decode_ahead, "load": load, "step": train_a_little}
+    skipped = works[what](folder, data_dir)
     seconds = time.perf_counter() - begun
     count = sum(len(part.labels) for part in read_raw(folder).parts.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
@@ -60,9 +62,11 @@ def measure(what: str, folder: Path, data_dir: Path) -> None:
 
 
 def decode_alone(folder: Path, data_dir: Path) -> int:
-    files = read_raw(folder).train.pictures
-    assert isinstance(files, list)
-    return sum(not whole for _, whole in read_ahead(range(len(files)), lambda index: decode(files[index])))
+    return sum(not decode(file) for file in read_raw(folder).train.pictures)
+
+
+def decode_ahead(folder: Path, data_dir: Path) -> int:
+    return sum(not whole for _, whole in read_ahead(read_raw(folder).train.pictures, decode))
 
 
 def decode(file: Path) -> bool:
@@ -108,9 +112,10 @@ def main() -> None:
         write_files(options.folder, options.files)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         # Twice alone: the first brings the files into the system's memory, for all that follows.
-        for what, data_dir in (("decode", ""), ("decode", ""), ("load", first), ("load", first), ("step", second)):
+        for what in ("decode", "decode", "decode-ahead"):
+            run(options.folder, what, "")
+        for what, data_dir in (("load", first), ("load", first), ("step", second), ("step", second)):
             run(options.folder, what, data_dir)
-        run(options.folder, "step", second)
         damage(options.folder, options.damaged)
         for _ in range(2):
             run(options.folder, "step", second)

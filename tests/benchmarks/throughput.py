@@ -10,13 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from lrnet_cli import Classifier
+from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import read_picture
 from lrnet_cli.models.logits import BATCH_SIZE
 
 
@@ -38,8 +41,9 @@ def main() -> None:
         classifier.logits(batch)
         for _ in range(options.rounds):
             start = time.perf_counter()
-            read = [outcome for _, outcome in classifier._read_ahead(paths, "auto")]
-            rates["reading alone"].append(len(read) / (time.perf_counter() - start))
+            reader = partial(read_picture, preprocessing=classifier.card.preprocessing, invert="auto")
+            count = sum(1 for _ in read_ahead(paths, reader))
+            rates["reading alone"].append(count / (time.perf_counter() - start))
             start = time.perf_counter()
             for _ in range(options.pictures // BATCH_SIZE):
                 classifier.logits(batch)

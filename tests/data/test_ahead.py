@@ -1,9 +1,16 @@
+import os
+import signal
 import threading
 import time
+from pathlib import Path
 
+import psutil
 import pytest
+from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
+from lrnet_cli.data.images import Preprocessing, Read, read_picture
+from lrnet_cli.errors import DataError, ImageError
 
 
 def test_everything_is_read_in_order() -> None:
@@ -29,7 +36,7 @@ def test_an_iterator_given_up_can_be_closed_in_one_of_its_own_threads() -> None:
     closed = threading.Event()
 
     def read(number: int) -> int:
-        if number == 64 * 7 and started.wait(5):  # in a chunk that is read while the first results are out
+        if number == 128 * 7 and started.wait(5):  # in a chunk that is read while the first results are out
             try:
                 results.close()
             except BaseException as error:
@@ -43,3 +50,50 @@ def test_an_iterator_given_up_can_be_closed_in_one_of_its_own_threads() -> None:
     started.set()
     assert closed.wait(10)
     assert failures == []
+
+
+def test_many_files_are_read_in_order_by_processes_that_end_with_the_reading() -> None:
+    sources = [f"{number}.png" for number in range(6000)]
+    outcomes = list(read_ahead(sources, _process_of))
+    assert [source for source, _ in outcomes] == sources
+    processes = {process for _, process in outcomes}
+    assert outcomes[0][1] == os.getpid()
+    assert len(processes) > 1
+    assert not [process for process in processes - {os.getpid()} if psutil.pid_exists(process)]
+
+
+def test_many_things_that_are_no_files_stay_in_this_process() -> None:
+    assert {process for _, process in read_ahead(range(6000), _process_of)} == {os.getpid()}
+
+
+def test_a_reading_that_is_given_up_ends_its_processes() -> None:
+    outcomes = read_ahead([f"{number}.png" for number in range(100_000)], _process_of)
+    process = next(process for _, process in outcomes if process != os.getpid())
+    assert psutil.pid_exists(process)
+    outcomes.close()
+    assert not psutil.pid_exists(process)
+
+
+def test_a_process_that_is_killed_is_reported_with_the_files_that_it_read() -> None:
+    outcomes = read_ahead([f"{number}.png" for number in range(100_000)], _killed_by_5000)
+    with pytest.raises(DataError, match=r"files from 4\d+\.png to \d+\.png, or some after them, was killed"):
+        list(outcomes)
+
+
+def test_a_large_picture_waits_for_its_turn_in_every_process(tmp_path: Path) -> None:
+    Image.new("1", (3000, 2000)).save(tmp_path / "large.png")
+    sources = [tmp_path / "none.png"] * 5000 + [tmp_path / "large.png"] * 256
+    assert [isinstance(read, ImageError) for _, read in read_ahead(sources, _read)] == [True] * 5000 + [False] * 256
+
+
+def _process_of(_: object) -> int:
+    return os.getpid()
+
+
+def _killed_by_5000(name: str) -> None:
+    if name == "5000.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _read(file: Path) -> Read | ImageError:
+    return read_picture(file, Preprocessing(8, 1, "light-on-dark"), "no")

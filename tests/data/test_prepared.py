@@ -12,7 +12,7 @@ from PIL import Image
 
 from lrnet_cli.data import prepared, reading
 from lrnet_cli.data.datasets import Dataset, load_dataset
-from lrnet_cli.data.images import prepare
+from lrnet_cli.data.images import read_picture
 
 COUNT = 300
 
@@ -34,11 +34,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Give a list of the files that are decoded."""
     files: list[Path] = []
 
-    def noted(source: Any, *more: Any) -> Any:
+    def noted(source: Path, **settings: Any) -> Any:
         files.append(source)
-        return prepare(source, *more)
+        return read_picture(source, **settings)
 
-    monkeypatch.setattr(reading, "prepare", noted)
+    monkeypatch.setattr(reading, "read_picture", noted)
     return files
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrnet_cli.data.images import IMAGE_SUFFIXES
+from lrnet_cli.data.files import IMAGE_SUFFIXES
 from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit
 from lrnet_cli.data.walk import is_ignored, natural, pictures_below
 from lrnet_cli.errors import DataError

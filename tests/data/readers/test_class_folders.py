@@ -163,7 +163,7 @@ def test_pictures_of_several_pages_say_that_the_first_was_read(tmp_path: Path) -
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".pbm", ".pnm", ".jp2", ".avif", ".JPG", ".tiff", ".webp"])
 def test_every_advertised_suffix_is_read(tmp_path: Path, suffix: str) -> None:
-    from lrnet_cli.data.images import IMAGE_SUFFIXES
+    from lrnet_cli.data.files import IMAGE_SUFFIXES
 
     if suffix.lower() not in IMAGE_SUFFIXES:
         pytest.skip(f"this Pillow reads no {suffix}")

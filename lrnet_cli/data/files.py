@@ -1,0 +1,101 @@
+"""Opening picture files: which there are, and how they are decoded within bounds."""
+
+import math
+import os
+import stat
+import threading
+import warnings
+from contextlib import AbstractContextManager, ExitStack
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+
+from lrnet_cli.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    # Pillow may have been built without these.
+    | ({".j2k", ".jp2"} if features.check("jpg_2000") else set())
+    | ({".avif"} if features.check("avif") else set())
+)
+# Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+_SMALL_FILE = 1_000_000  # bytes, which are read in one piece: decoders ask for a few at a time
+MAX_PIXELS = 64_000_000
+# Whose decoders hold several copies, or take ten times as long.
+_MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000}
+_LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
+_turn: AbstractContextManager[Any] = threading.Lock()
+
+# Pillow only warns of pictures between one and two times its own limit; as an error, the handler below covers both.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def take_turns_by(lock: AbstractContextManager[Any]) -> None:
+    """Read large pictures while holding ``lock``, which other processes have, too."""
+    global _turn  # noqa: PLW0603 # set once, as a process begins
+    _turn = lock
+
+
+def is_regular_file(path: Path) -> bool:
+    """Return whether ``path`` leads to a file with contents, not to a pipe, socket or device that could hang."""
+    return stat.S_ISREG(path.stat().st_mode)
+
+
+def longer_side(path: Path) -> int:
+    """Return the longer side of a picture file in pixels; 0 if it cannot be told."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return max(image.size)
+    except Exception:  # whatever a decoder raises; the picture itself has been read
+        return 0
+
+
+def open_picture(path: str | os.PathLike[str], side: int | None, remarks: list[str], turn: ExitStack) -> Image.Image:
+    """Open and decode a picture file; a large one only once it is its turn, which lasts until ``turn`` is closed.
+
+    Where the format can, it is decoded reduced, its longer side to no less than ``side`` pixels. ``remarks`` receives
+    what deserves one. Raises ``ImageError`` for a picture that cannot be read.
+    """
+    try:
+        # Not with Path, which would take a third of the time that a small picture does.
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
+            raise ImageError("is a folder, pipe or device, not a picture file")
+        if status.st_size == 0:
+            raise ImageError("is empty")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            source = BytesIO(file.read()) if status.st_size <= _SMALL_FILE else path
+        with Image.open(source, formats=_FORMATS) as image:
+            limit = _MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
+            if math.prod(image.size) > limit:
+                raise too_large(f"{image.width}×{image.height}", limit)
+            if side is not None:
+                least = side / max(image.size)  # of either side, as a share
+                image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
+            if math.prod(image.size) > _LARGE:
+                turn.enter_context(_turn)
+            # In-place rotation needs a loaded picture; loading also detects a truncated file.
+            image.load()
+            # Cameras put a preview or a depth map behind a photo; that is no second page.
+            if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+                remarks.append(f"has {frames} frames or pages, of which only the first is read")
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
+    except UnidentifiedImageError as error:
+        raise ImageError("is not a picture in a format that Pillow reads") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise too_large("more") from error
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from error
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything for damaged files
+        raise ImageError(f"is damaged: {str(error) or type(error).__name__}") from error
+
+
+def too_large(size: str, limit: int = MAX_PIXELS) -> ImageError:
+    """Return the error for a picture of ``size``."""
+    return ImageError(f"is too large ({size} pixels; the limit is {limit // 1_000_000} million pixels)")

@@ -1,0 +1,74 @@
+"""Looking at one picture of a data set; apart from ``check``, so that a process that only looks starts quickly."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lrnet_cli.data.images import flat_picture
+from lrnet_cli.data.polarity import polarity_of
+from lrnet_cli.data.readers.raw import SplitName
+from lrnet_cli.errors import ImageError
+
+SIZES = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128)  # of inputs, of which one is advised
+_HASH_SIDE = 12  # bits of a perceptual hash, along a side
+
+
+@dataclass
+class Seen:
+    """One picture, as far as it matters here."""
+
+    name: str
+    label: str
+    split: SplitName
+    digest: bytes
+    bits: NDArray[np.bool_]
+    sides: tuple[int, int]
+    is_colour: bool
+    polarity: str
+    contrast: float
+
+
+@dataclass
+class Source:
+    """A picture to look at."""
+
+    picture: Path | NDArray[np.uint8]
+    name: str
+    label: str
+    split: SplitName
+    is_sampled: bool
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
+    """Return what matters of a picture, and the picture itself, no larger than is needed, if it is sampled."""
+    from imagehash import phash  # SciPy takes a second
+
+    try:
+        picture = flat_picture(source.picture)
+    except ImageError as error:
+        return error
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    grey = np.asarray(picture.convert("L"))
+    is_colour = pixels.shape[2] == 3 and bool((np.ptp(pixels, 2) > 8).any())
+    seen = Seen(
+        name=source.name,
+        label=source.label,
+        split=source.split,
+        digest=hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest(),
+        bits=phash(picture, hash_size=_HASH_SIDE).hash.flatten(),
+        sides=picture.size,
+        is_colour=is_colour,
+        polarity=polarity_of(pixels, "plane"),
+        contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
+    )
+    if not source.is_sampled:
+        return None, seen
+    picture.thumbnail((2 * SIZES[-1], 2 * SIZES[-1]))
+    return picture, seen
