@@ -47,8 +47,8 @@ class TrainingError(LRNetError):
     """A training run cannot start or continue."""
 
 
-class LostProcessError(TrainingError):
-    """Another of the processes that train together has ended."""
+class LostProcessError(LRNetError):
+    """Another of the processes that work together has ended."""
 
 
 class InterruptedRunError(LRNetError):

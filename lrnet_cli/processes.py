@@ -1,20 +1,23 @@
-"""The processes that train together, and what they exchange.
+"""The processes that work together, and what they exchange.
 
-A process belongs to a group when it was started by ``torchrun`` or by ``lrnet train --gpus N`` or ``--procs N``, which
-use the same launcher. Otherwise there is one process, and nothing here communicates.
+A process belongs to a group when it was started by ``torchrun`` or by ``--gpus N`` or ``--procs N``, which use the same
+launcher. Otherwise there is one process, and nothing here communicates.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from lrnet_cli import ranks
+from lrnet_cli.errors import LostProcessError
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ class Processes:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def everyones(self, value: _Value) -> list[_Value]:
+        """Return every process's ``value``, which is sent as a pickle, in every process."""
+        if not self.together:
+            return [value]
+        values: list[_Value | None] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return cast("list[_Value]", values)
 
     def collect(self, part: Tensor, n: int) -> Tensor:
         """Return, in every process, the ``n`` rows in order, of which each provides its ``share``."""
@@ -93,6 +104,18 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+@contextmanager
+def loss_named(processes: Processes, way_on: Callable[[], str]) -> Iterator[None]:
+    """Raise ``LostProcessError``, which says how to go on, where another of several processes has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo has no exception class, but names its source file.
+        if not processes.together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise LostProcessError(f"Another process of this command has ended. {way_on()}") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which of the processes that train together this one is, as set by its launcher in the environment.
+"""Which of the processes that work together this one is, as set by its launcher in the environment.
 
 Nothing here imports PyTorch, and nothing elsewhere reads these variables. Those that another program, such as a batch
 system, leaves in the environment mean nothing to a process that PyTorch's launcher did not start.
@@ -8,7 +8,7 @@ import os
 
 
 def rank() -> int:
-    """Return this process's number among those that train together, from 0 up."""
+    """Return this process's number among those that work together, from 0 up."""
     return int(os.environ.get("RANK", "0")) if started_together() else 0
 
 

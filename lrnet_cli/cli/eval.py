@@ -1,15 +1,17 @@
 """``lrnet eval``."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import MofNCompleteColumn
 
+from lrnet_cli import ranks
 from lrnet_cli.cli import output
 from lrnet_cli.cli.eval_tables import MISTAKES, show_comparison, show_evaluation
+from lrnet_cli.cli.launch import among, launch_if_asked
 from lrnet_cli.cli.options import Invert, Json, Judged, Spreadsheet, Weights
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from lrnet_cli.evaluation.macro import ClassAverages
     from lrnet_cli.evaluation.paired import PairedComparison
     from lrnet_cli.models.engine import Engine
+    from lrnet_cli.processes import Processes
 
 EXAMPLES = (
     "lrnet eval",
@@ -32,7 +35,7 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", "mirror", "data_dir", "limit", spreadsheet=Spreadsheet)
+@with_settings("device", "precision", "gpus", "procs", "mirror", "data_dir", "limit", spreadsheet=Spreadsheet)
 def eval_command(
     given: dict[str, Any],
     weights: Weights = None,
@@ -67,36 +70,87 @@ def eval_command(
     limit, spreadsheet = given.pop("limit", None), given.pop("spreadsheet")
     SETTINGS["limit"].check(limit)
     _check(plot, corruptions, predictions, every_class, spreadsheet)
+    place = {name: given.pop(name) for name in ("device", "precision", "gpus", "procs") if name in given}
+    launch_if_asked(**place)
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.macro import class_averages
-    from lrnet_cli.evaluation.paired import compare_paired
     from lrnet_cli.models.engine import Engine
 
-    engine, foreign = Engine.choose(given.pop("device", "auto"), given.pop("precision", "auto")), foreign or []
-    exam, rival_exam = _load_exams(weights, against, engine, dataset, split, limit=limit, invert=invert, **given)
-    evaluation = exam.evaluate(tta=tta)
-    rival = rival_exam.evaluate(tta=tta) if rival_exam is not None else None
-    comparison = compare_paired(evaluation, rival) if rival is not None else None
-    novelty = _measure_novelty(exam, evaluation, tta, foreign, limit=limit, **given)
-    if tta and corruptions:
-        output.message("--tta averages views of uncorrupted pictures; under --corruptions there is one view of each.")
-    robustness = _measure_robustness(exam) if corruptions else None
+    engine = Engine.choose(**place)
+    found = _examine(
+        engine,
+        weights,
+        against,
+        dataset,
+        split,
+        tta=tta,
+        corruptions=corruptions,
+        foreign=foreign or [],
+        limit=limit,
+        invert=invert,
+        **given,
+    )
+    if not ranks.is_first():
+        return
+    exam, evaluation = found.exam, found.evaluation
     if predictions is not None:
         write_predictions(predictions, evaluation, every_class=every_class, spreadsheet=spreadsheet)
     averages = class_averages(evaluation.probabilities, evaluation.labels)
-    _write_pages(exam, evaluation, averages, robustness, plot, report, _provenance(engine, split, limit, tta))
-    document = _document(exam, evaluation, averages, engine, split, tta)
-    if novelty is not None:
-        document["novelty"] = novelty
-    if robustness is not None:
-        document["corruptions"] = asdict(robustness)
-    if comparison is not None and rival is not None and rival_exam is not None:
-        document["against"] = _against(comparison, str(rival_exam.weights), rival.metrics.accuracy)
+    _write_pages(exam, evaluation, averages, found.robustness, plot, report, _provenance(engine, split, limit, tta))
     out = Output(json)
-    out.document(document)
-    show_evaluation(out, evaluation, averages, split, novelty, robustness)
-    if comparison is not None and rival_exam is not None:
-        show_comparison(out, comparison, str(exam.weights), str(rival_exam.weights))
+    out.document(_document(found, averages, engine, split, tta))
+    show_evaluation(out, evaluation, averages, split, found.novelty, found.robustness)
+    if found.rival is not None:
+        show_comparison(out, found.rival.comparison, str(exam.weights), str(found.rival.exam.weights))
+
+
+@dataclass(frozen=True)
+class _Rival:
+    exam: "Exam"
+    accuracy: float
+    comparison: "PairedComparison"
+
+
+@dataclass(frozen=True)
+class _Found:
+    exam: "Exam"
+    evaluation: "Evaluation"
+    rival: _Rival | None
+    novelty: dict[str, Any] | None
+    robustness: "Robustness | None"
+
+
+def _examine(
+    engine: "Engine",
+    weights: str | None,
+    against: str | None,
+    dataset: str | None,
+    split: Any,
+    *,
+    tta: bool,
+    corruptions: bool,
+    foreign: list[str],
+    invert: Any,
+    **settings: Any,
+) -> _Found:
+    """Return all that needs the network, to which every process contributes."""
+    from lrnet_cli.evaluation.paired import compare_paired
+    from lrnet_cli.processes import joined, loss_named
+
+    rival = None
+    with joined(engine.device) as processes, loss_named(processes, lambda: "Run the command again."):
+        exam, rival_exam = _load_exams(weights, against, engine, dataset, split, processes, invert=invert, **settings)
+        evaluation = exam.evaluate(tta=tta)
+        if rival_exam is not None:
+            other = rival_exam.evaluate(tta=tta)
+            rival = _Rival(rival_exam, other.metrics.accuracy, compare_paired(evaluation, other))
+        novelty = _measure_novelty(exam, evaluation, tta, foreign, **settings)
+        if tta and corruptions:
+            output.message(
+                "--tta averages views of uncorrupted pictures; under --corruptions there is one view of each."
+            )
+        robustness = _measure_robustness(exam) if corruptions else None
+    return _Found(exam, evaluation, rival, novelty, robustness)
 
 
 def _check(
@@ -111,13 +165,19 @@ def _check(
 
 
 def _load_exams(
-    weights: str | None, against: str | None, engine: "Engine", dataset: str | None, split: Any, **settings: Any
+    weights: str | None,
+    against: str | None,
+    engine: "Engine",
+    dataset: str | None,
+    split: Any,
+    processes: "Processes",
+    **settings: Any,
 ) -> tuple["Exam", "Exam | None"]:
     from lrnet_cli.evaluation.exam import load_exam
     from lrnet_cli.weights.find import find_weights
 
     paths = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
-    output.message(f"Weights: {paths[0]}. Device: {engine}.")
+    output.message(f"Weights: {paths[0]}. Device: {engine}{among(processes)}.")
     with output.LoadBars() as bars:
         exam, *rivals = (
             load_exam(
@@ -125,6 +185,7 @@ def _load_exams(
                 dataset,
                 split,
                 engine=engine,
+                processes=processes,
                 on_progress=bars.download,
                 on_pictures=bars.pictures,
                 on_message=output.message,
@@ -145,6 +206,7 @@ def _measure_robustness(exam: "Exam") -> "Robustness":
             exam.network,
             exam.split,
             exam.card,
+            exam.processes,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
 
@@ -196,11 +258,16 @@ def _write_pages(
         output.message(f"Report: {report}")
 
 
-def _document(
-    exam: "Exam", evaluation: "Evaluation", averages: "ClassAverages", engine: "Engine", split: str, tta: bool
-) -> dict[str, Any]:
+def _document(found: _Found, averages: "ClassAverages", engine: "Engine", split: str, tta: bool) -> dict[str, Any]:
     from lrnet_cli.devices import describe_device
 
+    exam, evaluation, more = found.exam, found.evaluation, dict[str, Any]()
+    if found.novelty is not None:
+        more["novelty"] = found.novelty
+    if found.robustness is not None:
+        more["corruptions"] = asdict(found.robustness)
+    if found.rival is not None:
+        more["against"] = _against(found.rival)
     return {
         "schema": "lrnet.eval/1",
         "dataset": evaluation.dataset,
@@ -215,11 +282,12 @@ def _document(
         "images_per_second": evaluation.images_per_second,
         "device": describe_device(engine.device),
         "precision": engine.precision,
+        **more,
     }
 
 
-def _against(comparison: "PairedComparison", weights: str, accuracy: float) -> dict[str, Any]:
-    document = {"weights": weights, "accuracy": accuracy, **asdict(comparison)}
+def _against(rival: _Rival) -> dict[str, Any]:
+    document = {"weights": str(rival.exam.weights), "accuracy": rival.accuracy, **asdict(rival.comparison)}
     return document | {"disagreements": [_present(item) for item in document["disagreements"]]}
 
 

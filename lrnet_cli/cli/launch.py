@@ -1,4 +1,4 @@
-"""Starting several training processes on this machine with PyTorch's elastic launcher."""
+"""Starting several processes of a command on this machine with PyTorch's elastic launcher."""
 
 import os
 import signal
@@ -6,27 +6,56 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import typer
+
+from lrnet_cli import ranks
 from lrnet_cli.cli import output
-from lrnet_cli.escape import resuming
+from lrnet_cli.settings.combinations import check_place
+from lrnet_cli.settings.words import Precision
+
+if TYPE_CHECKING:
+    from lrnet_cli.processes import Processes
 
 LOST_ANOTHER = 75  # exit code of the first process when it ended because another one did
-_RUN_FILE = "LRNET_RUN_FILE"
+_WAY_ON = "LRNET_WAY_ON"  # names the file that says what to do if a process is lost
 
 
 def is_launched() -> bool:
     """Return whether ``launch`` started this process, and so will report processes that are lost."""
-    return _RUN_FILE in os.environ
+    return _WAY_ON in os.environ
 
 
-def note_run(run_dir: Path) -> None:
-    """Note for the launcher, if there is one, where the run is."""
+def note_way_on(text: str) -> None:
+    """Note for the launcher, if there is one, what it is to say should a process be lost from now on."""
     if is_launched():
-        Path(os.environ[_RUN_FILE]).write_text(str(run_dir), encoding="utf-8")
+        Path(os.environ[_WAY_ON]).write_text(text, encoding="utf-8")
+
+
+def launch_if_asked(
+    device: str = "auto", precision: Precision = "auto", gpus: int | None = None, procs: int | None = None
+) -> None:
+    """Run this command line in several processes and exit with their code, if that is asked for and not yet done.
+
+    Raises ``UsageError`` or ``DeviceError`` for settings that contradict each other, or a device that is missing.
+    """
+    check_place(device, gpus, procs)
+    count = procs or gpus or 1
+    if count > 1 and not ranks.started_together():
+        from lrnet_cli.models.engine import Engine
+
+        Engine.choose(device, precision, gpus=gpus, procs=procs)  # or report what is missing
+        raise typer.Exit(launch(count))
+
+
+def among(processes: "Processes") -> str:
+    """Return how many there are, to end a sentence, if there is more than one."""
+    return f", in {processes.count} processes" if processes.together else ""
 
 
 def launch(count: int) -> int:
-    """Run this command line in ``count`` processes that train together; return the exit code.
+    """Run this command line in ``count`` processes that work together; return the exit code.
 
     Expected errors are reported by the first process. If one is killed, all of them end, which is reported here.
     """
@@ -44,8 +73,8 @@ def launch(count: int) -> int:
     # A stop waits for the current validation, which may take longer than the launcher's default of half a minute.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     with tempfile.TemporaryDirectory() as folder:
-        run_file = Path(folder) / "run"
-        os.environ[_RUN_FILE] = str(run_file)
+        way_on = Path(folder) / "way-on"
+        os.environ[_WAY_ON] = str(way_on)
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -67,11 +96,11 @@ def launch(count: int) -> int:
             first = codes.get(0, 0)
             if first > 0 and first != LOST_ANOTHER:
                 return first
-            run = run_file.read_text(encoding="utf-8") if run_file.exists() else None
-            output.error(f"{_lost(codes)}. {_how_to_resume(run)}")
+            advice = way_on.read_text(encoding="utf-8") if way_on.exists() else "Run the command again."
+            output.error(f"{_lost(codes)}. {advice}")
             return 1
         finally:
-            del os.environ[_RUN_FILE]
+            del os.environ[_WAY_ON]
     return 0
 
 
@@ -80,10 +109,4 @@ def _lost(codes: dict[int, int]) -> str:
     culprits = {rank: code for rank, code in codes.items() if code not in (LOST_ANOTHER, -signal.SIGTERM)} or codes
     rank, code = min(culprits.items())
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
-    return f"Training process {rank} {how}, which ends the others"
-
-
-def _how_to_resume(run: str | None) -> str:
-    if run is None:
-        return "Training had not started"
-    return f"Resume from the last checkpoint with: {resuming(run)}"
+    return f"Process {rank} {how}, which ends the others"

@@ -10,6 +10,7 @@ from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 
 from lrnet_cli import ranks
 from lrnet_cli.cli import launch, output
+from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import EpochRow, Reporter
 
 
@@ -66,7 +67,7 @@ class _Live(Reporter):
         self.loading.pictures(done, total)
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
-        launch.note_run(run_dir)
+        launch.note_way_on(f"Resume from the last checkpoint with: {resuming(run_dir)}")
         self._of_epochs = f"/{epochs}" if epochs is not None else ""
         self.loading.stop()
 

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from lrnet_cli import ranks
 from lrnet_cli.escape import as_json, printable
 
 
@@ -70,8 +71,9 @@ class Data:
 
 
 def message(text: str) -> None:
-    """Print a line to stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """Print a line to stderr; of several processes that work together only the first does."""
+    if ranks.is_first():
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def error(*lines: str) -> None:
@@ -86,7 +88,7 @@ def _cell(content: object, style: str = "") -> Text:
 
 
 def progress(*columns: ProgressColumn) -> Progress:
-    """Return a progress display on stderr that shows nothing unless stderr is a terminal."""
+    """Return a progress display on stderr, which shows nothing elsewhere than on a terminal, or in a second process."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -94,7 +96,7 @@ def progress(*columns: ProgressColumn) -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and ranks.is_first()),
     )
 
 

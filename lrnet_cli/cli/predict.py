@@ -6,29 +6,29 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress
+from rich.progress import MofNCompleteColumn
 
+from lrnet_cli import ranks
 from lrnet_cli.cli import output
-from lrnet_cli.cli.inputs import find_inputs, shown
+from lrnet_cli.cli.inputs import shown
+from lrnet_cli.cli.launch import among, launch_if_asked, note_way_on
 from lrnet_cli.cli.options import Invert, Spreadsheet, Weights
 from lrnet_cli.cli.output import Data, Output
+from lrnet_cli.cli.records import Saver, Work
 from lrnet_cli.cli.rows import RowFile, RowFormat, row_writer
 from lrnet_cli.cli.settings import with_settings
-from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from lrnet_cli.predict.classifier import Classifier, Prediction
+    from lrnet_cli.predict.classifier import Prediction
 
-_ENOUGH, _SIZED = 5, 20  # pictures: to judge polarity by; whose sizes are looked at
-_LARGE = 12  # sides of the network's input
 Format = Literal["table", "json", "jsonl", "csv"]
-_Saver = Callable[[int, Path, "Prediction"], dict[str, str]]
+# What to do if a process is lost, without and with --output.
+_WAY_ON = ("Run the command again.", "The rows so far are kept; continue with --resume.")
 EXAMPLES = (
     "lrnet predict photo.jpg",
     "lrnet predict scans/ --weights runs/stamps --output labels.csv",
@@ -36,7 +36,7 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", spreadsheet=Spreadsheet)
+@with_settings("device", "precision", "gpus", "procs", spreadsheet=Spreadsheet)
 def predict_command(
     given: dict[str, Any],
     inputs: Annotated[
@@ -79,109 +79,62 @@ def predict_command(
     """Classify pictures: a label and its calibrated probability for each."""
     _check(top_k, min_confidence, max_novelty)
     form = _form(format, as_json, to, resume, given.pop("spreadsheet"))
-    from lrnet_cli.predict.classifier import Classifier
-    from lrnet_cli.weights.find import find_weights, fingerprint_of
-
-    path = find_weights(weights)
-    classifier = Classifier.load(path, **given)
-    output.message(f"Weights: {path}. Device: {classifier.runs_on}.")
-    top_k = min(top_k, len(classifier.card.classes))
-    savers = _savers(path, given.get("device", "auto"), save_inputs, explain)
-    rows = None
-    if to is not None:
-        settings = [form, top_k, min_confidence, max_novelty, invert, str(save_inputs), str(explain)]
-        digest = hashlib.sha256((fingerprint_of(path) + json.dumps(settings)).encode())
-        rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
-        if rows.is_complete:
-            output.message(f"{to} is already complete: there is nothing to resume.")
-            return
-    bar = output.progress(MofNCompleteColumn(), output.RateColumn())
-    # Rows on the terminal show the progress.
-    bar.disable |= form in get_args(RowFormat) and to is None and sys.stdout.isatty()
+    launch_if_asked(**given)
     asked: dict[str, Any] = {"invert": invert, "min_confidence": min_confidence, "max_novelty": max_novelty}
-    work = _Work(classifier, inputs, asked, top_k, savers, rows, bar)
-    with bar if not bar.disable else nullcontext(), rows or nullcontext():
-        _render(work, path, form)
-    work.remark()
-    if work.failed:
+    work = _predict(given, weights, inputs, asked, top_k, form, to, resume, save_inputs, explain)
+    if work.failed and ranks.is_first():
         raise typer.Exit(3 if work.done else 1)
 
 
-@dataclass
-class _Work:
-    """The current prediction, by the settings ``asked`` of the classifier.
+def _predict(
+    place: dict[str, Any],
+    weights: str | None,
+    inputs: list[str],
+    asked: dict[str, Any],
+    top_k: int,
+    form: Format | RowFormat,
+    to: Path | None,
+    resume: bool,
+    save_inputs: Path | None,
+    explain: Path | None,
+) -> Work:
+    """Predict at ``place`` and return the work, which all processes share and whose rows the first one writes."""
+    from lrnet_cli.models.engine import Engine
+    from lrnet_cli.predict.classifier import Classifier
+    from lrnet_cli.processes import joined, loss_named
+    from lrnet_cli.weights.find import find_weights, fingerprint_of
 
-    ``done`` and ``failed`` count pictures, including those of an interrupted output.
-    """
-
-    classifier: "Classifier"
-    inputs: list[str]
-    asked: dict[str, Any]
-    top_k: int
-    savers: list[_Saver]
-    rows: RowFile | None
-    bar: Progress
-    done: int = 0
-    failed: int = 0
-    unknown: int = 0  # of those of this process, as the next ones
-    inverted: int = 0
-    sides: list[int] = field(default_factory=list)
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield one record per picture, as it is predicted."""
-        found, rows, place = find_inputs(self.inputs), self.rows, 0
-        if rows is not None:
-            place, self.failed = rows.count, rows.failed
-            self.done = place - self.failed
-            found = (path for path in found if rows.lacks(shown(path)))
-        is_unknown = self.bar.disable or "-" in self.inputs
-        task = self.bar.add_task("", total=None if is_unknown else sum(1 for _ in find_inputs(self.inputs)))
-        self.bar.update(task, completed=place)
-        for source, outcome in self.classifier.stream(found, **self.asked):
-            place += 1
-            self.bar.advance(task)
-            yield self._record(place, source, outcome)
-
-    def remark(self) -> None:
-        """Say what became of the pictures, and where they are, as a whole, foreign to the weights."""
-        if self.rows is not None:
-            output.message(f"{self.done} pictures have a row, {self.unknown} as unknown; {self.failed} cannot be read.")
-        preprocessing = self.classifier.card.preprocessing
-        if self.done >= _ENOUGH and self.inverted > self.done / 2:
-            output.message(
-                f"{self.inverted} of {self.done} pictures were inverted, since the weights know "
-                f"{preprocessing.polarity} ones; if the labels look wrong, try --invert no."
-            )
-        if self.sides and median(self.sides) > _LARGE * preprocessing.image_size:
-            output.message(
-                f"The pictures are about {median(self.sides):.0f} pixels wide or high, and the weights see "
-                f"{preprocessing.image_size}: fine detail is lost."
-            )
-
-    def _record(self, place: int, source: Path, outcome: "Prediction | ImageError") -> dict[str, Any]:
-        if isinstance(outcome, ImageError):
-            self.failed += 1
-            output.error(f"{shown(source)}: {outcome}.")
-            return {"path": shown(source), "error": str(outcome)}
-        self.done += 1
-        self.unknown += outcome.index is None
-        self.inverted += outcome.inverted
-        if len(self.sides) < _SIZED:
-            from lrnet_cli.data.images import longer_side  # loads Pillow
-
-            self.sides.append(longer_side(source))
-        record = {
-            "path": shown(source),
-            "label": outcome.label,
-            "index": outcome.index,
-            "probability": outcome.probability,
-            "top": [{"label": label, "probability": share} for label, share in outcome.top[: self.top_k]],
-            "novelty": None if outcome.novelty is None else round(outcome.novelty, 4),
-            "inverted": outcome.inverted,
-        }
-        for save in self.savers:
-            record |= save(place, source, outcome)
-        return record
+    path, way_on = find_weights(weights), _WAY_ON[to is not None]
+    with joined(Engine.choose(**place).device) as processes, loss_named(processes, lambda: way_on):
+        classifier = Classifier.load(path, **place)
+        top_k, rows = min(top_k, len(classifier.card.classes)), None
+        output.message(f"Weights: {path}. Device: {classifier.runs_on}{among(processes)}.")
+        if processes.is_first:
+            note_way_on(way_on)
+        if processes.is_first and to is not None:
+            settings = [
+                form,
+                top_k,
+                asked["min_confidence"],
+                asked["max_novelty"],
+                asked["invert"],
+                str(save_inputs),
+                str(explain),
+            ]
+            digest = hashlib.sha256((fingerprint_of(path) + json.dumps(settings)).encode())
+            rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
+        bar = output.progress(MofNCompleteColumn(), output.RateColumn())
+        # Rows on the terminal show the progress.
+        bar.disable |= form in get_args(RowFormat) and to is None and sys.stdout.isatty()
+        savers = _savers(path, place.get("device", "auto"), save_inputs, explain)
+        work = Work(classifier, processes, inputs, asked, top_k, savers, rows, bar)
+        if processes.agree(rows is not None and rows.is_complete):
+            output.message(f"{to} is already complete: there is nothing to resume.")
+            return work
+        with bar if not bar.disable else nullcontext(), rows or nullcontext():
+            _render(work, path, form)
+        work.remark()
+    return work
 
 
 def _check(top_k: int, min_confidence: float, max_novelty: float) -> None:
@@ -194,8 +147,11 @@ def _check(top_k: int, min_confidence: float, max_novelty: float) -> None:
         raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
 
 
-def _render(work: _Work, weights: Path, form: Format | RowFormat) -> None:
-    if work.rows is not None:
+def _render(work: Work, weights: Path, form: Format | RowFormat) -> None:
+    if not work.processes.is_first:
+        for _ in work.records():  # the first process shows them
+            pass
+    elif work.rows is not None:
         _write(work.records(), work.rows)
     elif form == "json":
         predictions = list(work.records())
@@ -241,7 +197,7 @@ def _write(records: Iterator[dict[str, Any]], rows: RowFile) -> None:
         raise
 
 
-def _savers(weights: Path, device: str, save_inputs: Path | None, explain: Path | None) -> list[_Saver]:
+def _savers(weights: Path, device: str, save_inputs: Path | None, explain: Path | None) -> list[Saver]:
     savers = []
     if save_inputs is not None:
         from lrnet_cli.data.images import write_pixels
@@ -261,7 +217,7 @@ def _savers(weights: Path, device: str, save_inputs: Path | None, explain: Path 
     return savers
 
 
-def _saver(folder: Path, key: str, save: Callable[[Path, "Prediction"], None]) -> _Saver:
+def _saver(folder: Path, key: str, save: Callable[[Path, "Prediction"], None]) -> Saver:
     """Return a function that saves a picture's PNG in ``folder``, named by place and name, and gives its entry."""
 
     def saved(place: int, source: Path, prediction: "Prediction") -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli import ranks
-from lrnet_cli.cli import launch
+from lrnet_cli.cli.launch import launch_if_asked
 from lrnet_cli.cli.live import live
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
@@ -56,12 +56,8 @@ def train_command(
 ) -> None:
     """Train a network and leave a run folder: weights, metrics, curves and a model card."""
     job = _begun(given, runs) if resume is None else _resumed(resume, _on_command_line(ctx, given), runs)
-    if job.config.processes > 1 and not job.is_series and not ranks.started_together():
-        from lrnet_cli.models.engine import Engine
-
-        # Or report what is missing.
-        Engine.choose(job.config.device, job.config.precision, gpus=job.config.gpus, procs=job.config.procs)
-        raise typer.Exit(launch.launch(job.config.processes))
+    if not job.is_series:
+        launch_if_asked(job.config.device, job.config.precision, job.config.gpus, job.config.procs)
     with live() as (reporter, should_stop):
         result = job.run(reporter, should_stop)
     if ranks.is_first():

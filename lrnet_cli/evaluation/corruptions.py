@@ -16,6 +16,7 @@ from lrnet_cli.evaluation.kinds.kind import Corruption
 from lrnet_cli.evaluation.metrics import calibration_error, reliability_bins, wilson_interval
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.weights.card import WeightsCard
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -102,13 +103,14 @@ def measure_robustness(
     network: torch.nn.Module,
     split: Split,
     card: WeightsCard,
+    processes: Processes = ALONE,
     *,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Robustness:
     """Return the accuracy of ``network``, which is in evaluation mode and where ``split`` is, under all corruptions.
 
-    ``card`` says how it was trained and calibrated.
+    ``card`` says how it was trained and calibrated. All ``processes`` share the work.
     ``on_progress`` is called with the number of finished cases.
     """
     cases: list[CorruptedAccuracy] = []
@@ -118,7 +120,8 @@ def measure_robustness(
         for severity in SEVERITIES:
             on_progress(len(cases), total)
             images = corrupt(split.images, kind, severity, seed).to(split.images.device)
-            scores = probabilities(predict_logits(network, images).double() / card.temperature, card.head)
+            outputs = predict_logits(network, images, processes=processes)
+            scores = probabilities(outputs.double() / card.temperature, card.head)
             right = int((scores.argmax(1) == labels).sum())
             interval, ece = wilson_interval(right, len(labels)), calibration_error(reliability_bins(scores, labels))
             strength = kind.strengths[severity - 1]

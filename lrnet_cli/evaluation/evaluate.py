@@ -84,8 +84,7 @@ def evaluate(
     Every process predicts its share of the pictures, and each picture counts once.
     """
     start = time.perf_counter()
-    part = predict_logits(model, split.images[processes.share(len(split))], views)
-    outputs = processes.collect(part, len(split))
+    outputs = predict_logits(model, split.images, views, processes)
     seconds = time.perf_counter() - start
     labels = split.labels.cpu()
     logits = outputs[:, : len(classes)]

@@ -15,6 +15,7 @@ from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import AS_IT_IS, averaging_views, predict_logits
+from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
@@ -28,7 +29,7 @@ _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 class Exam:
     """Weights, their network, and the pictures to evaluate it on, on the same device.
 
-    ``described`` gives what the novelty needs; without one, ``network`` does.
+    ``described`` gives what the novelty needs; without one, ``network`` does. ``processes`` share the work.
     """
 
     weights: Path
@@ -37,11 +38,12 @@ class Exam:
     dataset: str
     split: Split
     described: nn.Module | None = None
+    processes: Processes = ALONE
 
     def novelty(self, images: Tensor) -> Tensor:
         """Return the novelty (N,) of uint8 pictures (N, C, S, S) where the network is; the weights must have one."""
         assert self.card.novelty is not None
-        return self.card.novelty(predict_logits(self.described or self.network, images))
+        return self.card.novelty(predict_logits(self.described or self.network, images, processes=self.processes))
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -56,7 +58,14 @@ class Exam:
         card = self.card
         network = self.described or self.network
         return evaluate(
-            network, self.split, self.dataset, card.classes, card.head, temperature=card.temperature, views=views
+            network,
+            self.split,
+            self.dataset,
+            card.classes,
+            card.head,
+            self.processes,
+            temperature=card.temperature,
+            views=views,
         )
 
 
@@ -66,6 +75,7 @@ def load_exam(
     split: Literal["train", "val", "test"],
     *,
     engine: Engine,
+    processes: Processes = ALONE,
     limit: int | None = None,
     invert: Invert = "no",
     data_dir: Path | None = None,
@@ -91,24 +101,25 @@ def load_exam(
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
     if fold is not None:
         on_message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
-    loaded = load_dataset(
-        name,
-        preprocessing=card.preprocessing,
-        data_dir=data_dir,
-        mirror=mirror,
-        invert=invert,
-        fold=fold,
-        on_progress=on_progress,
-        on_pictures=on_pictures,
-        on_message=on_message,
-    )
+    with processes.first_goes_ahead():
+        loaded = load_dataset(
+            name,
+            preprocessing=card.preprocessing,
+            data_dir=data_dir,
+            mirror=mirror,
+            invert=invert,
+            fold=fold,
+            on_progress=on_progress,
+            on_pictures=on_pictures,
+            on_message=on_message,
+        )
     matched = with_classes_of(loaded, card.classes)
     part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
     network, described = (
         engine.place(model, card.preprocessing.normalize, with_description=wanted)
         for wanted in (False, card.needs_description)
     )
-    return Exam(weights, card, network, matched.name, part, described)
+    return Exam(weights, card, network, matched.name, part, described, processes)
 
 
 def _warn_of_seen(weights: Path, card: WeightsCard, name: str, on_message: OnMessage) -> None:
@@ -134,15 +145,16 @@ def load_foreign(
 
     As in prediction, pictures of the other polarity are inverted. Raises what ``load_exam`` raises.
     """
-    loaded = load_dataset(
-        dataset,
-        preprocessing=exam.card.preprocessing,
-        data_dir=data_dir,
-        mirror=mirror,
-        invert="auto",
-        on_progress=on_progress,
-        on_message=on_message,
-    )
+    with exam.processes.first_goes_ahead():
+        loaded = load_dataset(
+            dataset,
+            preprocessing=exam.card.preprocessing,
+            data_dir=data_dir,
+            mirror=mirror,
+            invert="auto",
+            on_progress=on_progress,
+            on_message=on_message,
+        )
     return loaded.name, limited(loaded.test, limit, _LIMIT_SEED).images.to(exam.split.images.device)
 
 

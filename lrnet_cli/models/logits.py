@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.processes import ALONE, Processes
+
 BATCH_SIZE = 256
 
 
@@ -42,10 +44,14 @@ def averaging_views(*, mirrored: bool) -> tuple[View, ...]:
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, images: Tensor, views: tuple[View, ...] = AS_IT_IS) -> Tensor:
+def predict_logits(
+    model: nn.Module, images: Tensor, views: tuple[View, ...] = AS_IT_IS, processes: Processes = ALONE
+) -> Tensor:
     """Return the logits, float32 (N, classes) on the CPU, of uint8 pictures (N, C, S, S), averaged over ``views``.
 
-    ``model`` must be in evaluation mode and on the device of ``images``; it is run batch by batch.
+    ``model`` must be in evaluation mode and on the device of ``images``, which are the same in all ``processes``; each
+    of them runs it on its share, batch by batch.
     """
-    batches = (as_input(batch) for batch in images.split(BATCH_SIZE))
-    return torch.cat([torch.stack([model(view.of(batch)) for view in views]).mean(0) for batch in batches]).cpu()
+    batches = (as_input(batch) for batch in images[processes.share(len(images))].split(BATCH_SIZE))
+    own = torch.cat([torch.stack([model(view.of(batch)) for view in views]).mean(0) for batch in batches]).cpu()
+    return processes.collect(own, len(images))

@@ -244,11 +244,11 @@ class TrainConfig:
         "auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.", "place", panel="Engine", resumable=True
     )
     gpus: int | None = setting(
-        None, "Train on this many CUDA GPUs; an error if they are missing.", "place", panel="Engine", resumable=True
+        None, "Work on this many CUDA GPUs; an error if they are missing.", "place", panel="Engine", resumable=True
     )
     procs: int | None = setting(
         None,
-        "Train with this many processes on this machine's CPU, which share its cores.",
+        "Work in this many processes on this machine's CPU, which share its cores.",
         "place",
         panel="Engine",
         within=_COUNT,

@@ -6,13 +6,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from lrnet_cli import ranks
-from lrnet_cli.errors import LostProcessError, TrainingError
+from lrnet_cli.errors import TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.processes import joined
+from lrnet_cli.processes import joined, loss_named
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import Status, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
@@ -116,7 +114,7 @@ def _carry_out(
 ) -> dict[str, Any]:
     start, folder = time.perf_counter(), resumed
     engine = Engine.choose(config.device, config.precision, fuse=config.fuse, gpus=config.gpus, procs=config.procs)
-    with joined(engine.device) as processes, _lost_processes_named(lambda: folder, processes.together):
+    with joined(engine.device) as processes, loss_named(processes, lambda: _way_on(folder)):
         run = prepare(config, resumed, engine, processes, reporter, should_stop, start)
         folder = run.folder
         with _way_on_named(folder), nullcontext() if resumed else alone_in(folder, reporter.message):
@@ -163,13 +161,5 @@ def _way_on_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _lost_processes_named(folder: Callable[[], Path | None], together: bool) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        # Gloo has no exception class, but names its source file.
-        if not together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
-            raise
-        way_on = f"Resume with: {resuming(folder())}" if folder() else "Training had not started"
-        raise LostProcessError(f"Another process of this run has ended. {way_on}") from error
+def _way_on(folder: Path | None) -> str:
+    return f"Resume with: {resuming(folder)}" if folder else "Training had not started."

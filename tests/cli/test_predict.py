@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from lrnet_cli import paths
-from lrnet_cli.cli import predict
+from lrnet_cli.cli import records
 from lrnet_cli.cli.inputs import find_inputs
 from lrnet_cli.cli.rows import RowFile
 from lrnet_cli.data.datasets import load_dataset
@@ -327,7 +327,7 @@ def png_claiming(width: int, height: int) -> bytes:
 def test_files_that_vanish_meanwhile_are_rows(lrnet: CliRun, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [*find_inputs(["pictures"])]
     (pictures / "0.png").unlink()
-    monkeypatch.setattr(predict, "find_inputs", lambda inputs: iter(found))
+    monkeypatch.setattr(records, "find_inputs", lambda inputs: iter(found))
     entries = json.loads(lrnet("predict pictures --json").stdout)["predictions"]
     assert [entry["path"] for entry in entries if "error" in entry] == ["pictures/0.png"]
     assert len(entries) == 10

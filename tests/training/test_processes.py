@@ -138,7 +138,7 @@ def test_a_killed_process_ends_all_with_one_message_and_a_checkpoint(rank: int, 
     assert process.returncode == 1
     errors = [line for line in text.splitlines() if not line.startswith("epoch ") and line]
     assert errors == [
-        f"Error: Training process {rank} was killed by SIGKILL, which ends the others. "
+        f"Error: Process {rank} was killed by SIGKILL, which ends the others. "
         f"Resume from the last checkpoint with: lrnet train --resume {tmp_path / 'run'}"
     ]
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
@@ -208,7 +208,7 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     ("settings", "message"),
     [
         ({"procs": 2, "gpus": 2}, "--procs is for CPUs and --gpus for GPUs"),
-        ({"procs": 2, "device": "cuda"}, "--procs trains on the CPU"),
+        ({"procs": 2, "device": "cuda"}, "--procs uses the CPU"),
         ({"procs": 2, "fuse": False}, "--no-fuse trains in one process"),
     ],
 )
@@ -222,9 +222,9 @@ def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> N
     [
         ({0: 2, 1: -15}, 2, None),  # the first process has told what is wrong
         ({0: 130}, 130, None),
-        ({0: 75, 1: -9}, 1, "Training process 1 was killed by SIGKILL, which ends the others. Resume from the last"),
-        ({1: 1, 0: -15}, 1, "Training process 1 failed with exit code 1, which ends the others. Resume from the last"),
-        ({0: -11, 1: 75}, 1, "Training process 0 was killed by SIGSEGV"),
+        ({0: 75, 1: -9}, 1, "Process 1 was killed by SIGKILL, which ends the others. Resume from the last"),
+        ({1: 1, 0: -15}, 1, "Process 1 failed with exit code 1, which ends the others. Resume from the last"),
+        ({0: -11, 1: 75}, 1, "Process 0 was killed by SIGSEGV"),
     ],
 )
 def test_the_launcher_tells_how_it_ended(
@@ -238,7 +238,7 @@ def test_the_launcher_tells_how_it_ended(
         def run(*arguments: str) -> None:
             assert arguments[:2] == ("-m", "lrnet_cli")
             assert config.nproc_per_node == 2
-            launch.note_run(Path("runs/mine"))
+            launch.note_way_on("Resume from the last checkpoint with: lrnet train --resume runs/mine")
             failures = {rank: ProcessFailure(rank, 1, code, "") for rank, code in exit_codes.items()}
             raise ChildFailedError("lrnet", failures)
 
