@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from lrnet_cli.training.prepare import Run
 
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
-_PREDICTION_SHARE = 0.45  # of the time of a training step, for as many pictures: measured, with a margin
+# Of the time of a training step, for as many pictures: measured, with a margin; a validation may tell of less.
+_PREDICTION_SHARE, _PREDICTION_MARGIN = 0.45, 1.1
 
 
 class Clock:
@@ -27,6 +28,7 @@ class Clock:
         self._step_ends: deque[float] = deque(maxlen=101)
         self._checkpoint = self._since = time.perf_counter()
         self._before = (0, 0.0)  # steps and seconds before this part of an epoch
+        self._prediction_pace = math.inf  # seconds per picture
         self.pace = 0.0
         self.progress = 0.0
         self.stopped = False
@@ -42,10 +44,14 @@ class Clock:
         if config.epochs is not None:
             shares.append(self._run.state.steps_taken / (config.epochs * self._run.steps_per_epoch))
         if config.max_time is not None:
-            reserve = _PREDICTION_SHARE * self.pace / self._run.batch_size * self._images_later
-            shares.append(self.elapsed / max(config.max_time - reserve, 1e-9))
+            pace = min(self._prediction_pace, _PREDICTION_SHARE * self.pace / self._run.batch_size)
+            shares.append(self.elapsed / max(config.max_time - pace * self._images_later, 1e-9))
         seen = self._run.processes.agree((min(max(shares), 1.0), self._run.should_stop()))
         self.progress, self.stopped = float(seen[0]), bool(seen[1])
+
+    def note_validation(self, images_per_second: float) -> None:
+        """Note how fast the network predicts, which tells how long the test will take."""
+        self._prediction_pace = _PREDICTION_MARGIN / images_per_second
 
     @property
     def is_over(self) -> bool:

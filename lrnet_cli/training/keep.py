@@ -72,6 +72,7 @@ class Keep:
         network = run.engine.place(state.evaluated, run.config.normalize, run.processes)
         recompute_batch_statistics(network, self._step.statistics_images, run.batch_size, run.processes)
         validated = self._examine(network, run.val_split)
+        self._clock.note_validation(validated.images_per_second)
         of_altered = self._examine(network, self._altered) if self._altered is not None else None
         row = EpochRow(
             epoch=state.epoch,

@@ -238,10 +238,10 @@ def test_without_a_test_the_test_images_stay_unread(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> None:
-    result = train(TrainConfig(epochs=None, max_time=6.0, seed=5, limit=200, out=tmp_path / "run"))
+    result = train(TrainConfig(epochs=None, max_time=15.0, seed=5, limit=200, out=tmp_path / "run"))
     assert result["epochs"] >= 1
     assert result["status"] == "finished"
-    assert 3 < result["seconds"] < 40  # a wide bound: a busy machine may be slow with the last validation
+    assert 8 < result["seconds"] < 60  # a wide bound: a busy machine may be slow with the last validation
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
     # The time may also run out while the last epoch is validated, a little before the schedule's end.
     assert float(rows[-1]["learning_rate"]) < TrainConfig().lr / 5
