@@ -24,7 +24,7 @@ from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert, OnError
 
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
-_POLARITY_SAMPLE = 2000  # pictures
+_POLARITY_SAMPLE = 1000  # pictures
 
 
 @dataclass(frozen=True)

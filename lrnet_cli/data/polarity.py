@@ -64,15 +64,20 @@ def ring_of(pixels: NDArray[_Number]) -> NDArray[_Number]:
 def _without_stripes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``grey`` (height, width) without even stripes along its sides: a frame, a ruled line, a scanner's edge."""
     spread = float(grey.max() - grey.min())
-    inside = grey
+    inside, is_cut = grey, False
     for _ in range(4):
         steps = np.diff(inside[: int(len(inside) * _DEEPEST_STRIPE) + 1], axis=0)
+        if np.abs(steps).max(initial=0.0) <= _STEP * spread:  # as in most pictures
+            inside = np.rot90(inside)
+            continue
         stepping = np.maximum((steps > _STEP * spread).mean(1), (steps < -_STEP * spread).mean(1))
         for depth in np.flatnonzero(stepping > _STEPPING)[::-1] + 1:
             if inside[:depth].std() < _STRIPE_VARIES * spread:
-                inside = inside[depth:]
+                inside, is_cut = inside[depth:], True
                 break
         inside = np.rot90(inside)
+    if not is_cut:
+        return grey
     ring = ring_of(inside)
     # A large thing that nearly touches the border leaves such a step too, but no even ground inside it.
     is_even = np.mean(np.abs(ring - np.median(ring)) < _GROUND_VARIES * spread) >= _EVEN
@@ -87,6 +92,8 @@ def _plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     parts, terms, down, right = _parts_of(*grey.shape)
     medians = np.array([_median(grey[part]) for part in parts], np.float64)
+    if (medians == medians[0]).all():
+        return np.full(grey.shape, medians[0])
     weights = np.ones(len(medians))
     for _ in range(_ROUNDS):
         weighted = terms * (weights / weights.sum())[:, None]

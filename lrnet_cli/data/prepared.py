@@ -28,7 +28,7 @@ from lrnet_cli.settings.words import Invert
 FEWEST = 256  # pictures that are worth a pack
 MOST_BYTES = 4_000_000_000  # of all packs
 _ABANDONED = 3600.0  # seconds since a pack was written that is not complete
-_VERSION = 1  # of the preparation: pixels of another are not used
+_VERSION = 2  # of the preparation: pixels of another are not used
 _IDENTITY = 16  # bytes
 
 
@@ -121,5 +121,5 @@ def _identity(file: Path) -> NDArray[np.uint8]:
         parts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
     except (OSError, ValueError):
         parts = []
-    text = json.dumps([os.path.abspath(file), *parts]).encode("utf-8", "surrogatepass")  # noqa: PTH100 # resolves no links
+    text = f"{os.path.abspath(file)}\n{parts}".encode("utf-8", "surrogatepass")  # noqa: PTH100 # resolves no links
     return np.frombuffer(hashlib.blake2b(text, digest_size=_IDENTITY).digest(), np.uint8)
