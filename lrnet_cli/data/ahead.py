@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from lrnet_cli.data import files
 from lrnet_cli.errors import DataError
 
-_CHUNK = 128  # things that are read at a time
+_CHUNK = 96  # things that are read at a time
 _CHUNKS_AHEAD = 8
 _READER = "reader"  # begins the name of each thread
 _READERS = min(4, os.cpu_count() or 1)  # more would wait for each other

@@ -142,7 +142,7 @@ class TrainConfig:
     )
     batch_size: int | None = setting(
         None,
-        "Images per step; by default 128, and fewer on small sets, for 32 steps per epoch.",
+        "Images per step; by default 128, and fewer on small sets and in short times (--max-time).",
         "recipe",
         within=Range("whole number", 2, because="batch normalisation has no statistics of one image"),
     )

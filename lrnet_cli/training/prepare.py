@@ -23,6 +23,7 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir, versions, write_skipped
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import recipe_of
+from lrnet_cli.training.batches import affordable_images, batch_size_of
 from lrnet_cli.training.checkpoint import load_checkpoint
 from lrnet_cli.training.class_weights import class_weights_of, located_class_weights
 from lrnet_cli.training.inherit import freeze, start_from, teachers_logits
@@ -30,7 +31,6 @@ from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
 from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights
 
-_LARGEST_BATCH, _SMALLEST_BATCH, _STEPS_PER_EPOCH = 128, 16, 32
 _VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
 _SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 
@@ -104,7 +104,10 @@ def prepare(
     with processes.first_goes_ahead():
         dataset = _load(config, reporter)
         train_split, val_split, validation = _cut_validation(dataset, config, seed)
-        batch_size = _batch_size(config.batch_size, len(train_split), processes.count)
+    affordable = None
+    if config.batch_size is None and config.max_time is not None and config.arch == "lrnet":
+        affordable = processes.agree(affordable_images(config, engine, train_split, len(dataset.classes)))
+    batch_size = batch_size_of(config.batch_size, len(train_split), processes.count, affordable)
     config = replace(config, seed=seed, batch_size=batch_size)
     mirrors = _mirrors(config, dataset.name)
     sizes = DataNote(train=len(train_split), val=len(val_split), test=len(dataset.test))
@@ -243,23 +246,3 @@ def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[S
             "validation; give more images or a higher --val-fraction."
         )
     return available.take(kept), available.take(cut), f"{fraction:.3g} of the training images, cut by class"
-
-
-def _batch_size(wanted: int | None, images: int, processes: int) -> int:
-    """Return the global batch size: ``wanted``, or a power of two that leaves 32 steps per epoch, between 16 and 128.
-
-    Every process takes an equal part, so the automatic size is a multiple of their number.
-    """
-    if wanted is None:
-        power = max(1, images // _STEPS_PER_EPOCH).bit_length() - 1
-        wanted = -(-min(_LARGEST_BATCH, max(_SMALLEST_BATCH, 1 << power)) // processes) * processes
-    elif wanted % processes:
-        raise UsageError(
-            f"--batch-size {wanted} cannot be shared by {processes} processes; "
-            f"give a multiple, such as {-(-wanted // processes) * processes}."
-        )
-    if wanted > images:
-        wanted = images // processes * processes
-    if wanted < 2:
-        raise DataError(f"{images} training images are too few for {processes} processes.")
-    return wanted

@@ -48,8 +48,10 @@ class OnnxNetwork:
             import onnxruntime
 
         try:
+            settings = onnxruntime.SessionOptions()
+            settings.intra_op_num_threads = torch.get_num_threads()  # of several processes, each has its share
             # Given as bytes, a file cannot refer to others.
-            self.session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(path.read_bytes(), settings, providers=["CPUExecutionProvider"])
             [given] = self.session.get_inputs()
             names = [output.name for output in self.session.get_outputs()]
         except OSError:

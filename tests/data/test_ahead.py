@@ -36,7 +36,7 @@ def test_an_iterator_given_up_can_be_closed_in_one_of_its_own_threads() -> None:
     closed = threading.Event()
 
     def read(number: int) -> int:
-        if number == 128 * 7 and started.wait(5):  # in a chunk that is read while the first results are out
+        if number == 96 * 7 and started.wait(5):  # in a chunk that is read while the first results are out
             try:
                 results.close()
             except BaseException as error:

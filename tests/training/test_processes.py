@@ -22,7 +22,7 @@ from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes, gathered, summed
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import prepare
+from lrnet_cli.training import batches
 from lrnet_cli.training.loop import resume, train
 
 pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo"), pytest.mark.slow]
@@ -198,10 +198,10 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(
         UsageError, match="--batch-size 32 cannot be shared by 3 processes; give a multiple, such as 33"
     ):
-        prepare._batch_size(32, 1000, 3)
-    assert prepare._batch_size(None, 10000, 3) == 129
+        batches.batch_size_of(32, 1000, 3)
+    assert batches.batch_size_of(None, 10000, 3) == 129
     with pytest.raises(DataError, match="1 training images are too few for 2 processes"):
-        prepare._batch_size(None, 1, 2)
+        batches.batch_size_of(None, 1, 2)
 
 
 @pytest.mark.parametrize(

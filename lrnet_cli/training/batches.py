@@ -1,0 +1,70 @@
+"""How many pictures a step takes, from how many there are and how many the time allows."""
+
+import time
+
+import torch
+
+from lrnet_cli.data.splits import Split
+from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.heads import head_loss
+from lrnet_cli.models.logits import as_input
+from lrnet_cli.models.registry import build
+from lrnet_cli.settings.config import TrainConfig
+
+_LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 32
+# A run that is short of steps takes smaller ones: down to half or a quarter of the pictures, they are nearly as fast.
+_STEPS_PER_RUN, _SMALLEST_IN_A_RUN = 500, 32
+_TRAINING_SHARE = 0.75  # of a run's time; the rest is for validation and test
+_TIMED = 64  # pictures
+
+
+def affordable_images(config: TrainConfig, engine: Engine, split: Split, classes: int) -> int:
+    """Return how many pictures, each counted every time, a run of ``max_time`` seconds can train on.
+
+    The pace is that of the second step of a network that is then forgotten; the global generator is left unchanged.
+    """
+    assert config.max_time is not None
+    images, labels = (part[:_TIMED].to(engine.device) for part in (split.images, split.labels))
+    _, channels, side, _ = images.shape
+    devices = [engine.device] if engine.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        model = build(config.arch, in_channels=channels, image_size=side, num_classes=classes, dropout=0.0)
+        network = engine.place(model, config.normalize).train()
+        seconds = 0.0
+        for _ in range(2):
+            begun = time.perf_counter()
+            loss = head_loss(network(as_input(images)), labels, config.head)
+            loss.backward()
+            loss.item()  # which waits for the device
+            seconds = time.perf_counter() - begun
+    return int(_TRAINING_SHARE * config.max_time / seconds * len(images))
+
+
+def batch_size_of(wanted: int | None, images: int, processes: int, affordable: int | None = None) -> int:
+    """Return the global batch size for a run that can train on ``affordable`` pictures, if that is known.
+
+    It is ``wanted``, or a power of two that leaves 32 steps per epoch, between 16 and 128, and 500 steps in the run,
+    but at least 32 for that. Every process takes an equal part: the automatic size is a multiple of their number.
+    """
+    if wanted is None:
+        largest = _LARGEST
+        if affordable is not None:
+            largest = min(largest, max(_SMALLEST_IN_A_RUN, _power_of_two(affordable // _STEPS_PER_RUN)))
+        size = min(largest, max(_SMALLEST, _power_of_two(images // _STEPS_PER_EPOCH)))
+        wanted = -(-size // processes) * processes
+    elif wanted % processes:
+        raise UsageError(
+            f"--batch-size {wanted} cannot be shared by {processes} processes; "
+            f"give a multiple, such as {-(-wanted // processes) * processes}."
+        )
+    if wanted > images:
+        wanted = images // processes * processes
+    if wanted < 2:
+        raise DataError(f"{images} training images are too few for {processes} processes.")
+    return wanted
+
+
+def _power_of_two(number: int) -> int:
+    """Return the largest power of two that is not above ``number``; 1 if there is none."""
+    return 1 << max(1, number).bit_length() - 1
