@@ -13,4 +13,7 @@ html_title = f"lrnet-cli {__version__}"
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 # Other projects' types cannot be linked without asking their sites while building.
-nitpick_ignore_regex = [("py:.*", r"(collections|numpy|os|pathlib|PIL|torch)\..*"), ("py:class", r".*\._(Source|Value)|Tensor")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|numpy|os|pathlib|PIL|torch)\..*"),
+    ("py:class", r".*\._(Source|Value)|Tensor"),
+]
