@@ -4,12 +4,15 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
+
+import psutil
 
 from lrnet_cli.data import files
 from lrnet_cli.errors import DataError
@@ -22,7 +25,6 @@ _READERS = min(4, os.cpu_count() or 1)  # more would wait for each other
 # to start.
 _MANY = 4096
 _MOST_PROCESSES = 8
-_IDLE = 60.0  # seconds after which a process ends that its parent did not live to end
 
 _Source = TypeVar("_Source")
 _Read = TypeVar("_Read")
@@ -104,14 +106,21 @@ def _processes() -> Executor:
 
     pool: Executor = ProcessPoolExecutor(
         min(_MOST_PROCESSES, os.cpu_count() or 1),
-        timeout=_IDLE,
         initializer=_begin,
-        initargs=(get_context().Lock(),),
+        initargs=(os.getpid(), get_context().Lock()),
         env={"PYTHONSAFEPATH": "1"},  # not even a library is taken from the working folder
     )
     return pool
 
 
-def _begin(turn: Any) -> None:
+def _begin(parent: int, turn: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     files.take_turns_by(turn)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once ``parent`` has ended, which may be killed."""
+    while os.getppid() == parent and psutil.pid_exists(parent):  # the number is not enough on Windows
+        time.sleep(1)
+    os._exit(1)

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +13,21 @@ from PIL import Image
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Preprocessing, Read, read_picture
 from lrnet_cli.errors import DataError, ImageError
+
+# No guard against running it again: the processes must not do so.
+READS_SLOWLY = """
+import os
+import time
+from lrnet_cli.data.ahead import read_ahead
+
+def process_of(name):
+    return os.getpid()
+
+for _, process in read_ahead([f"{number}.png" for number in range(100_000)], process_of):
+    if process != os.getpid():
+        print(process, flush=True)
+        time.sleep(60)
+"""
 
 
 def test_everything_is_read_in_order() -> None:
@@ -78,6 +95,21 @@ def test_a_process_that_is_killed_is_reported_with_the_files_that_it_read() -> N
     outcomes = read_ahead([f"{number}.png" for number in range(100_000)], _killed_by_5000)
     with pytest.raises(DataError, match=r"files from 4\d+\.png to \d+\.png, or some after them, was killed"):
         list(outcomes)
+
+
+def test_the_processes_of_a_reading_that_is_killed_end_with_it(tmp_path: Path) -> None:
+    script = tmp_path / "reads.py"
+    script.write_text(READS_SLOWLY)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    reader = int(process.stdout.readline())
+    assert psutil.pid_exists(reader)
+    process.kill()
+    until = time.monotonic() + 30
+    while psutil.pid_exists(reader):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.communicate()  # of what the readers, had they lived, would have kept open
 
 
 def test_a_large_picture_waits_for_its_turn_in_every_process(tmp_path: Path) -> None:
