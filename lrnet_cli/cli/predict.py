@@ -112,15 +112,8 @@ def _predict(
         if processes.is_first:
             note_way_on(way_on)
         if processes.is_first and to is not None:
-            settings = [
-                form,
-                top_k,
-                asked["min_confidence"],
-                asked["max_novelty"],
-                asked["invert"],
-                str(save_inputs),
-                str(explain),
-            ]
+            thresholds = asked["min_confidence"], asked["max_novelty"]
+            settings = [form, top_k, *thresholds, asked["invert"], str(save_inputs), str(explain)]
             digest = hashlib.sha256((fingerprint_of(path) + json.dumps(settings)).encode())
             rows = RowFile(to, cast("RowFormat", form), top_k, digest.hexdigest()[:8], resume=resume)
         bar = output.progress(MofNCompleteColumn(), output.RateColumn())

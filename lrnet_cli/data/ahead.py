@@ -46,13 +46,13 @@ def read_ahead(
     """
     remaining, pending = iter(sources), deque[tuple[list[_Source], Future[Any]]]()
     count, only_files, in_processes = 0, True, False
-    pool: Executor = ThreadPoolExecutor(_READERS, thread_name_prefix=_READER)
+    pool = _threads()
     try:
         while chunk := list(islice(remaining, _CHUNK)):
             only_files = only_files and all(map(is_file, chunk))
             if count >= _MANY and only_files != in_processes:
                 pool.shutdown()  # so that a large picture is still the only one
-                pool = _processes() if only_files else ThreadPoolExecutor(_READERS, thread_name_prefix=_READER)
+                pool = _processes() if only_files else _threads()
                 in_processes = only_files
             work = (
                 pool.submit(_read_pickled, read, _pickled(chunk)) if in_processes else pool.submit(_read, read, chunk)
@@ -97,6 +97,10 @@ def _taken(pending: deque[tuple[list[_Source], Future[Any]]]) -> Iterator[tuple[
         ) from error
     results = pickle.loads(found) if isinstance(found, bytes) else found  # noqa: S301 # our own process's
     yield from zip(chunk, results, strict=True)
+
+
+def _threads() -> Executor:
+    return ThreadPoolExecutor(_READERS, thread_name_prefix=_READER)
 
 
 def _processes() -> Executor:

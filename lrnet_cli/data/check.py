@@ -75,7 +75,8 @@ def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
         else:
             picture, one = outcome
             seen.append(one)
-            sample += [picture] if picture is not None else []
+            if picture is not None:
+                sample.append(picture)
         on_pictures(number + 1, len(sources))
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in seen:

@@ -137,8 +137,9 @@ def _flat(
     source: Picture, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
 ) -> Image.Image:
     if isinstance(source, str | os.PathLike):
-        is_reduced = preprocessing is not None and preprocessing.reading == "reduced"
-        side = _REDUCED * preprocessing.image_size if preprocessing is not None and is_reduced else None
+        side = None
+        if preprocessing is not None and preprocessing.reading == "reduced":
+            side = _REDUCED * preprocessing.image_size
         source = open_picture(source, side, [] if remarks is None else remarks, turn)
     elif not isinstance(source, Image.Image):
         source = _from_array(source)

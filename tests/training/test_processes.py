@@ -164,6 +164,12 @@ def test_ctrl_c_stops_all_processes_after_a_checkpoint_and_one_goes_on(tmp_path:
     assert resume(tmp_path / "run", {"procs": 1})["epochs"] == 3
 
 
+def test_several_processes_agree_on_the_batch_size_that_the_time_allows(tmp_path: Path) -> None:
+    words = training(tmp_path / "run", "--max-time", "20s", "--procs", "2", "--no-test", "--json")
+    assert json.loads(finished(started(words, stderr=None)))["processes"] == 2
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["batch_size"] == 16
+
+
 def test_two_trainings_at_once_do_not_meet(tmp_path: Path) -> None:
     processes = [started(training(tmp_path / name, "--epochs", "1", "--procs", "2")) for name in ("one", "other")]
     for process in processes:
