@@ -5,14 +5,30 @@ over the rounds are compared with the plain network in float32, and with the spe
 the same run.
 """
 
+import json as json_module
 import statistics
-import time
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrnet_cli import __version__
+from lrnet_cli.cli.bench_works import (
+    MATRIX_SIDE,
+    Precision,
+    Variant,
+    Work,
+    files_per_second,
+    input_of,
+    int8_prediction,
+    product_of,
+    profile_of,
+    start_up_seconds,
+    timed,
+    works_of,
+)
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_settings
@@ -20,13 +36,18 @@ from lrnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
 
-EXAMPLES = ("lrnet bench", "lrnet bench --bf16 --compile --rounds 3", "lrnet bench --device cuda --json")
-_MATRIX_SIDE = 2048
-_Work = Callable[[], Any]
-_Precision = Literal["fp32", "bf16"]
-_Variant = tuple[str, str, _Precision, str]  # form, mode, precision and kind of work
+EXAMPLES = ("lrnet bench", "lrnet bench --all --log bench.jsonl", "lrnet bench --device cuda --bf16 --json")
+# What has to be the same for two lines of a log to be compared.
+_CONDITIONS = ("device", "threads", "image_size", "batch_size")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    bf16: bool
+    compiled: bool
+    int8: bool
+    everything: bool
 
 
 @with_settings("device")
@@ -37,19 +58,54 @@ def bench_command(
     rounds: Annotated[int, typer.Option(help="Rounds to measure, after one warm-up round.")] = 5,
     bf16: Annotated[bool, typer.Option("--bf16", help="Also under bfloat16 autocast.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Also compiled, which takes minutes on a CPU.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also as exported in int8, on the CPU; needs the extra 'export'.")
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="All of these where they can run, where the time goes, the start-up of a prediction, and how fast "
+            "picture files are loaded.",
+        ),
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Add a line to this JSON Lines file, and compare it with the one before of this machine."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure training steps and prediction of plain and fused LR-Net, interleaved in one process."""
+    from importlib.util import find_spec
+
     from lrnet_cli.devices import resolve_device
+    from lrnet_cli.models.engine import multiplies_bfloat16
 
     if min(rounds, batch_size - 1) < 1:
         raise UsageError(f"--rounds takes 1 or more and --batch-size 2 or more, got {rounds} and {batch_size}.")
     out = Output(json)
     device = resolve_device(given.get("device", "auto"))
-    document = _measure(device, image_size, batch_size, rounds, bf16, compiled)
+    if int8 and device.type != "cpu":
+        raise UsageError("--int8 runs on the CPU; add --device cpu.")
+    exports = device.type == "cpu" and all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+    wanted = _Wanted(
+        bf16=bf16 or (everything and multiplies_bfloat16(device)),
+        compiled=compiled or everything,
+        int8=int8 or (everything and exports),
+        everything=everything,
+    )
+    document = _measure(device, image_size, batch_size, rounds, wanted)
+    before = None if log is None else _logged(log, document)
     out.document(document)
+    _show(document, out)
+    if before is not None:
+        _show_change(before, document, out)
+
+
+def _show(document: dict[str, Any], out: Output) -> None:
     products = document["matrix_product_gflops"].items()
-    out.line(f"{document['device']}, PyTorch {document['torch']}, batches of {batch_size} × {image_size}×{image_size}")
+    size = document["image_size"]
+    out.line(f"{document['device']}, PyTorch {document['torch']}, batches of {document['batch_size']} × {size}×{size}")
     out.line(", ".join(f"matrix product {name} {limit:.0f} GFLOP/s" for name, limit in products))
     shares = document["input_share_of_fastest_step"].items()
     out.line(
@@ -66,16 +122,70 @@ def bench_command(
                 row["precision"],
                 f"{row['images_per_second']:.0f}",
                 f"{row['times_plain_fp32']:.2f}",
-                f"{row['share_of_matrix_product']:.2f}",
+                "" if row["share_of_matrix_product"] is None else f"{row['share_of_matrix_product']:.2f}",
             )
             for row in sorted(document["rows"], key=lambda row: str(row["work"]), reverse=True)
         ),
     )
+    for work, shares in document.get("where_the_time_goes", {}).items():
+        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        out.line(f"Where the time of {work} goes: {listed}")
+    if "start_up_seconds" in document:
+        out.line(f"A prediction of one picture, from start to end: {document['start_up_seconds']:.1f} s")
+        out.line(f"Picture files loaded from class folders: {document['files_per_second']:.0f} per second")
 
 
-def _measure(
-    device: "torch.device", image_size: int, batch_size: int, rounds: int, bf16: bool, compiled: bool
-) -> dict[str, Any]:
+def _also(works: dict[Variant, Work], precision: str, image_size: int) -> dict[str, Any]:
+    """Return what else there is to measure, of the fused network in eager mode and of whole commands."""
+    return {
+        "where_the_time_goes": {
+            title: profile_of(works["fused", "eager", precision, kind])
+            for kind, title in (("train", "a training step"), ("predict", "a prediction"))
+        },
+        "start_up_seconds": start_up_seconds(),
+        "files_per_second": files_per_second(image_size),
+    }
+
+
+def _logged(log: Path, document: dict[str, Any]) -> dict[str, Any] | None:
+    """Add ``document`` to the file ``log``; return the last line before it that was measured under the same conditions.
+
+    Raises ``UsageError`` for a file that is not such a log or cannot be written.
+    """
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        earlier = [json_module.loads(line) for line in lines]
+        alike = [one for one in earlier if all(one[name] == document[name] for name in _CONDITIONS)]
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json_module.dumps(document) + "\n")
+    except OSError as error:
+        raise UsageError(f"{log}: cannot be used ({error.strerror or error}); choose another --log.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{log}: is not a file that lrnet bench wrote; choose another --log.") from error
+    return alike[-1] if alike else None
+
+
+def _show_change(before: dict[str, Any], now: dict[str, Any], out: Output) -> None:
+    old, new = _figures(before), _figures(now)
+    out.table(
+        ("measured", "before", "now"),
+        ((name, f"{old[name]:.2f}", f"{new[name]:.2f}") for name in new if name in old),
+        title=f"Since {before['date']}, lrnet {before['lrnet_cli']}, PyTorch {before['torch']}",
+    )
+
+
+def _figures(document: dict[str, Any]) -> dict[str, float]:
+    """Return what can be compared over time: of the network multiples of the plain one, which load affects alike."""
+    figures = {
+        f"{row['work']} {row['form']} {row['mode']} {row['precision']}, × plain fp32": row["times_plain_fp32"]
+        for row in document["rows"]
+        if (row["form"], row["mode"], row["precision"]) != ("plain", "eager", "fp32")
+    }
+    names = {"start_up_seconds": "start-up, seconds", "files_per_second": "files loaded per second"}
+    return figures | {names[name]: document[name] for name in names if name in document}
+
+
+def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: int, wanted: _Wanted) -> dict[str, Any]:
     """Return the document of schema ``lrnet.bench/1``."""
     import torch
 
@@ -87,28 +197,34 @@ def _measure(
 
     network = to_device(LRNet(1, image_size), device)
     images = torch.randint(256, (batch_size, 1, image_size, image_size), dtype=torch.uint8, device=device)
-    precisions: list[_Precision] = ["fp32", "bf16"] if bf16 else ["fp32"]
-    works = _works(network, images, precisions, ["eager", "compiled"] if compiled else ["eager"])
-    products = {precision: _product(precision, device) for precision in precisions}
+    precisions: list[Precision] = ["fp32", "bf16"] if wanted.bf16 else ["fp32"]
+    modes = ["eager", "compiled"] if wanted.compiled else ["eager"]
+    works = works_of(network, images, precisions, modes)
+    if wanted.int8:
+        works["exported", "ONNX Runtime", "int8", "predict"] = int8_prediction(network, images)
+    products = {precision: product_of(precision, device) for precision in precisions}
     inputs = {
-        "default augmentation": _input(images, TrainConfig()),
-        "all of it": _input(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
+        "default augmentation": input_of(images, TrainConfig()),
+        "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
     }
-    timed: dict[Any, _Work] = {**works, **products, **inputs}
-    seconds: dict[Any, list[float]] = {name: [] for name in timed}
+    everything: dict[Any, Work] = {**works, **products, **inputs}
+    seconds: dict[Any, list[float]] = {name: [] for name in everything}
     for count in range(rounds + 1):
-        for name, work in timed.items():
-            duration = _timed(work, device)
+        for name, work in everything.items():
+            duration = timed(work, device)
             if count:
                 seconds[name].append(duration)
     forward_flop = 2 * summary_of("lrnet", 1, image_size, 10).multiply_adds
     speeds = {name: batch_size / statistics.median(seconds[name]) for name in works}
-    limits = {name: 2 * _MATRIX_SIDE**3 / statistics.median(seconds[name]) for name in products}
+    limits = {name: 2 * MATRIX_SIDE**3 / statistics.median(seconds[name]) for name in products}
     fastest = batch_size / max(speed for (*_, kind), speed in speeds.items() if kind == "train")
     return {
         "schema": "lrnet.bench/1",
         "device": describe_device(device),
         "torch": torch.__version__,
+        "lrnet_cli": __version__,
+        "date": datetime.now(UTC).date().isoformat(),
+        "threads": torch.get_num_threads(),
         "image_size": image_size,
         "batch_size": batch_size,
         "rounds": rounds,
@@ -124,90 +240,11 @@ def _measure(
                 "images_per_second": speed,
                 "times_plain_fp32": speed / speeds["plain", "eager", "fp32", kind],
                 # A training step is counted as three forward passes: forward, and backward to inputs and to weights.
-                "share_of_matrix_product": speed * forward_flop * (3 if kind == "train" else 1) / limits[precision],
+                "share_of_matrix_product": speed * forward_flop * (3 if kind == "train" else 1) / limits[precision]
+                if precision in limits
+                else None,
             }
             for (form, mode, precision, kind), speed in speeds.items()
         ],
+        **(_also(works, precisions[-1], image_size) if wanted.everything else {}),
     }
-
-
-def _works(
-    network: "nn.Module", images: "Tensor", precisions: list[_Precision], modes: list[str]
-) -> dict[_Variant, _Work]:
-    """Return the work of every variant."""
-    import torch
-
-    from lrnet_cli.models.engine import Engine, compiled
-    from lrnet_cli.models.fused import FusedLRNet
-
-    labels = torch.randint(10, (len(images),), device=images.device)
-    works: dict[_Variant, _Work] = {}
-    for precision in precisions:
-        for form, shape in (("plain", network), ("fused", FusedLRNet(network))):  # type: ignore[arg-type]  # an LRNet
-            view = Engine(images.device, precision, fuse=False).place(shape)  # the fused form is fused at every size
-            for mode in modes:
-                ready: Any = compiled(view) if mode == "compiled" else view
-                works[form, mode, precision, "train"] = _training_step(ready, view, images, labels)
-                works[form, mode, precision, "predict"] = _prediction(ready, view, images)
-    return works
-
-
-def _product(precision: str, device: "torch.device") -> _Work:
-    import torch
-
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    matrix = torch.rand(_MATRIX_SIDE, _MATRIX_SIDE, device=device, dtype=dtype)
-    return partial(torch.matmul, matrix, matrix)
-
-
-def _training_step(ready: Any, view: "nn.Module", images: "Tensor", labels: "Tensor") -> _Work:
-    from lrnet_cli.models.heads import head_loss
-    from lrnet_cli.models.logits import as_input
-
-    def step() -> None:
-        view.train()
-        head_loss(ready(as_input(images)), labels, "softmax").backward()
-        view.zero_grad()
-
-    return step
-
-
-def _prediction(ready: Any, view: "nn.Module", images: "Tensor") -> _Work:
-    import torch
-
-    from lrnet_cli.models.logits import as_input
-
-    def predict() -> None:
-        view.eval()
-        with torch.no_grad():
-            ready(as_input(images))
-
-    return predict
-
-
-def _input(images: "Tensor", settings: Any) -> _Work:
-    """Return the work that precedes a training step: picking a batch from 20, copying and augmenting it."""
-    import torch
-
-    from lrnet_cli.models.logits import as_input
-    from lrnet_cli.training.augment import augment
-
-    stored = images.repeat(20, 1, 1, 1)
-
-    def prepare() -> None:
-        chosen = torch.randint(len(stored), (len(images),), device=images.device)
-        augment(as_input(stored[chosen]), settings, chosen % 2 == 1)
-
-    return prepare
-
-
-def _timed(work: _Work, device: "torch.device") -> float:
-    import torch
-
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter() - start

@@ -96,7 +96,8 @@ def eval_command(
     if predictions is not None:
         write_predictions(predictions, evaluation, every_class=every_class, spreadsheet=spreadsheet)
     averages = class_averages(evaluation.probabilities, evaluation.labels)
-    _write_pages(exam, evaluation, averages, found.robustness, plot, report, _provenance(engine, split, limit, tta))
+    provenance = _provenance(exam, engine, split, limit, tta)
+    _write_pages(exam, evaluation, averages, found.robustness, plot, report, provenance)
     out = Output(json)
     out.document(_document(found, averages, engine, split, tta))
     show_evaluation(out, evaluation, averages, split, found.novelty, found.robustness)
@@ -177,7 +178,7 @@ def _load_exams(
     from lrnet_cli.weights.find import find_weights
 
     paths = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
-    output.message(f"Weights: {paths[0]}. Device: {engine}{among(processes)}.")
+    output.message(f"Weights: {paths[0]}. Device: {_runs_on(paths[0], engine)}{among(processes)}.")
     with output.LoadBars() as bars:
         exam, *rivals = (
             load_exam(
@@ -229,12 +230,16 @@ def _measure_novelty(
     return {"unknown": float((known > 1).float().mean()), "foreign": measured}
 
 
-def _provenance(engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
+def _runs_on(weights: Path, engine: "Engine") -> str:
+    return "ONNX Runtime, cpu" if weights.suffix == ".onnx" else str(engine)
+
+
+def _provenance(exam: "Exam", engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
     return {
         "command": in_shell("lrnet", *sys.argv[1:]),
         "split": split + (f", {limit} pictures of it" if limit is not None else ""),
         "views": "averaged over several (--tta)" if tta else "one",
-        "device": str(engine),
+        "device": _runs_on(exam.weights, engine),
     }
 
 
@@ -281,7 +286,7 @@ def _document(found: _Found, averages: "ClassAverages", engine: "Engine", split:
         "mistakes": [_present(asdict(mistake)) for mistake in evaluation.mistakes(MISTAKES)],
         "images_per_second": evaluation.images_per_second,
         "device": describe_device(engine.device),
-        "precision": engine.precision,
+        "precision": "int8" if exam.card.is_int8 else engine.precision,
         **more,
     }
 

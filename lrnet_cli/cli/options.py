@@ -48,6 +48,14 @@ Judged = Annotated[
         autocompletion=complete_dataset,
     ),
 ]
+Calibrating = Annotated[
+    str | None,
+    typer.Option(
+        help="With --int8: a known data set or a path, half of whose validation pictures calibrate, half judge.",
+        show_default="the known one that the weights were trained on",
+        autocompletion=complete_dataset,
+    ),
+]
 Spreadsheet = Annotated[
     bool,
     typer.Option(

@@ -20,6 +20,7 @@ from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
 
 PROBABILITY_OF = "probability of "  # begins the name of the column for a class, in a file of predictions
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
@@ -84,21 +85,17 @@ def load_exam(
     on_pictures: OnPictures = silent,
     on_message: OnMessage = silent,
 ) -> Exam:
-    """Return a weight file and a split of ``dataset``, a name or path, or of the known one it was trained on.
+    """Return weights, an exported ``.onnx`` too, and a split of ``dataset``, or of the known one they were trained on.
 
     The pictures are preprocessed as the weights require; classes are matched by name. Weights of a cross-validation are
     evaluated on the fold that they did not see, if the data set is their own. Raises ``WeightsError``,
     ``DataError`` or ``UsageError`` for what cannot be used.
     """
-    model, card = load_weights(weights)
-    name = dataset or str(card.dataset.get("name"))
-    if dataset is None and name not in KNOWN_NAMES:
-        raise UsageError(
-            f"{weights}: was trained on {name}, which is not a known data set; give its path with --dataset."
-        )
+    network, described, card = _networks(weights, engine)
+    name = dataset_for(weights, card, dataset)
     if card.protocol.get("ensemble"):
         _warn_of_seen(weights, card, name, on_message)
-    fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
+    fold = fold_for(card, name)
     if fold is not None:
         on_message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
     with processes.first_goes_ahead():
@@ -115,11 +112,35 @@ def load_exam(
         )
     matched = with_classes_of(loaded, card.classes)
     part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
-    network, described = (
-        engine.place(model, card.preprocessing.normalize, with_description=wanted)
-        for wanted in (False, card.needs_description)
-    )
     return Exam(weights, card, network, matched.name, part, described, processes)
+
+
+def dataset_for(weights: Path, card: WeightsCard, dataset: str | None) -> str:
+    """Return ``dataset``, or else the known one that the weights were trained on; ``UsageError`` if it is not known."""
+    name = dataset or str(card.dataset.get("name"))
+    if dataset is None and name not in KNOWN_NAMES:
+        raise UsageError(
+            f"{weights}: was trained on {name}, which is not a known data set; give its path with --dataset."
+        )
+    return name
+
+
+def fold_for(card: WeightsCard, dataset: str) -> tuple[int, int] | None:
+    """Return which fold of ``dataset``, of how many, the weights did not see, if they are of its cross-validation."""
+    return card.protocol.get("test_fold") if name_of(dataset) == card.dataset.get("name") else None
+
+
+def _networks(weights: Path, engine: Engine) -> tuple[nn.Module, nn.Module | None, WeightsCard]:
+    """Return the network of ``weights``, the same with a description if its novelty needs one, and the card."""
+    if weights.suffix == ".onnx":
+        if engine.device.type != "cpu":
+            raise UsageError(f"{weights}: an ONNX file runs on the CPU; choose the device cpu.")
+        run, card = load_onnx(weights)
+        return PixelNetwork(run).eval(), None, card
+    model, card = load_weights(weights)
+    how = card.preprocessing.normalize
+    network = engine.place(model, how)
+    return network, engine.place(model, how, with_description=True) if card.needs_description else None, card
 
 
 def _warn_of_seen(weights: Path, card: WeightsCard, name: str, on_message: OnMessage) -> None:

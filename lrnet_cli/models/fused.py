@@ -18,7 +18,7 @@ of the global batch: two small exchanges per stage, one forward and one backward
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -148,10 +148,17 @@ def _moments(training: bool, together: bool, *inputs: Tensor) -> list[_Moments] 
     return [_Moments(m, v, count) for m, v in zip(mean.split(widths), var.split(widths), strict=True)]
 
 
-def _affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> tuple[Tensor, Tensor]:
-    """Return s and t, each (channels,), of ``norm`` as ``s·z + t``, for a concatenation with the moments ``parts``.
+class Affine(NamedTuple):
+    """A norm as ``s·z + t``; both are (channels,)."""
 
-    In training mode the running statistics are updated.
+    s: Tensor
+    t: Tensor
+
+
+def affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> Affine:
+    """Return ``norm`` as an affine map, for a concatenation of tensors with the moments ``parts``.
+
+    With moments, as in training mode, the running statistics are updated; without, they are used.
     """
     known = [part for part in parts if part is not None]
     if known:
@@ -162,7 +169,7 @@ def _affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> tuple[Tensor, Tens
         assert norm.running_var is not None
         mean, var = norm.running_mean, norm.running_var
     s = norm.weight * (var + norm.eps).rsqrt()
-    return s, norm.bias - mean * s
+    return Affine(s, norm.bias - mean * s)
 
 
 @torch.no_grad()
@@ -184,46 +191,66 @@ def _fused_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
     s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
     wide = torch.cat([x, s3, s5, s7, ones], 1)
     of_x, of_s3, of_s5, of_s7 = _moments(training, together, x, s3, s5, s7)
-    s_3, t_3 = _affine(block.bn_3, of_s3)
-    s_35, t_35 = _affine(block.bn_3_5, of_x, of_s3, of_s5)
-    s_357, t_357 = _affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7)
+    norm_3 = affine(block.bn_3, of_s3)
+    norm_35 = affine(block.bn_3_5, of_x, of_s3, of_s5)
+    norm_357 = affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7)
 
-    t3, t53 = (_conv_of_affine(stage, s3, s_3, t_3).relu_() for stage in (block.stage2_3x3, block.stage2_5x5_from_3x3))
-    t5 = _conv_of_wide(block.stage2_5x5, wide, s_35, t_35).relu_()
-    t7 = _conv_of_wide(block.stage2_7x7, wide, s_357, t_357).relu_()
+    t3, t53 = (_conv_of_affine(stage, s3, *norm_3).relu_() for stage in (block.stage2_3x3, block.stage2_5x5_from_3x3))
+    t5 = _conv_of_wide(block.stage2_5x5, wide, *norm_35).relu_()
+    t7 = _conv_of_wide(block.stage2_7x7, wide, *norm_357).relu_()
     of_t3, of_t53, of_t5, of_t7 = _moments(training, together, t3, t53, t5, t7)
-    s_57, t_57 = _affine(block.bn_stage2_5_7, of_x, of_t5, of_t7)
-    of_n3 = None if of_s3 is None else _Moments(block.bn_3.bias, s_3.square() * of_s3.var, of_s3.count)
-    s_m3, t_m3 = _affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
+    norm_57 = affine(block.bn_stage2_5_7, of_x, of_t5, of_t7)
+    of_n3 = None if of_s3 is None else _Moments(block.bn_3.bias, norm_3.s.square() * of_s3.var, of_s3.count)
+    norm_m3 = affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
 
     late = torch.cat([x, t5, t7, ones], 1)
-    u = _conv_of_wide(block.stage3_3x3, late, s_57, t_57).relu_()
-    s_4, t_4 = _affine(block.bn_stage3, *_moments(training, together, u))
+    u = _conv_of_wide(block.stage3_3x3, late, *norm_57).relu_()
+    norm_4 = affine(block.bn_stage3, *_moments(training, together, u))
 
-    weight = block.project_1x1.weight[:, :, 0, 0]
-    of, of_m3, of_n3_alone, of_n35, of_n357, of_m57, of_n4 = weight.split(
-        [c, c + 120, 48, c + 72, c + 84, c + 54, 72], 1
-    )
-    bias = block.project_1x1.bias
-    # Each norm's share of the projection, as weights of what it normalises.
-    m3, n3, n35, n357, m57, n4 = of_m3 * s_m3, of_n3_alone, of_n35 * s_35, of_n357 * s_357, of_m57 * s_57, of_n4 * s_4
-    m3_x, m3_t3, m3_t53, m3_n3 = m3.split([c, 48, 24, 48], 1)
-    n35_x, n35_s3, n35_s5 = n35.split([c, 48, 24], 1)
-    n357_x, n357_s3, n357_s5, n357_s7 = n357.split([c, 48, 24, 12], 1)
-    m57_x, m57_t = m57.split([c, 54], 1)
-    bias = bias + of_m3 @ t_m3 + (n3 + m3_n3) @ t_3 + of_n35 @ t_35 + of_n357 @ t_357 + of_m57 @ t_57 + of_n4 @ t_4
-    nothing = weight.new_zeros(len(weight), 1)
-    of_wide = [of + m3_x + n35_x + n357_x + m57_x, (n3 + m3_n3) * s_3 + n35_s3 + n357_s3, n35_s5 + n357_s5, n357_s7]
+    parts, bias = projection_of(block, c, norm_3, norm_35, norm_357, norm_57, norm_m3, norm_4)
+    nothing = bias.new_zeros(len(bias), 1)
     projected = (
-        _project(wide, torch.cat([*of_wide, nothing], 1), bias)
-        + _project(late, torch.cat([nothing.expand(-1, c), m57_t, nothing], 1))
-        + _project(t3, m3_t3)
-        + _project(t53, m3_t53)
-        + _project(u, n4)
+        _project(wide, torch.cat([parts["x"], parts["s3"], parts["s5"], parts["s7"], nothing], 1), bias)
+        + _project(late, torch.cat([nothing.expand(-1, c), parts["t5"], parts["t7"], nothing], 1))
+        + _project(t3, parts["t3"])
+        + _project(t53, parts["t53"])
+        + _project(u, parts["u"])
     ).relu_()
-    s_out, t_out = _affine(block.bn_out, *_moments(training, together, projected))
+    s_out, t_out = affine(block.bn_out, *_moments(training, together, projected))
     normalised = torch.addcmul(t_out[:, None, None], projected, s_out[:, None, None])
     return functional.max_pool2d(normalised.to(projected.dtype), 2)
+
+
+def projection_of(
+    block: MKBlock, c: int, n3: Affine, n35: Affine, n357: Affine, n57: Affine, m3: Affine, n4: Affine
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the projection of ``block`` with the norms before it folded in.
+
+    That is for each distinct tensor a weight (24, channels), ``x`` of ``c`` channels first, and the bias (24,).
+    """
+    of, of_m3, of_n3, of_n35, of_n357, of_n57, of_n4 = block.project_1x1.weight[:, :, 0, 0].split(
+        [c, c + 120, 48, c + 72, c + 84, c + 54, 72], 1
+    )
+    # Each norm's share, as weights of what it normalises.
+    m3_x, m3_t3, m3_t53, m3_n3 = (of_m3 * m3.s).split([c, 48, 24, 48], 1)
+    n35_x, n35_s3, n35_s5 = (of_n35 * n35.s).split([c, 48, 24], 1)
+    n357_x, n357_s3, n357_s5, n357_s7 = (of_n357 * n357.s).split([c, 48, 24, 12], 1)
+    n57_x, n57_t5, n57_t7 = (of_n57 * n57.s).split([c, 36, 18], 1)
+    parts = {
+        "x": of + m3_x + n35_x + n357_x + n57_x,
+        "s3": (of_n3 + m3_n3) * n3.s + n35_s3 + n357_s3,
+        "s5": n35_s5 + n357_s5,
+        "s7": n357_s7,
+        "t3": m3_t3,
+        "t53": m3_t53,
+        "t5": n57_t5,
+        "t7": n57_t7,
+        "u": of_n4 * n4.s,
+    }
+    bias = block.project_1x1.bias
+    assert bias is not None
+    bias = bias + of_m3 @ m3.t + (of_n3 + m3_n3) @ n3.t + of_n35 @ n35.t + of_n357 @ n357.t + of_n57 @ n57.t
+    return parts, bias + of_n4 @ n4.t
 
 
 def _conv(stage: nn.Conv2d, z: Tensor) -> Tensor:

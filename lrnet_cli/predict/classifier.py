@@ -89,10 +89,10 @@ class Classifier:
 
             if device not in ("auto", "cpu") or precision == "bf16" or gpus is not None:
                 raise UsageError(
-                    f"{path}: an ONNX file runs on the CPU, in fp32; leave out --device, --gpus and --precision."
+                    f"{path}: an ONNX file runs on the CPU, as it is; leave out --device, --gpus and --precision."
                 )
             logits, card = load_onnx(path)
-            return cls(logits, card, "ONNX Runtime, cpu")
+            return cls(logits, card, f"ONNX Runtime, cpu, {'int8' if card.is_int8 else 'fp32'}")
         engine = Engine.choose(device, precision, gpus=gpus, procs=procs)
         model, card = load_weights(path)
         network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)

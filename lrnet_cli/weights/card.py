@@ -29,7 +29,10 @@ class DataNote(TypedDict, total=False):
 
 
 class ProtocolNote(TypedDict, total=False):
-    """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored."""
+    """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored.
+
+    ``int8`` says how an export in eight-bit integers compares with the original, and on which pictures.
+    """
 
     validation: str
     recipe: dict[str, bool | int | float | str | list[str] | None]
@@ -39,6 +42,7 @@ class ProtocolNote(TypedDict, total=False):
     command: str
     commit: str
     stored: str
+    int8: dict[str, int | float | str]
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class WeightsCard:
     def needs_description(self) -> bool:
         """Whether the novelty is over logits and a description."""
         return self.novelty is not None and len(self.novelty.axes) > len(self.classes)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the file holds eight-bit integers."""
+        return "int8" in self.protocol
 
 
 _FIELDS = {item.name for item in fields(WeightsCard)}

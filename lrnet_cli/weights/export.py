@@ -38,7 +38,7 @@ class Exported:
     pictures: int
 
 
-class _Whole(nn.Module):
+class Whole(nn.Module):
     """uint8 pictures (N, C, S, S) in, logits and calibrated probabilities (N, classes) out."""
 
     def __init__(self, network: nn.Module, card: WeightsCard) -> None:
@@ -49,6 +49,7 @@ class _Whole(nn.Module):
         self.normalize = card.preprocessing.normalize
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and calibrated probabilities (N, classes) of uint8 pictures (N, C, S, S)."""
         logits = self.network(normalize(images.to(torch.float32) / 255, self.normalize))
         return logits, probabilities(logits / self.temperature, self.head)
 
@@ -68,7 +69,7 @@ def export_weights(weights: Path, target: Path) -> Exported:
     model, card = load_weights(weights)
     if card.needs_description:  # of which other runtimes are given none: logits and probabilities are the contract
         card = replace(card, novelty=None)
-    whole = _Whole(_fused(model), card).eval()
+    whole = Whole(_fused(model), card).eval()
     pictures = load_dataset(
         "optdigits", image_size=card.preprocessing.image_size, channels=card.preprocessing.channels
     ).test.images

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from lrnet_cli.errors import ExportError, WeightsError
 from lrnet_cli.models.logits import BATCH_SIZE
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 
-_INPUT, _OUTPUTS = "images", ("logits", "probabilities")
+INPUT, _OUTPUTS = "images", ("logits", "probabilities")
 _INSTALL = "pip install 'lrnet-cli[export]'"
 
 
@@ -44,7 +45,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path) -> None:
-        with _needed_packages():
+        with needed_packages():
             import onnxruntime
 
         try:
@@ -61,37 +62,55 @@ class OnnxNetwork:
             raise WeightsError(f"{path}: is not a usable ONNX file ({reason}).") from error
         self.shape: list[int | str] = given.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        if (given.name, given.type, *names) != (_INPUT, "tensor(uint8)", *_OUTPUTS):
+        if (given.name, given.type, *names) != (INPUT, "tensor(uint8)", *_OUTPUTS):
             raise WeightsError(f"{path}: was not exported by lrnet: it takes {given.name!r} and gives {names}.")
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Return logits and probabilities, float32 (N, classes), of uint8 pictures (N, C, S, S)."""
-        given = {_INPUT: np.ascontiguousarray(images.numpy())}
+        given = {INPUT: np.ascontiguousarray(images.numpy())}
         return [torch.from_numpy(values) for values in self.session.run(list(_OUTPUTS), given)]
+
+
+class PixelNetwork(nn.Module):
+    """``run``, from uint8 pictures to logits, as a network of floats (N, C, S, S) in [0, 1]."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, float32 (N, classes)."""
+        return self.run((images * 255).round().to(torch.uint8))
 
 
 def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
     """Return ``whole`` (pictures in, logits and probabilities out), traced with ``example``, as an ONNX file."""
-    with _needed_packages(), warnings.catch_warnings(), _quiet():
+    with needed_packages(), warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             whole,
             (example,),
             dynamo=True,
-            input_names=[_INPUT],
+            input_names=[INPUT],
             output_names=list(_OUTPUTS),
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             verbose=False,
         )
     assert program is not None
-    content = program.model_proto
+    return with_card(program.model_proto, card)
+
+
+def with_card(content: Any, card: WeightsCard) -> bytes:
+    """Return an ONNX model as a file, with the metadata of ``card`` instead of any that it had."""
+    del content.metadata_props[:]
     for key, value in metadata_of(card).items():
         content.metadata_props.add(key=key, value=value)
     return bytes(content.SerializeToString())
 
 
 @contextmanager
-def _needed_packages() -> Iterator[None]:
+def needed_packages() -> Iterator[None]:
+    """Raise ``ExportError`` where a package of the extra is missing."""
     try:
         yield
     except ImportError as error:
@@ -99,7 +118,7 @@ def _needed_packages() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's advice to its developers from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

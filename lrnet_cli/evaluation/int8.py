@@ -1,0 +1,149 @@
+"""Exporting a network in eight-bit integers, judged beside the original on pictures that it was not calibrated on."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lrnet_cli import paths
+from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
+from lrnet_cli.data.splits import Split, cut_of, limited
+from lrnet_cli.errors import DataError, ExportError, UsageError
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.exam import dataset_for, fold_for
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
+from lrnet_cli.weights import onnx
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.export import Whole
+from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.int8 import calibration_pictures, frozen, quantized
+
+MAX_LOSS = 0.1  # points of accuracy
+_SEED = 0  # fixed, so that the same pictures calibrate every time
+_PICTURES = 4000  # of a data set that does not say which were for validation
+
+
+@dataclass(frozen=True)
+class Int8Export:
+    """An export in int8, and how it compares with the original in float32 on ``judged`` pictures.
+
+    ``pictures`` says which those are; ``calibrated`` others of the same set the steps. ``agreement`` is the share of
+    pictures with the same label.
+    """
+
+    path: Path
+    pictures: str
+    calibrated: int
+    judged: int
+    agreement: float
+    accuracy: float
+    accuracy_before: float
+    ece: float
+    ece_before: float
+
+    @property
+    def lost(self) -> float:
+        """The accuracy that was lost, in points."""
+        return 100 * (self.accuracy_before - self.accuracy)
+
+
+def export_int8(
+    weights: Path,
+    target: Path,
+    dataset: str | None = None,
+    *,
+    max_loss: float = MAX_LOSS,
+    data_dir: Path | None = None,
+    mirror: str | None = None,
+    on_progress: OnProgress = silent,
+    on_pictures: OnPictures = silent,
+    on_message: OnMessage = silent,
+) -> Int8Export:
+    """Write the LR-Net of a weight file to ``target``, an ``.onnx`` file, with convolutions in int8.
+
+    The pictures are those that ``weights`` were validated on, or of another ``dataset``, a name or path, its validation
+    or else its training pictures. One half calibrates, the other judges.
+
+    Raises ``ExportError`` if more than ``max_loss`` points of accuracy are lost, or without the extra packages;
+    ``WeightsError``, ``DataError`` or ``UsageError`` for what cannot be used.
+    """
+    model, card = load_weights(weights)
+    if target.suffix != ".onnx":
+        raise UsageError(f"{target}: int8 is written as an .onnx file; give it that suffix.")
+    if card.arch != "lrnet":
+        raise UsageError(f"{weights}: is a {card.arch}; only an LR-Net can be exported in int8.")
+    name = dataset_for(weights, card, dataset)
+    loaded = load_dataset(
+        name,
+        preprocessing=card.preprocessing,
+        data_dir=data_dir,
+        mirror=mirror,
+        fold=fold_for(card, name),
+        on_progress=on_progress,
+        on_pictures=on_pictures,
+        on_message=on_message,
+    )
+    pictures, which = _unseen(with_classes_of(loaded, card.classes), card)
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(_SEED))
+    others, judged = (pictures.take(part) for part in order.chunk(2))
+    if len(pictures) < 2:
+        raise DataError(f"{loaded.name}: one picture calibrates and another judges, but there are {len(pictures)}.")
+    chosen = calibration_pictures(others.images)
+    card = replace(card, novelty=None) if card.needs_description else card
+    before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), judged, card)
+    network = frozen(model, card.preprocessing.normalize, chosen)
+    floats = onnx.to_bytes(Whole(network, card).eval(), card, chosen[:2])
+    try:
+        with paths.replacing(target) as temporary:
+            content = quantized(floats, chosen)
+            temporary.write_bytes(onnx.with_card(content, card))
+            after = _evaluation(onnx.PixelNetwork(onnx.load_onnx(temporary)[0]), judged, card)
+            result = Int8Export(
+                path=target,
+                pictures=f"{loaded.name}: {which}",
+                calibrated=len(chosen),
+                judged=len(judged),
+                agreement=float((before.logits.argmax(1) == after.logits.argmax(1)).float().mean()),
+                accuracy=after.metrics.accuracy,
+                accuracy_before=before.metrics.accuracy,
+                ece=after.metrics.ece,
+                ece_before=before.metrics.ece,
+            )
+            if result.lost > max_loss:
+                raise ExportError(
+                    f"{target}: not written, because {result.lost:.2f} points of accuracy are lost on {len(judged)} "
+                    f"pictures ({result.accuracy_before:.4f} to {result.accuracy:.4f}; allowed: {max_loss:g}); "
+                    "calibrate with more pictures like those it will see, or allow a larger loss."
+                )
+            note = {name: value for name, value in asdict(result).items() if name != "path"}
+            card = replace(card, protocol=card.protocol | {"int8": note})
+            temporary.write_bytes(onnx.with_card(content, card))
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); choose another --to.") from error
+    return result
+
+
+def _evaluation(network: nn.Module, split: Split, card: WeightsCard) -> Evaluation:
+    name = str(card.dataset.get("name"))
+    return evaluate(network.eval(), split, name, card.classes, card.head, temperature=card.temperature)
+
+
+def _unseen(dataset: Dataset, card: WeightsCard) -> tuple[Split, str]:
+    """Return the pictures to calibrate with and to judge on, and which they are."""
+    if dataset.val is not None:
+        return dataset.val, "validation pictures"
+    if dataset.content_sha256 == card.dataset.get("content_sha256"):
+        recipe = card.protocol.get("recipe", {})
+        limit = recipe.get("limit")
+        available = limited(dataset.train, limit if isinstance(limit, int) else None, card.seed)
+        try:
+            fraction = float(card.protocol.get("validation", "").split()[0])
+        except (IndexError, ValueError):
+            fraction = 0.0
+        if 0 < fraction < 1:
+            _, cut = cut_of(available, fraction, card.seed)  # as training did
+            if len(cut) == card.dataset.get("val"):
+                return available.take(cut), "the validation pictures of its training"
+    return limited(dataset.train, _PICTURES, _SEED), "training pictures"

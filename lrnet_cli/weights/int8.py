@@ -1,0 +1,84 @@
+"""ONNX files whose convolutions compute in eight-bit integers.
+
+The network's part is in ``models.frozen``; the graph is rewritten by ONNX Runtime's own quantiser. Activations are
+unsigned with one step per tensor, weights signed with one per output channel. The normalisation of pictures before the
+first convolution and the fully connected layers after the last, a thousandth of the work, stay in float32.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.models.ensemble import Ensemble
+from lrnet_cli.models.frozen import FrozenLRNet
+from lrnet_cli.models.logits import as_input
+from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.normalize import normalize
+from lrnet_cli.settings.words import Normalize
+from lrnet_cli.weights import onnx
+
+_QUANTIZED = ("Conv", "Relu", "Concat", "MaxPool")
+_PIXELS = 400_000  # of all calibration pictures together; more make no difference, and activations fill memory
+_BATCH_SIZE = 64
+
+
+def calibration_pictures(pictures: Tensor) -> Tensor:
+    """Return as many of ``pictures``, uint8 (N, C, S, S), as calibration can use; at least one."""
+    return pictures[: max(1, _PIXELS // pictures[0, 0].numel())]
+
+
+def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
+    """Return ``model``, an LR-Net or several, in the form that eight bits can hold, calibrated on ``pictures``.
+
+    Raises ``UsageError`` for another architecture.
+    """
+    if isinstance(model, Ensemble):
+        return model.each(lambda member: frozen(member, how, pictures))
+    if not isinstance(model, LRNet):
+        raise UsageError("Only an LR-Net can be exported in int8; export this network without it.")
+    images = normalize(as_input(pictures), how)
+    network = FrozenLRNet(model).eval()
+    network.equalise(images)
+    network.round_weights(images)
+    return network
+
+
+def quantized(content: bytes, pictures: Tensor) -> Any:
+    """Return the ONNX model of the file ``content`` with integers between its first and its last convolution.
+
+    The steps of the activations follow from ``pictures``, uint8 (N, C, S, S).
+    """
+    with onnx.needed_packages(), onnx.quiet(), tempfile.TemporaryDirectory() as folder:
+        import onnx as onnx_package
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+        class Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is untyped
+            def __init__(self) -> None:
+                self.batches: Iterator[Tensor] = iter(pictures.split(_BATCH_SIZE))
+
+            def get_next(self) -> dict[str, Any] | None:
+                batch = next(self.batches, None)
+                return None if batch is None else {onnx.INPUT: batch.numpy()}
+
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        source.write_bytes(content)
+        graph = onnx_package.load_from_string(content).graph
+        places = [place for place, node in enumerate(graph.node) if node.op_type == "Conv"]
+        quantize_static(
+            source,
+            target,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTIZED),
+            nodes_to_quantize=[
+                node.name for node in graph.node[places[0] : places[-1] + 2] if node.op_type in _QUANTIZED
+            ],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx_package.load(target)

@@ -1,0 +1,129 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from typer.testing import CliRunner
+
+from lrnet_cli import Classifier
+from lrnet_cli.cli.app import app
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import Preprocessing
+from lrnet_cli.errors import ExportError, UsageError
+from lrnet_cli.evaluation import int8
+from lrnet_cli.evaluation.int8 import export_int8
+from lrnet_cli.models.registry import build
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.file import load_weights, save_weights
+from lrnet_cli.weights.onnx import load_onnx
+
+pytestmark = pytest.mark.slow  # exporting is a compiler's work
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("exported") / "int8.onnx"
+    done = runner.invoke(
+        app, ["export", "--weights", str(trained_run), "--to", str(target), "--int8", "--max-loss", "5", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["path"]) == ("lrnet.export/1", str(target))
+    return target
+
+
+def test_int8_is_judged_on_validation_pictures_that_did_not_calibrate(exported: Path, trained_run: Path) -> None:
+    card = load_onnx(exported)[1]
+    own = load_weights(trained_run / "model.safetensors")[1]
+    note = card.protocol["int8"]
+    assert card == replace(own, novelty=None, protocol=own.protocol | {"int8": note})
+    assert note["pictures"] == "optdigits: the validation pictures of its training"
+    assert note["calibrated"] + note["judged"] == own.dataset["val"]  # type: ignore[operator]  # numbers
+    assert note["agreement"] >= 0.97  # type: ignore[operator]  # of some seventy pictures
+
+
+def test_int8_computes_in_integers_and_gives_the_same_labels(exported: Path, trained_run: Path) -> None:
+    import onnx
+
+    kinds = {tensor.data_type for tensor in onnx.load(exported).graph.initializer if len(tensor.dims) == 4}
+    assert kinds == {onnx.TensorProto.INT8}
+    assert exported.stat().st_size < (trained_run / "model.safetensors").stat().st_size / 2
+    images = load_dataset("optdigits").test.images
+    run, card = load_onnx(exported)
+    own = Classifier.load(trained_run, precision="fp32")
+    assert (run(images).argmax(1) == own.logits(images)[:, :10].argmax(1)).float().mean() >= 0.99
+    assert run(images[:1]).shape == (1, 10)
+    assert card.is_int8
+    assert not own.card.is_int8
+
+
+def test_int8_predicts_and_evaluates_as_any_weights_do(exported: Path, trained_run: Path, tmp_path: Path) -> None:
+    test = load_dataset("optdigits").test
+    for number, image in enumerate(test.images[:30, 0].numpy()):
+        Image.fromarray(image).resize((40, 40)).save(tmp_path / f"{number}.png")
+    answers = {}
+    for weights in (exported, trained_run):
+        found = runner.invoke(app, ["predict", str(tmp_path), "--weights", str(weights), "--json"])
+        assert found.exit_code == 0, found.output
+        answers[weights] = json.loads(found.stdout)["predictions"]
+    assert [one["path"] for one in answers[exported]] == [one["path"] for one in answers[trained_run]]
+    assert sum(a["label"] == b["label"] for a, b in zip(*answers.values(), strict=True)) >= 28
+    judged = runner.invoke(app, ["eval", "--weights", str(exported), "--against", str(trained_run), "--json"])
+    assert judged.exit_code == 0, judged.output
+    document = json.loads(judged.stdout)
+    assert document["precision"] == "int8"
+    assert document["n"] == len(test)
+    assert abs(document["accuracy"] - document["against"]["accuracy"]) < 0.02
+    assert "ONNX Runtime, cpu" in judged.stderr
+
+
+def test_the_command_shows_what_int8_costs(trained_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.onnx"
+    arguments = ["export", "--weights", str(trained_run), "--to", str(target), "--int8", "--max-loss", "5"]
+    shown = runner.invoke(app, [*arguments, "--dataset", "optdigits"])
+    assert shown.exit_code == 0, shown.output
+    assert "the validation pictures of its training" in shown.stdout
+    assert "calibration error" in shown.stdout
+
+
+def test_a_larger_loss_than_allowed_is_refused(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = int8.frozen
+
+    def spoilt(*given: object) -> nn.Module:
+        network = made(*given)  # type: ignore[arg-type]
+        for block in network.blocks:  # type: ignore[union-attr]
+            block.convs["t3"].weight.data.mul_(-1)  # type: ignore[union-attr, index]
+        return network
+
+    monkeypatch.setattr(int8, "frozen", spoilt)
+    with pytest.raises(ExportError, match=r"points of accuracy are lost on \d+ pictures .*allowed: 0.1"):
+        export_int8(trained_run / "model.safetensors", tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"m.pt2: int8 is written as an .onnx file"):
+        export_int8(trained_run / "model.safetensors", tmp_path / "m.pt2")
+    card = WeightsCard(
+        arch="cnn",
+        arch_args={"in_channels": 1, "image_size": 8, "num_classes": 2},
+        classes=("a", "b"),
+        head="softmax",
+        preprocessing=Preprocessing(8, 1, "light-on-dark"),
+        seed=0,
+    )
+    torch.manual_seed(0)
+    save_weights(tmp_path / "cnn.safetensors", build("cnn", **card.arch_args), card)
+    with pytest.raises(UsageError, match="is a cnn; only an LR-Net"):
+        export_int8(tmp_path / "cnn.safetensors", tmp_path / "m.onnx")
+    for option in (["--dataset", "optdigits"], ["--max-loss", "1"]):
+        refused = runner.invoke(app, ["export", "--to", str(tmp_path / "m.onnx"), *option])
+        assert (refused.exit_code, "are for --int8" in refused.stderr) == (2, True)
+    refused = runner.invoke(app, ["export", "--int8", "--to", str(tmp_path / "m.onnx"), "--max-loss", "-1"])
+    assert (refused.exit_code, "from 0 to 100" in refused.stderr) == (2, True)
