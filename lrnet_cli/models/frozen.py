@@ -25,9 +25,9 @@ from lrnet_cli.models.lrnet import LRNet, MKBlock
 LEVELS = 127  # steps on either side of zero that a weight can take
 # What each convolution reads. In this order they run.
 _READS = {
-    "s3": ("x", "ones"),
-    "s5": ("x", "ones"),
-    "s7": ("x", "ones"),
+    "s3": ("input", "ones"),
+    "s5": ("input", "ones"),
+    "s7": ("input", "ones"),
     "t3": ("s3", "ones"),
     "t53": ("s3", "ones"),
     "t5": ("x", "s3", "s5", "ones"),
@@ -42,17 +42,19 @@ _COLUMNS = 128  # whose errors are passed on to the others together
 
 
 class FrozenLRNet(nn.Module):
-    """The function of ``network`` in evaluation mode: floats (N, C, S, S) in [0, 1] in, logits (N, classes) out.
+    """The function of ``network`` in evaluation mode for inputs from ``low`` to ``high``.
 
-    Its convolutions are copies; the fully connected layers are the network's own.
+    It takes floats (N, C, S, S) and returns logits (N, classes). Its convolutions are copies; the fully connected
+    layers are the network's own.
     """
 
-    def __init__(self, network: LRNet) -> None:
+    def __init__(self, network: LRNet, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
-        channels = network.block1.stage1_3x3.in_channels
-        read, blocks = Affine(torch.ones(channels), torch.zeros(channels)), []
+        self.low, self.range = low, high - low
+        ones = torch.ones(network.block1.stage1_3x3.in_channels)
+        read, blocks = Affine(self.range * ones, low * ones), list[_FrozenBlock]()
         for block in (network.block1, network.block2, network.block3):
-            blocks.append(_FrozenBlock(block, read))
+            blocks.append(_FrozenBlock(block, read, is_first=not blocks))
             out = affine(block.bn_out)
             read = Affine(out.s.detach().abs(), out.t.detach())
         self.blocks = nn.ModuleList(blocks)
@@ -60,30 +62,34 @@ class FrozenLRNet(nn.Module):
         self.s, self.t = (nn.Parameter(value[:, None, None].clone()) for value in read)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
-        x = images
+        """Return logits (N, classes) of floats (N, C, S, S)."""
+        x = self._start(images)
         for block in self._blocks():
             x = block(x)
         return self.classify(x * self.s + self.t)
 
     @torch.no_grad()
     def equalise(self, images: Tensor) -> None:
-        """Scale every channel so that its largest value for ``images``, floats (N, C, S, S), is one."""
-        x, readers = images, [*self._blocks()][1:]
+        """Scale every channel so that its largest value for ``images``, floats (N, C, S, S), is one, and end it there.
+
+        Then all tensors of a concatenation have the same step, and none is rounded twice.
+        """
+        x, readers = self._start(images), [*self._blocks()][1:]
         for block in self._blocks():
             found = block.tensors(x)
             scales = {name: _range_of(found[name]) for name, _ in block.named()}
             block.divide(scales)
+            block.most = 1.0
             x = block.output(found) / scales["p"][:, None, None]
             if readers:
-                readers.pop(0).read_scaled({"x": scales["p"]})
+                readers.pop(0).read_scaled({"input": scales["p"], "x": scales["p"]})
             else:
                 self.s.mul_(scales["p"][:, None, None])
 
     @torch.no_grad()
     def round_weights(self, images: Tensor) -> None:
         """Round the weights of every convolution to ``LEVELS``, each as it serves ``images``, floats (N, C, S, S)."""
-        x, generator = images, torch.Generator().manual_seed(0)
+        x, generator = self._start(images), torch.Generator().manual_seed(0)
         for block in self._blocks():
             found = block.start(x)
             for name, conv in block.named():
@@ -91,8 +97,11 @@ class FrozenLRNet(nn.Module):
                 rows = conv.weight.permute(0, 2, 3, 1)
                 inputs = _patches(given, conv.weight.shape[-1], generator)
                 conv.weight.copy_(_rounded(rows.flatten(1), inputs).view(rows.shape).permute(0, 3, 1, 2))
-                found[name] = conv(given).relu()
+                found[name] = conv(given).clamp(0.0, block.most)
             x = block.output(found)
+
+    def _start(self, images: Tensor) -> Tensor:
+        return (images - self.low) / self.range
 
     def _blocks(self) -> Iterator["_FrozenBlock"]:
         for block in self.blocks:
@@ -103,9 +112,10 @@ class FrozenLRNet(nn.Module):
 class _FrozenBlock(nn.Module):
     """One block, whose input is ``read.s·x + read.t``, and whose output still lacks the affine map of ``bn_out``."""
 
-    def __init__(self, block: MKBlock, read: Affine) -> None:
+    def __init__(self, block: MKBlock, read: Affine, *, is_first: bool) -> None:
         super().__init__()
         c = len(read.s)
+        self.is_first = is_first
 
         def of_x(norm: Affine) -> Affine:
             """Return ``norm``, of a concatenation that begins with the input, as one of x itself."""
@@ -114,7 +124,7 @@ class _FrozenBlock(nn.Module):
 
         n3, n35, n357 = affine(block.bn_3), affine(block.bn_3_5), affine(block.bn_3_5_7)
         n57, m3, n4 = affine(block.bn_stage2_5_7), affine(block.bn_stage2_3), affine(block.bn_stage3)
-        self.widths = {"x": c, "ones": 1, "s3": 48, "s5": 24, "s7": 12}
+        self.widths = {"input": c, "x": c, "ones": 1, "s3": 48, "s5": 24, "s7": 12}
         self.widths |= {"t3": 48, "t53": 24, "t5": 36, "t7": 18, "u": 72}
         self.convs = nn.ModuleDict(
             {
@@ -132,6 +142,7 @@ class _FrozenBlock(nn.Module):
         bias = bias + parts["x"] @ read.t
         parts["x"] = parts["x"] * read.s
         self.convs["p"] = _conv(torch.cat([parts[name] for name in _READS["p"]], 1)[:, :, None, None], bias)
+        self.most: float | None = None  # that a tensor can hold
         negative = block.bn_out.weight.detach() < 0  # of these, the smallest is what pooling keeps
         self.sign = nn.Parameter(1 - 2 * negative[:, None, None].float()) if negative.any() else None
 
@@ -140,7 +151,8 @@ class _FrozenBlock(nn.Module):
         return self.output(self.tensors(x))
 
     def start(self, x: Tensor) -> dict[str, Tensor]:
-        return {"x": x, "ones": torch.ones_like(x[:, :1])}
+        """Return what the convolutions find: the input as it is, the same as integers hold it, and ones."""
+        return {"input": x, "x": x.clamp(0.0, 1.0) if self.is_first else x, "ones": torch.ones_like(x[:, :1])}
 
     def given(self, name: str, found: dict[str, Tensor]) -> Tensor:
         """Return the input of the convolution ``name``."""
@@ -150,7 +162,7 @@ class _FrozenBlock(nn.Module):
         """Return every tensor of the block by its name."""
         found = self.start(x)
         for name, conv in self.named():
-            found[name] = conv(self.given(name, found)).relu()
+            found[name] = conv(self.given(name, found)).clamp(0.0, self.most)
         return found
 
     def named(self) -> Iterator[tuple[str, nn.Conv2d]]:

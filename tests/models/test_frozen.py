@@ -40,7 +40,7 @@ def test_equalised_channels_reach_from_zero_to_one() -> None:
     for number, block in enumerate(frozen.blocks):
         found = block.tensors(x)  # type: ignore[operator]  # a block
         x = block.output(found)  # type: ignore[operator]
-        for name in set(found) - {"x", "ones"}:
+        for name in set(found) - {"input", "x", "ones"}:
             widest = found[name].amax((0, 2, 3))
             used = torch.ones(len(widest), dtype=torch.bool)
             used[3] = (number, name) != (0, "s5")
