@@ -88,17 +88,23 @@ class FrozenLRNet(nn.Module):
 
     @torch.no_grad()
     def round_weights(self, images: Tensor) -> None:
-        """Round the weights of every convolution to ``LEVELS``, each as it serves ``images``, floats (N, C, S, S)."""
-        x, generator = self._start(images), torch.Generator().manual_seed(0)
+        """Round the weights of every convolution to ``LEVELS``, each as it serves ``images``, floats (N, C, S, S).
+
+        Each makes up for what those before it lost, and for what integers lose of its input.
+        """
+        exact, x, generator = self._start(images), self._start(images), torch.Generator().manual_seed(0)
         for block in self._blocks():
-            found = block.start(x)
+            wanted, found = block.tensors(exact), block.start(x)
             for name, conv in block.named():
-                given = block.given(name, found)
-                rows = conv.weight.permute(0, 2, 3, 1)
-                inputs = _patches(given, conv.weight.shape[-1], generator)
-                conv.weight.copy_(_rounded(rows.flatten(1), inputs).view(rows.shape).permute(0, 3, 1, 2))
-                found[name] = conv(given).clamp(0.0, block.most)
-            x = block.output(found)
+                given, rows = block.given(name, found), conv.weight.permute(0, 2, 3, 1)
+                places = _places(given, generator)
+                inputs, exact_inputs = (
+                    _patches(z, conv.weight.shape[-1], places) for z in (given, block.given(name, wanted))
+                )
+                rounded = _rounded(rows.flatten(1), inputs, exact_inputs)
+                conv.weight.copy_(rounded.view(rows.shape).permute(0, 3, 1, 2))
+                found[name] = _in_steps(conv(given).clamp(0.0, block.most))
+            exact, x = block.output(wanted), block.output(found)
 
     def _start(self, images: Tensor) -> Tensor:
         return (images - self.low) / self.range
@@ -208,27 +214,40 @@ def _range_of(z: Tensor) -> Tensor:
     return widest.clamp(min=max(_LEAST_RANGE * float(widest.max()), torch.finfo(z.dtype).tiny))
 
 
-def _patches(z: Tensor, kernel_size: int, generator: torch.Generator) -> Tensor:
-    """Return what a convolution of z (N, channels, H, W) sees at some places of each picture, drawn: (M, features).
+def _in_steps(z: Tensor) -> Tensor:
+    """Return z in [0, 1] as eight bits hold it."""
+    return (z * 255).round() / 255
+
+
+def _places(z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return rows and columns, (N, places, 1, 1) each, drawn for each picture of z (N, channels, H, W)."""
+    n, _, height, width = z.shape
+    down, right = (torch.randint(side, (n, _PLACES, 1, 1), generator=generator) for side in (height, width))
+    return down, right
+
+
+def _patches(z: Tensor, kernel_size: int, places: tuple[Tensor, Tensor]) -> Tensor:
+    """Return what a convolution of z (N, channels, H, W) sees at ``places``: (M, features).
 
     The features are in the order row, column, channel.
     """
-    n, _, height, width = z.shape
-    padded = functional.pad(z, 4 * [kernel_size // 2])
-    down, right = (torch.randint(side, (n, _PLACES, 1, 1), generator=generator) for side in (height, width))
-    step = torch.arange(kernel_size)
-    pictures = torch.arange(n)[:, None, None, None]
+    padded, step = functional.pad(z, 4 * [kernel_size // 2]), torch.arange(kernel_size)
+    pictures, (down, right) = torch.arange(len(z))[:, None, None, None], places
     return padded[pictures, :, down + step[:, None], right + step].flatten(0, 1).flatten(1)
 
 
-def _rounded(weight: Tensor, inputs: Tensor) -> Tensor:
-    """Return ``weight`` (rows, features) as multiples of a step for each row, near to it for ``inputs`` (M, features).
+def _rounded(weight: Tensor, inputs: Tensor, exact: Tensor) -> Tensor:
+    """Return ``weight`` (rows, features) as multiples of a step for each row.
 
-    The largest weight of each row keeps its value, so that the step can be found again.
+    They come near for ``inputs`` (M, features) to what ``weight`` gives for ``exact``, what the inputs should have
+    been. The largest weight of each row keeps its value, so that the step can be found again.
     """
     products = inputs.T @ inputs
     products.diagonal().add_(_DAMPING * products.diagonal().mean() + torch.finfo(products.dtype).tiny)
-    spread = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(products)), upper=True)
+    factor = torch.linalg.cholesky(products)
+    missing = (exact - inputs) @ weight.T
+    weight = weight + torch.cholesky_solve(inputs.T @ missing, factor).T
+    spread = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
     left, found = weight.clone(), torch.zeros_like(weight)
     largest, place = weight.abs().max(1)
     step = (largest / LEVELS).clamp(min=torch.finfo(weight.dtype).tiny)
