@@ -1,10 +1,14 @@
 """Whether compiling the training step pays, and compiling it."""
 
+import hashlib
 import time
 import warnings
+from collections import Counter
+from pathlib import Path
 
 import torch
 
+from lrnet_cli import __version__
 from lrnet_cli.models.engine import compiled
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.training.clock import Clock
@@ -15,6 +19,8 @@ _STEPS_BEFORE_COMPILING = 10  # which tell the pace
 # As measured on machines of two cores: compiling takes as long as sixty to eighty steps do before it, a minute at
 # least, and saves a quarter of the time after it or more. In a budget it must pay even if it takes half as long again.
 _COMPILE_SECONDS, _COMPILE_STEPS, _COMPILE_SAVES, _BUDGET_MARGIN = 60.0, 80, 0.25, 1.5
+# Where the compiler's own cache still has the code, tracing remains, which takes a third of the time or less.
+_KEPT_SECONDS, _KEPT_STEPS = 25.0, 30
 
 
 def compile_as_settled(run: Run, step: Step) -> None:
@@ -33,10 +39,14 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     if run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
         return
     left = clock.seconds_left()
-    cost = max(_COMPILE_SECONDS, _COMPILE_STEPS * clock.pace)
-    gain = (left - cost) * _COMPILE_SAVES
-    margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN
-    run.state.compiled = run.processes.agree(gain > margin * cost)
+
+    def pays(seconds: float, steps: int) -> bool:
+        cost = max(seconds, steps * clock.pace)
+        margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN
+        return (left - cost) * _COMPILE_SAVES > margin * cost
+
+    wanted = pays(_COMPILE_SECONDS, _COMPILE_STEPS) or (pays(_KEPT_SECONDS, _KEPT_STEPS) and _mark_of(run).exists())
+    run.state.compiled = run.processes.agree(wanted)
     if run.state.compiled:
         run.reporter.message(
             f"Compiling the training step, which pays off with about {left / 60:.0f} minutes of training left."
@@ -52,13 +62,18 @@ def _compile(run: Run, step: Step) -> None:
     buffers = {name: buffer.clone() for name, buffer in run.state.model.named_buffers()}
     device = run.engine.device
     batch = torch.arange(run.batch_size // run.processes.count, device=device)
+    before = _graphs()
     try:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), warnings.catch_warnings(action="ignore"):  # the compiler's are not ours
             logits = forward(step.inputs(batch))  # laid out as in a step, which would otherwise compile again
             head_loss(logits, run.train_split.labels[batch], run.config.head).backward()
         step.forward = forward
-        run.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s.")
+        graphs = _graphs() - before
+        kept = ", with code that PyTorch's cache had kept" if graphs["reused"] and not graphs["written"] else ""
+        run.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s{kept}.")
+        if graphs:
+            _mark_of(run).touch()
     except Exception as error:  # a compiler, or the lack of one, may raise anything
         run.state.compiled = False
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -67,3 +82,23 @@ def _compile(run: Run, step: Step) -> None:
         for name, buffer in run.state.model.named_buffers():
             buffer.copy_(buffers[name])
         run.state.model.zero_grad()
+
+
+def _mark_of(run: Run) -> Path:
+    """Return the file in the compiler's cache that, if it exists, says the code for steps like this run's is there."""
+    config, engine = run.config, run.engine
+    decisive = [
+        *(torch.__version__, __version__, str(engine), run.card.arch_args, config.arch, config.dropout, config.head),
+        *(run.batch_size, run.processes.count, torch.get_num_threads()),
+    ]
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # which PyTorch tells by a private function only
+
+    return Path(cache_dir()) / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
+
+
+def _graphs() -> Counter[str]:
+    """Return for how many graphs of this process the compiler had the code in its cache, and for how many not."""
+    from torch._dynamo.utils import counters
+
+    found = counters["inductor"]
+    return Counter(reused=found["fxgraph_cache_hit"], written=found["fxgraph_cache_miss"])

@@ -319,21 +319,32 @@ def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("max_time", "pace", "left", "pays"),
+    ("max_time", "pace", "left", "kept", "pays"),
     [
-        (None, 0.1, 400, True),
-        (None, 0.1, 200, False),
-        (300, 0.1, 290, False),
-        (900, 0.1, 890, True),
-        (900, 2, 890, False),
+        (None, 0.1, 400, False, True),
+        (None, 0.1, 200, False, False),
+        (None, 0.1, 200, True, True),
+        (300, 0.1, 290, False, False),
+        (300, 0.1, 290, True, True),
+        (900, 0.1, 890, False, True),
+        (900, 2, 890, False, False),
     ],
 )
-def test_compiling_pays_by_the_pace_of_this_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_time: float | None, pace: float, left: float, pays: bool
+def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    max_time: float | None,
+    pace: float,
+    left: float,
+    kept: bool,
+    pays: bool,
 ) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     config = TrainConfig(epochs=None if max_time else 1, max_time=max_time, seed=0, limit=200, out=tmp_path / "run")
     run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
     run.state.steps_taken = 10
+    if kept:
+        compiling._mark_of(run).touch()
     clock = Clock(run, 0)
     clock.pace = pace
     monkeypatch.setattr(Clock, "seconds_left", lambda _: left)

@@ -352,7 +352,10 @@ def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
     assert "Compiled in" in messages.text
     reporter, should_stop = after_steps(15)
     train(config(tmp_path / "run", **settings), reporter, should_stop)
-    resume(tmp_path / "run")
+    torch._dynamo.reset()  # as in a process of its own
+    messages = Messages()
+    resume(tmp_path / "run", reporter=messages)
+    assert "s, with code that PyTorch's cache had kept." in messages.text
     assert_same_outcome(tmp_path / "whole", tmp_path / "run")
     assert capfd.readouterr().err == ""  # torch says nothing of its own
 
