@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from lrnet_cli.processes import ALONE, Processes
 
-BATCH_SIZE = 256
+BATCH_SIZE = 256  # on a CPU; what is read from files comes in such batches, too
+_BATCH_SIZE_ELSEWHERE = 4096  # tried first on a GPU, which is idle between small batches
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -50,8 +51,21 @@ def predict_logits(
     """Return the logits, float32 (N, classes) on the CPU, of uint8 pictures (N, C, S, S), averaged over ``views``.
 
     ``model`` must be in evaluation mode and on the device of ``images``, which are the same in all ``processes``; each
-    of them runs it on its share, batch by batch.
+    of them runs it on its share, batch by batch. Where the memory does not hold a batch, the batches are halved.
     """
-    batches = (as_input(batch) for batch in images[processes.share(len(images))].split(BATCH_SIZE))
-    own = torch.cat([torch.stack([model(view.of(batch)) for view in views]).mean(0) for batch in batches]).cpu()
-    return processes.collect(own, len(images))
+    own = images[processes.share(len(images))]
+    size = BATCH_SIZE if images.device.type == "cpu" else _BATCH_SIZE_ELSEWHERE
+    found: list[Tensor] = []
+    position = 0
+    while position < len(own) or not found:
+        batch = own[position : position + size]
+        try:
+            given = as_input(batch)
+            found.append(torch.stack([model(view.of(given)) for view in views]).mean(0).cpu())
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
+        position += size
+    return processes.collect(torch.cat(found), len(images))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from lrnet_cli import Classifier, Prediction
 from lrnet_cli.data.datasets import load_dataset
@@ -72,6 +73,29 @@ def test_batches_do_not_change_the_answers(trained_run: Path) -> None:
     together = predict_logits(network, images)
     alone = torch.cat([predict_logits(network, image[None]) for image in images[-20:]])
     assert torch.allclose(together[-20:], alone, atol=1e-4)
+
+
+def test_batches_are_halved_where_memory_does_not_hold_them() -> None:
+    sizes = []
+
+    class Small(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 50:
+                raise torch.OutOfMemoryError("not enough")
+            sizes.append(len(images))
+            return images.sum((1, 2, 3))[:, None]
+
+    images = torch.randint(256, (300, 1, 8, 8), dtype=torch.uint8)
+    wanted = images.float().div(255).sum((1, 2, 3))[:, None]
+    assert torch.allclose(predict_logits(Small(), images), wanted, atol=1e-4)
+    assert sizes == [32] * 9 + [12]
+
+    class Full(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("nothing left")
+
+    with pytest.raises(torch.OutOfMemoryError, match="nothing left"):
+        predict_logits(Full(), images)
 
 
 def test_order_is_kept_over_many_batches(classifier: Classifier, tmp_path: Path) -> None:
