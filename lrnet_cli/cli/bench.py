@@ -6,6 +6,7 @@ the same run.
 """
 
 import json as json_module
+import os
 import statistics
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,6 +77,7 @@ def bench_command(
     json: Json = False,
 ) -> None:
     """Measure training steps and prediction of plain and fused LR-Net, interleaved in one process."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler reports to its developers, once torch is loaded
     from importlib.util import find_spec
 
     from lrnet_cli.devices import resolve_device

@@ -96,9 +96,10 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
 def _show_weights(name: str, out: Output) -> None:
     from lrnet_cli.weights.file import load_weights
     from lrnet_cli.weights.find import find_weights
+    from lrnet_cli.weights.onnx import load_onnx
 
     path = find_weights(name)
-    card = load_weights(path)[1]
+    card = (load_onnx if path.suffix == ".onnx" else load_weights)(path)[1]
     # Rows of numbers that tell a reader nothing.
     novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
     _show_entries(out, {"weights": str(path)} | asdict(card) | {"novelty": novelty, "seen": len(card.seen)})

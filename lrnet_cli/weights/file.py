@@ -53,7 +53,7 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
     try:
         if not is_regular_file(path):
             raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
-        if path.suffix == ".pt2":
+        if path.suffix in (".pt2", ".onnx"):
             raise WeightsError(f"{path}: is an export for other runtimes; use the weights that it was made from.")
         with safe_open(path, framework="pt") as file:
             card = card_of(path, file.metadata())
