@@ -44,7 +44,7 @@ hand. Intervals are 95 % intervals: Wilson's over the test images.
 {provenance("released")}
 
 These are the networks included in the package: `digits` and `fashion`, trained for noisy images, and `fashion-clean`,
-trained for clean ones, from which `fashion` started. How they do under corruption is on [the robustness
+trained for clean ones. How they do under corruption is on [the robustness
 page](explanation/robustness.md). They were trained with the ordinary `lrnet train` command, and
 `lrnet info --weights digits` shows the details of one. Each has a model card, `README.md` in its folder under
 `lrnet_cli/released/`, with its command, its figures by class, its calibration and its robustness.

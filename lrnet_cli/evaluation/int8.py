@@ -86,10 +86,10 @@ def export_int8(
         on_message=on_message,
     )
     pictures, which = _unseen(with_classes_of(loaded, card.classes), card)
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(_SEED))
-    others, judged = (pictures.take(part) for part in order.chunk(2))
     if len(pictures) < 2:
         raise DataError(f"{loaded.name}: one picture calibrates and another judges, but there are {len(pictures)}.")
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(_SEED))
+    others, judged = (pictures.take(part) for part in order.chunk(2))
     chosen = calibration_pictures(others.images)
     card = replace(card, novelty=None) if card.needs_description else card
     before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), judged, card)
@@ -134,7 +134,8 @@ def _unseen(dataset: Dataset, card: WeightsCard) -> tuple[Split, str]:
     """Return the pictures to calibrate with and to judge on, and which they are."""
     if dataset.val is not None:
         return dataset.val, "validation pictures"
-    if dataset.content_sha256 == card.dataset.get("content_sha256"):
+    # Each network of several has trained on pictures that validated another.
+    if dataset.content_sha256 == card.dataset.get("content_sha256") and "ensemble" not in card.protocol:
         recipe = card.protocol.get("recipe", {})
         limit = recipe.get("limit")
         available = limited(dataset.train, limit if isinstance(limit, int) else None, card.seed)

@@ -23,6 +23,7 @@ from lrnet_cli.models.fused import Affine, affine, projection_of
 from lrnet_cli.models.lrnet import LRNet, MKBlock
 
 LEVELS = 127  # steps on either side of zero that a weight can take
+FIRST = ("s3", "s5", "s7")  # what reads a block's input; in the first block, pictures that 256 levels do not fit
 # What each convolution reads. In this order they run.
 _READS = {
     "s3": ("input", "ones"),
@@ -90,19 +91,21 @@ class FrozenLRNet(nn.Module):
     def round_weights(self, images: Tensor) -> None:
         """Round the weights of every convolution to ``LEVELS``, each as it serves ``images``, floats (N, C, S, S).
 
-        Each makes up for what those before it lost, and for what integers lose of its input.
+        Each makes up for what those before it lost, and for what integers lose of its input. The ``FIRST`` of the first
+        block stay as they are.
         """
         exact, x, generator = self._start(images), self._start(images), torch.Generator().manual_seed(0)
         for block in self._blocks():
             wanted, found = block.tensors(exact), block.start(x)
             for name, conv in block.named():
-                given, rows = block.given(name, found), conv.weight.permute(0, 2, 3, 1)
-                places = _places(given, generator)
-                inputs, exact_inputs = (
-                    _patches(z, conv.weight.shape[-1], places) for z in (given, block.given(name, wanted))
-                )
-                rounded = _rounded(rows.flatten(1), inputs, exact_inputs)
-                conv.weight.copy_(rounded.view(rows.shape).permute(0, 3, 1, 2))
+                given = block.given(name, found)
+                if not (block.is_first and name in FIRST):
+                    places, rows = _places(given, generator), conv.weight.permute(0, 2, 3, 1)
+                    inputs, exact_inputs = (
+                        _patches(z, conv.weight.shape[-1], places) for z in (given, block.given(name, wanted))
+                    )
+                    rounded = _rounded(rows.flatten(1), inputs, exact_inputs)
+                    conv.weight.copy_(rounded.view(rows.shape).permute(0, 3, 1, 2))
                 found[name] = _in_steps(conv(given).clamp(0.0, block.most))
             exact, x = block.output(wanted), block.output(found)
 
@@ -178,6 +181,7 @@ class _FrozenBlock(nn.Module):
             yield name, conv
 
     def output(self, found: dict[str, Tensor]) -> Tensor:
+        """Return what the block gives to the next, (N, 24, H // 2, W // 2)."""
         return functional.max_pool2d(found["p"] if self.sign is None else found["p"] * self.sign, 2)
 
     def divide(self, scales: dict[str, Tensor]) -> None:
@@ -239,8 +243,8 @@ def _patches(z: Tensor, kernel_size: int, places: tuple[Tensor, Tensor]) -> Tens
 def _rounded(weight: Tensor, inputs: Tensor, exact: Tensor) -> Tensor:
     """Return ``weight`` (rows, features) as multiples of a step for each row.
 
-    They come near for ``inputs`` (M, features) to what ``weight`` gives for ``exact``, what the inputs should have
-    been. The largest weight of each row keeps its value, so that the step can be found again.
+    For ``inputs`` (M, features) they give nearly what ``weight`` gives for ``exact``, what the inputs should have been.
+    The largest weight of each row keeps its value, so that the step can be found again.
     """
     products = inputs.T @ inputs
     products.diagonal().add_(_DAMPING * products.diagonal().mean() + torch.finfo(products.dtype).tiny)

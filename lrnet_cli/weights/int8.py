@@ -3,7 +3,7 @@
 The network's part is in ``models.frozen``; the graph is rewritten by ONNX Runtime's own quantiser. Activations are
 unsigned with one step per tensor, weights signed with one per output channel. Some stays in float32, a fiftieth of the
 work: the normalisation of pictures, the three convolutions that read it, and the fully connected layers. Normalised
-pictures lie between the 256 grey values, and rounding them changes the logits twice as much as all else does.
+pictures lie between the 256 grey values, and rounding them changes the logits more than everything else does.
 """
 
 import re
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.ensemble import Ensemble
-from lrnet_cli.models.frozen import FrozenLRNet
+from lrnet_cli.models.frozen import FIRST, FrozenLRNet
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.normalize import normalize
@@ -24,7 +24,7 @@ from lrnet_cli.settings.words import Normalize
 from lrnet_cli.weights import onnx
 
 _QUANTIZED = ("Conv", "Relu", "Clip", "Concat", "MaxPool")
-_FIRST = re.compile(r"blocks\.0\.convs\.s\d\.weight$")  # the first convolutions, whose input 256 levels do not fit
+_FIRST = re.compile(rf"blocks\.0\.convs\.({'|'.join(FIRST)})\.weight$")
 _PIXELS = 400_000  # of all calibration pictures together; more make no difference, and activations fill memory
 _LEAST_RANGE = 1 / 255  # of pictures that may all be blank
 _BATCH_SIZE = 64

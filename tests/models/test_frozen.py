@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrnet_cli.models.frozen import LEVELS, FrozenLRNet
+from lrnet_cli.models.frozen import FIRST, LEVELS, FrozenLRNet
 from lrnet_cli.models.lrnet import LRNet
 
 
@@ -64,8 +64,8 @@ def test_rounded_weights_fit_eight_bits_and_lose_less_than_each_by_itself() -> N
         frozen = FrozenLRNet(network).eval()
         frozen.equalise(known)
         rounds(frozen)
-        for module in frozen.blocks.modules():
-            if isinstance(module, nn.Conv2d):
+        for name, module in frozen.blocks.named_modules():
+            if isinstance(module, nn.Conv2d) and name not in {f"0.convs.{first}" for first in FIRST}:
                 levels = module.weight / module.weight.abs().amax((1, 2, 3), keepdim=True) * LEVELS
                 assert (levels - levels.round()).abs().max() < 1e-2
         errors.append((frozen(other) - network(other)).square().mean().item())
