@@ -134,7 +134,7 @@ def _show_run(out: Output, result: dict[str, Any]) -> None:
         out.line(f"  to resume: {resume}")
         return
     if result["status"] == "unfinished":
-        out.line("Unfinished: the time ended in the first epoch, before every picture was seen once.")
+        out.line("Unfinished: the time ended in the first epoch, after too few steps for a result.")
         out.line(f"  {validation}; the test set was not read")
         out.line(f"  to continue: {resume} --max-time LONGER")
         return

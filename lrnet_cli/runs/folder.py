@@ -24,7 +24,7 @@ from lrnet_cli.settings.config import TrainConfig
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
 Status = Literal["interrupted", "unfinished", "testing", "finished"]
-"""How far a run has got: stopped before its end; out of time in its first epoch; trained, but the test images not read
+"""How far a run has got: stopped before its end; out of time after too few steps; trained, but the test images not read
 yet; done."""
 
 

@@ -23,6 +23,8 @@ from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.training.prepare import Run, prepare, rooted
 from lrnet_cli.training.step import Step
 
+_FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
+
 
 def train(
     config: TrainConfig, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
@@ -137,8 +139,11 @@ def _worked(run: Run, reporter: Reporter) -> dict[str, Any]:
         return before
     # The folder is complete before the test images are read, so that a run that is killed there is not lost.
     status: Status = "testing" if run.config.test else "finished"
-    if run.state.steps_taken < run.steps_per_epoch:  # not all pictures were seen once: that is no result
+    if run.state.steps_taken < min(_FEWEST_STEPS, run.steps_per_epoch):  # that is no result
         status = "unfinished"
+    elif run.state.steps_taken < run.steps_per_epoch:
+        seen = run.state.steps_taken / run.steps_per_epoch
+        reporter.message(f"The time ended in the first epoch: {seen:.0%} of the training images were seen.")
     if clock.stopped:
         status = "interrupted"
     result = keep.result(status)

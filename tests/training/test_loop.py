@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import compiling, keep, step
+from lrnet_cli.training import clock, compiling, keep, step
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.loop import train
 from lrnet_cli.training.prepare import prepare
@@ -306,6 +307,22 @@ def test_what_a_run_did_not_use_is_listed_and_counted(tmp_path: Path) -> None:
         train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, on_error="stop", out=tmp_path / "other"))
 
 
+def test_a_time_that_ends_in_the_first_epoch_gives_a_result_after_enough_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "elapsed", property(lambda self: self._run.state.steps_taken / 100))
+    monkeypatch.setattr(clock, "_PREDICTION_SHARE", 0.0)  # nothing is reserved for the test
+    for seconds, status in ((0.9, "unfinished"), (1.5, "finished")):
+        reporter = Told()
+        settings = {"epochs": None, "limit": None, "max_time": seconds, "batch_size": 4}
+        result = train(short(tmp_path, status, **settings), reporter)
+        assert (result["status"], result["test_reads"]) == (status, int(status == "finished"))
+        told = [
+            text for text in reporter.texts if re.fullmatch(r".* first epoch: \d\d% of the training .* seen\.", text)
+        ]
+        assert len(told) == int(status == "finished")
+
+
 def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_path: Path) -> None:
     shown = lrnet("train", "--max-time", "0.1s", "--batch-size", 2, "--seed", 0, "--out", tmp_path / "run")
     assert shown.exit_code == 1
@@ -321,13 +338,13 @@ def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_pat
 @pytest.mark.parametrize(
     ("max_time", "pace", "left", "kept", "pays"),
     [
-        (None, 0.1, 400, False, True),
-        (None, 0.1, 200, False, False),
-        (None, 0.1, 200, True, True),
-        (300, 0.1, 290, False, False),
-        (300, 0.1, 290, True, True),
-        (900, 0.1, 890, False, True),
-        (900, 2, 890, False, False),
+        (None, 0.1, 240, False, True),
+        (None, 0.1, 220, False, False),
+        (None, 0.1, 70, True, True),
+        (180, 0.1, 170, False, False),
+        (180, 0.1, 170, True, True),
+        (300, 0.1, 290, False, True),
+        (900, 4, 890, False, False),
     ],
 )
 def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
@@ -341,7 +358,7 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     config = TrainConfig(epochs=None if max_time else 1, max_time=max_time, seed=0, limit=200, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter(), lambda: False, 0.0)
     run.state.steps_taken = 10
     if kept:
         compiling._mark_of(run).touch()
