@@ -86,6 +86,6 @@ def _export_int8(path: Path, to: Path, dataset: str | None, out: Output, **setti
         )
     out.document({"schema": "lrnet.export/1", "weights": str(path), **asdict(found), "path": str(found.path)})
     out.line(f"Wrote {found.path}: the same label as in float32 for {found.agreement:.2%} of {found.judged} pictures")
-    out.line(f"  judged on          {found.pictures}; {found.calibrated} others calibrated")
+    out.line(f"  judged on          {found.judged_on}; {found.calibrated} others calibrated")
     out.line(f"  accuracy           {found.accuracy:.4f} (float32: {found.accuracy_before:.4f})")
     out.line(f"  calibration error  {found.ece:.4f} (float32: {found.ece_before:.4f})")

@@ -29,14 +29,14 @@ _PICTURES = 4000  # of a data set that does not say which were for validation
 class Int8Export:
     """An export in int8, and how it compares with the original in float32 on ``judged`` pictures.
 
-    ``pictures`` says which those are; ``calibrated`` others of the same set the steps. ``agreement`` is the share of
+    ``judged_on`` says which those are; ``calibrated`` others of them set the steps. ``agreement`` is the share of
     pictures with the same label.
     """
 
     path: Path
-    pictures: str
-    calibrated: int
+    judged_on: str
     judged: int
+    calibrated: int
     agreement: float
     accuracy: float
     accuracy_before: float
@@ -102,9 +102,9 @@ def export_int8(
             after = _evaluation(onnx.PixelNetwork(onnx.load_onnx(temporary)[0]), judged, card)
             result = Int8Export(
                 path=target,
-                pictures=f"{loaded.name}: {which}",
-                calibrated=len(chosen),
+                judged_on=f"{loaded.name}: {which}",
                 judged=len(judged),
+                calibrated=len(chosen),
                 agreement=float((before.logits.argmax(1) == after.logits.argmax(1)).float().mean()),
                 accuracy=after.metrics.accuracy,
                 accuracy_before=before.metrics.accuracy,

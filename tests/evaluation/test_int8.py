@@ -42,7 +42,7 @@ def test_int8_is_judged_on_validation_pictures_that_did_not_calibrate(exported: 
     own = load_weights(trained_run / "model.safetensors")[1]
     note = card.protocol["int8"]
     assert card == replace(own, novelty=None, protocol=own.protocol | {"int8": note})
-    assert note["pictures"] == "optdigits: the validation pictures of its training"
+    assert note["judged_on"] == "optdigits: the validation pictures of its training"
     assert note["calibrated"] + note["judged"] == own.dataset["val"]  # type: ignore[operator]  # numbers
     assert note["agreement"] >= 0.97  # type: ignore[operator]  # of some seventy pictures
 

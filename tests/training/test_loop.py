@@ -338,12 +338,13 @@ def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_pat
 @pytest.mark.parametrize(
     ("max_time", "pace", "left", "kept", "pays"),
     [
-        (None, 0.1, 240, False, True),
-        (None, 0.1, 220, False, False),
+        (None, 0.1, 290, False, True),
+        (None, 0.1, 260, False, False),
         (None, 0.1, 70, True, True),
         (180, 0.1, 170, False, False),
         (180, 0.1, 170, True, True),
-        (300, 0.1, 290, False, True),
+        (300, 0.1, 290, False, False),
+        (600, 0.1, 590, False, True),
         (900, 4, 890, False, False),
     ],
 )
