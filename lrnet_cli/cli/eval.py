@@ -174,11 +174,11 @@ def _load_exams(
     processes: "Processes",
     **settings: Any,
 ) -> tuple["Exam", "Exam | None"]:
-    from lrnet_cli.evaluation.exam import load_exam
+    from lrnet_cli.evaluation.exam import load_exam, runs_on
     from lrnet_cli.weights.find import find_weights
 
     paths = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
-    output.message(f"Weights: {paths[0]}. Device: {_runs_on(paths[0], engine)}{among(processes)}.")
+    output.message(f"Weights: {paths[0]}. Device: {runs_on(paths[0], engine)}{among(processes)}.")
     with output.LoadBars() as bars:
         exam, *rivals = (
             load_exam(
@@ -230,16 +230,14 @@ def _measure_novelty(
     return {"unknown": float((known > 1).float().mean()), "foreign": measured}
 
 
-def _runs_on(weights: Path, engine: "Engine") -> str:
-    return "ONNX Runtime, cpu" if weights.suffix == ".onnx" else str(engine)
-
-
 def _provenance(exam: "Exam", engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
+    from lrnet_cli.evaluation.exam import runs_on
+
     return {
         "command": in_shell("lrnet", *sys.argv[1:]),
         "split": split + (f", {limit} pictures of it" if limit is not None else ""),
         "views": "averaged over several (--tta)" if tta else "one",
-        "device": _runs_on(exam.weights, engine),
+        "device": runs_on(exam.weights, engine),
     }
 
 
@@ -286,7 +284,7 @@ def _document(found: _Found, averages: "ClassAverages", engine: "Engine", split:
         "mistakes": [_present(asdict(mistake)) for mistake in evaluation.mistakes(MISTAKES)],
         "images_per_second": evaluation.images_per_second,
         "device": describe_device(engine.device),
-        "precision": "int8" if exam.card.is_int8 else engine.precision,
+        "precision": exam.precision(engine),
         **more,
     }
 

@@ -52,6 +52,12 @@ class Exam:
         recipe: Mapping[str, Any] = self.card.protocol.get("recipe", {})
         return recipe
 
+    def precision(self, engine: Engine) -> str:
+        """Return what the network computes in: an ONNX file in its own precision, whatever the engine's is."""
+        if self.weights.suffix == ".onnx":
+            return "int8" if self.card.is_int8 else "fp32"
+        return engine.precision
+
     def evaluate(self, *, tta: bool = False) -> Evaluation:
         """Evaluate the network; with ``tta`` on the average of several views of each picture."""
         mirrored = self.recipe.get("flip") == "on"
@@ -113,6 +119,11 @@ def load_exam(
     matched = with_classes_of(loaded, card.classes)
     part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
     return Exam(weights, card, network, matched.name, part, described, processes)
+
+
+def runs_on(weights: Path, engine: Engine) -> str:
+    """Return a description of where the network of ``weights`` runs."""
+    return "ONNX Runtime, cpu" if weights.suffix == ".onnx" else str(engine)
 
 
 def dataset_for(weights: Path, card: WeightsCard, dataset: str | None) -> str:

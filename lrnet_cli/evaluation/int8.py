@@ -100,17 +100,7 @@ def export_int8(
             content = quantized(floats, chosen)
             temporary.write_bytes(onnx.with_card(content, card))
             after = _evaluation(onnx.PixelNetwork(onnx.load_onnx(temporary)[0]), judged, card)
-            result = Int8Export(
-                path=target,
-                judged_on=f"{loaded.name}: {which}",
-                judged=len(judged),
-                calibrated=len(chosen),
-                agreement=float((before.logits.argmax(1) == after.logits.argmax(1)).float().mean()),
-                accuracy=after.metrics.accuracy,
-                accuracy_before=before.metrics.accuracy,
-                ece=after.metrics.ece,
-                ece_before=before.metrics.ece,
-            )
+            result = _compared(target, f"{loaded.name}: {which}", len(chosen), before, after)
             if result.lost > max_loss:
                 raise ExportError(
                     f"{target}: not written, because {result.lost:.2f} points of accuracy are lost on {len(judged)} "
@@ -123,6 +113,20 @@ def export_int8(
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error}); choose another --to.") from error
     return result
+
+
+def _compared(target: Path, judged_on: str, calibrated: int, before: Evaluation, after: Evaluation) -> Int8Export:
+    return Int8Export(
+        path=target,
+        judged_on=judged_on,
+        judged=len(after.labels),
+        calibrated=calibrated,
+        agreement=float((before.logits.argmax(1) == after.logits.argmax(1)).float().mean()),
+        accuracy=after.metrics.accuracy,
+        accuracy_before=before.metrics.accuracy,
+        ece=after.metrics.ece,
+        ece_before=before.metrics.ece,
+    )
 
 
 def _evaluation(network: nn.Module, split: Split, card: WeightsCard) -> Evaluation:

@@ -87,12 +87,13 @@ class Classifier:
         if path.suffix == ".onnx":
             from lrnet_cli.weights.onnx import load_onnx
 
+            logits, card = load_onnx(path)
+            own = "int8" if card.is_int8 else "fp32"
             if device not in ("auto", "cpu") or precision == "bf16" or gpus is not None:
                 raise UsageError(
-                    f"{path}: an ONNX file runs on the CPU, as it is; leave out --device, --gpus and --precision."
+                    f"{path}: an ONNX file runs on the CPU, in {own}; leave out --device, --gpus and --precision."
                 )
-            logits, card = load_onnx(path)
-            return cls(logits, card, f"ONNX Runtime, cpu, {'int8' if card.is_int8 else 'fp32'}")
+            return cls(logits, card, f"ONNX Runtime, cpu, {own}")
         engine = Engine.choose(device, precision, gpus=gpus, procs=procs)
         model, card = load_weights(path)
         network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)

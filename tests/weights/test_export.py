@@ -53,6 +53,13 @@ def test_an_onnx_file_takes_any_number_of_pictures_and_holds_the_card(exported: 
         assert logits(images[:count]).shape == (count, 10)
 
 
+def test_an_onnx_file_is_evaluated_and_shown_as_any_weights_are(exported: Path, trained_run: Path, lrnet: Any) -> None:
+    found = json.loads(lrnet("eval", "--weights", exported, "--precision", "bf16", "--json").stdout)
+    own = json.loads(lrnet("eval", "--weights", trained_run, "--precision", "fp32", "--json").stdout)
+    assert (found["accuracy"], found["precision"]) == (own["accuracy"], "fp32")
+    assert json.loads(lrnet("info", "--weights", exported, "--json").stdout)["arch"] == "lrnet"
+
+
 def test_an_onnx_file_can_be_used_without_lrnet(exported: Path) -> None:
     import onnxruntime
 
