@@ -113,8 +113,7 @@ def int8_prediction(network: "nn.Module", images: "Tensor") -> Work:
     from lrnet_cli.data.images import Preprocessing
     from lrnet_cli.weights import onnx
     from lrnet_cli.weights.card import WeightsCard
-    from lrnet_cli.weights.export import Whole
-    from lrnet_cli.weights.int8 import frozen, quantized
+    from lrnet_cli.weights.int8 import quantized
 
     channels, side = images.shape[1:3]
     card = WeightsCard(
@@ -127,10 +126,9 @@ def int8_prediction(network: "nn.Module", images: "Tensor") -> Work:
     )
     chosen = images[:_CALIBRATION]
     network.eval()
-    floats = onnx.to_bytes(Whole(frozen(network, "none", chosen), card).eval(), card, chosen)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
-        path.write_bytes(onnx.with_card(quantized(floats, chosen), card))
+        path.write_bytes(onnx.with_card(quantized(network, card, chosen), card))
         run = onnx.OnnxNetwork(path)
     return partial(run, images)
 
@@ -142,7 +140,7 @@ def profile_of(work: Work) -> dict[str, float]:
     work()
     with profile() as record:
         work()
-    spent = {event.key: max(event.self_device_time_total, 0) or 0 for event in record.key_averages()}
+    spent = {event.key: event.self_device_time_total for event in record.key_averages()}
     if not any(spent.values()):  # on a CPU
         spent = {event.key: event.self_cpu_time_total for event in record.key_averages()}
     total = sum(spent.values())

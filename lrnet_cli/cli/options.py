@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,14 @@ def _paths(incomplete: str) -> list[str]:
     return [path for path in found if path.startswith(incomplete) and path.isprintable()]
 
 
+def _of_weights(text: str) -> Any:
+    return typer.Option(
+        help=text,
+        show_default="the known one that the weights were trained on",
+        autocompletion=complete_dataset,
+    )
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 Weights = Annotated[
     str | None,
@@ -40,21 +48,10 @@ Weights = Annotated[
         autocompletion=complete_weights,
     ),
 ]
-Judged = Annotated[
-    str | None,
-    typer.Option(
-        help="A known data set or a path.",
-        show_default="the known one that the weights were trained on",
-        autocompletion=complete_dataset,
-    ),
-]
+Judged = Annotated[str | None, _of_weights("A known data set or a path.")]
 Calibrating = Annotated[
     str | None,
-    typer.Option(
-        help="With --int8: a known data set or a path, half of whose validation pictures calibrate, half judge.",
-        show_default="the known one that the weights were trained on",
-        autocompletion=complete_dataset,
-    ),
+    _of_weights("With --int8: a known data set or a path, half of whose validation pictures calibrate, half judge."),
 ]
 Spreadsheet = Annotated[
     bool,

@@ -20,7 +20,7 @@ from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
-from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
+from lrnet_cli.weights.onnx import RUNS_ON, PixelNetwork, load_onnx, precision_of
 
 PROBABILITY_OF = "probability of "  # begins the name of the column for a class, in a file of predictions
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
@@ -55,7 +55,7 @@ class Exam:
     def precision(self, engine: Engine) -> str:
         """Return what the network computes in: an ONNX file in its own precision, whatever the engine's is."""
         if self.weights.suffix == ".onnx":
-            return "int8" if self.card.is_int8 else "fp32"
+            return precision_of(self.card)
         return engine.precision
 
     def evaluate(self, *, tta: bool = False) -> Evaluation:
@@ -123,7 +123,7 @@ def load_exam(
 
 def runs_on(weights: Path, engine: Engine) -> str:
     """Return a description of where the network of ``weights`` runs."""
-    return "ONNX Runtime, cpu" if weights.suffix == ".onnx" else str(engine)
+    return RUNS_ON if weights.suffix == ".onnx" else str(engine)
 
 
 def dataset_for(weights: Path, card: WeightsCard, dataset: str | None) -> str:

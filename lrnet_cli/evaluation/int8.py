@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lrnet_cli import paths
 from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
 from lrnet_cli.data.splits import Split, cut_of, limited
 from lrnet_cli.errors import DataError, ExportError, UsageError
@@ -16,9 +15,9 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.weights import onnx
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.export import Whole
+from lrnet_cli.weights.export import as_exported, writing
 from lrnet_cli.weights.file import load_weights
-from lrnet_cli.weights.int8 import calibration_pictures, frozen, quantized
+from lrnet_cli.weights.int8 import calibration_pictures, quantized
 
 MAX_LOSS = 0.1  # points of accuracy
 _SEED = 0  # fixed, so that the same pictures calibrate every time
@@ -91,27 +90,22 @@ def export_int8(
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(_SEED))
     others, judged = (pictures.take(part) for part in order.chunk(2))
     chosen = calibration_pictures(others.images)
-    card = replace(card, novelty=None) if card.needs_description else card
+    card = as_exported(card)
     before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), judged, card)
-    network = frozen(model, card.preprocessing.normalize, chosen)
-    floats = onnx.to_bytes(Whole(network, card).eval(), card, chosen[:2])
-    try:
-        with paths.replacing(target) as temporary:
-            content = quantized(floats, chosen)
-            temporary.write_bytes(onnx.with_card(content, card))
-            after = _evaluation(onnx.PixelNetwork(onnx.load_onnx(temporary)[0]), judged, card)
-            result = _compared(target, f"{loaded.name}: {which}", len(chosen), before, after)
-            if result.lost > max_loss:
-                raise ExportError(
-                    f"{target}: not written, because {result.lost:.2f} points of accuracy are lost on {len(judged)} "
-                    f"pictures ({result.accuracy_before:.4f} to {result.accuracy:.4f}; allowed: {max_loss:g}); "
-                    "calibrate with more pictures like those it will see, or allow a larger loss."
-                )
-            note = {name: value for name, value in asdict(result).items() if name != "path"}
-            card = replace(card, protocol=card.protocol | {"int8": note})
-            temporary.write_bytes(onnx.with_card(content, card))
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); choose another --to.") from error
+    content = quantized(model, card, chosen)
+    with writing(target) as temporary:
+        temporary.write_bytes(onnx.with_card(content, card))
+        after = _evaluation(onnx.PixelNetwork(onnx.load_onnx(temporary)[0]), judged, card)
+        result = _compared(target, f"{loaded.name}: {which}", len(chosen), before, after)
+        if result.lost > max_loss:
+            raise ExportError(
+                f"{target}: not written, because {result.lost:.2f} points of accuracy are lost on {len(judged)} "
+                f"pictures ({result.accuracy_before:.4f} to {result.accuracy:.4f}; allowed: {max_loss:g}); "
+                "calibrate with more pictures like those it will see, or allow a larger loss."
+            )
+        note = {name: value for name, value in asdict(result).items() if name != "path"}
+        card = replace(card, protocol=card.protocol | {"int8": note})
+        temporary.write_bytes(onnx.with_card(content, card))
     return result
 
 

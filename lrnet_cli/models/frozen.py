@@ -94,7 +94,8 @@ class FrozenLRNet(nn.Module):
         Each makes up for what those before it lost, and for what integers lose of its input. The ``FIRST`` of the first
         block stay as they are.
         """
-        exact, x, generator = self._start(images), self._start(images), torch.Generator().manual_seed(0)
+        exact = x = self._start(images)
+        generator = torch.Generator().manual_seed(0)
         for block in self._blocks():
             wanted, found = block.tensors(exact), block.start(x)
             for name, conv in block.named():

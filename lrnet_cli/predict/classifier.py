@@ -85,15 +85,15 @@ class Classifier:
         """
         path = find_weights(weights)
         if path.suffix == ".onnx":
-            from lrnet_cli.weights.onnx import load_onnx
+            from lrnet_cli.weights.onnx import RUNS_ON, load_onnx, precision_of
 
             logits, card = load_onnx(path)
-            own = "int8" if card.is_int8 else "fp32"
             if device not in ("auto", "cpu") or precision == "bf16" or gpus is not None:
                 raise UsageError(
-                    f"{path}: an ONNX file runs on the CPU, in {own}; leave out --device, --gpus and --precision."
+                    f"{path}: an ONNX file runs on the CPU, in {precision_of(card)}; "
+                    "leave out --device, --gpus and --precision."
                 )
-            return cls(logits, card, f"ONNX Runtime, cpu, {own}")
+            return cls(logits, card, f"{RUNS_ON}, {precision_of(card)}")
         engine = Engine.choose(device, precision, gpus=gpus, procs=procs)
         model, card = load_weights(path)
         network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)

@@ -88,13 +88,13 @@ def _compile(run: Run, step: Step) -> None:
 
 def _mark_of(run: Run) -> Path:
     """Return the file in the compiler's cache that, if it exists, says the code for steps like this run's is there."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # which PyTorch tells by a private function only
+
     config, engine = run.config, run.engine
     decisive = [
         *(torch.__version__, __version__, str(engine), run.card.arch_args, config.arch, config.dropout, config.head),
         *(run.batch_size, run.processes.count, torch.get_num_threads()),
     ]
-    from torch._inductor.runtime.cache_dir_utils import cache_dir  # which PyTorch tells by a private function only
-
     return Path(cache_dir()) / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
 
 

@@ -1,6 +1,7 @@
 """Trained networks for other runtimes, checked against PyTorch on real pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,25 +68,36 @@ def export_weights(weights: Path, target: Path) -> Exported:
     if target.suffix not in _FORMS:
         raise UsageError(f"{target}: the format follows from the suffix, which must be one of: {', '.join(_FORMS)}.")
     model, card = load_weights(weights)
-    if card.needs_description:  # of which other runtimes are given none: logits and probabilities are the contract
-        card = replace(card, novelty=None)
+    card = as_exported(card)
     whole = Whole(_fused(model), card).eval()
     pictures = load_dataset(
         "optdigits", image_size=card.preprocessing.image_size, channels=card.preprocessing.channels
     ).test.images
+    with writing(target) as temporary:
+        to_bytes, run = _FORMS[target.suffix]
+        temporary.write_bytes(to_bytes(whole, card, pictures[:2]))
+        difference = _difference(run(temporary), model, card, pictures)
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"{target}: not written, because the exported network differs from PyTorch's by {difference:.1e} "
+                f"on {len(pictures)} real pictures (allowed: {TOLERANCE:g}); please report this."
+            )
+    return Exported(target, difference, len(pictures))
+
+
+def as_exported(card: WeightsCard) -> WeightsCard:
+    """Return the card for an export: other runtimes give logits and probabilities, and no description for a novelty."""
+    return replace(card, novelty=None) if card.needs_description else card
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Give a temporary file that becomes ``target`` unless the body fails; ``UsageError`` if it cannot be written."""
     try:
         with paths.replacing(target) as temporary:
-            to_bytes, run = _FORMS[target.suffix]
-            temporary.write_bytes(to_bytes(whole, card, pictures[:2]))
-            difference = _difference(run(temporary), model, card, pictures)
-            if not difference <= TOLERANCE:
-                raise ExportError(
-                    f"{target}: not written, because the exported network differs from PyTorch's by {difference:.1e} "
-                    f"on {len(pictures)} real pictures (allowed: {TOLERANCE:g}); please report this."
-                )
+            yield temporary
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error}); choose another --to.") from error
-    return Exported(target, difference, len(pictures))
 
 
 def _fused(model: nn.Module) -> nn.Module:

@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lrnet_cli.errors import UsageError
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.frozen import FIRST, FrozenLRNet
 from lrnet_cli.models.logits import as_input
@@ -22,6 +21,8 @@ from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.normalize import normalize
 from lrnet_cli.settings.words import Normalize
 from lrnet_cli.weights import onnx
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.export import Whole
 
 _QUANTIZED = ("Conv", "Relu", "Clip", "Concat", "MaxPool")
 _FIRST = re.compile(rf"blocks\.0\.convs\.({'|'.join(FIRST)})\.weight$")
@@ -36,14 +37,10 @@ def calibration_pictures(pictures: Tensor) -> Tensor:
 
 
 def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
-    """Return ``model``, an LR-Net or several, in the form that eight bits can hold, calibrated on ``pictures``.
-
-    Raises ``UsageError`` for another architecture.
-    """
+    """Return ``model``, an LR-Net or several, in the form that eight bits can hold, calibrated on ``pictures``."""
     if isinstance(model, Ensemble):
         return model.each(lambda member: frozen(member, how, pictures))
-    if not isinstance(model, LRNet):
-        raise UsageError("Only an LR-Net can be exported in int8; export this network without it.")
+    assert isinstance(model, LRNet)
     images = normalize(as_input(pictures), how)
     low = min(0.0, float(images.min()))
     network = FrozenLRNet(model, low, max(float(images.max()), low + _LEAST_RANGE)).eval()
@@ -52,11 +49,13 @@ def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
     return network
 
 
-def quantized(content: bytes, pictures: Tensor) -> Any:
-    """Return the ONNX model of the file ``content`` with integers between its first and its last convolution.
+def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
+    """Return ``model``, an LR-Net or several, as an ONNX model whose convolutions are in integers.
 
-    The steps of the activations follow from ``pictures``, uint8 (N, C, S, S).
+    Weights and steps follow from ``pictures``, uint8 (N, C, S, S).
     """
+    whole = Whole(frozen(model, card.preprocessing.normalize, pictures), card).eval()
+    content = onnx.to_bytes(whole, card, pictures[:2])
     with onnx.needed_packages(), onnx.quiet(), tempfile.TemporaryDirectory() as folder:
         import onnx as onnx_package
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static

@@ -18,6 +18,7 @@ from lrnet_cli.errors import ExportError, WeightsError
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 
 INPUT, _OUTPUTS = "images", ("logits", "probabilities")
+RUNS_ON = "ONNX Runtime, cpu"
 _PICTURES = 32  # that a thread takes at a time, whose activations fit into its cache
 _INSTALL = "pip install 'lrnet-cli[export]'"
 
@@ -38,6 +39,11 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     if run.shape[1:] != wanted:
         raise WeightsError(f"{path}: takes pictures of {run.shape[1:]}, its card says {wanted}.")
     return lambda images: run(images)[0], card
+
+
+def precision_of(card: WeightsCard) -> str:
+    """Return what an exported file with ``card`` computes in."""
+    return "int8" if card.is_int8 else "fp32"
 
 
 class OnnxNetwork:

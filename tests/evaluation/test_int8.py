@@ -14,9 +14,9 @@ from lrnet_cli.cli.app import app
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import ExportError, UsageError
-from lrnet_cli.evaluation import int8
 from lrnet_cli.evaluation.int8 import export_int8
 from lrnet_cli.models.registry import build
+from lrnet_cli.weights import int8
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.onnx import load_onnx
