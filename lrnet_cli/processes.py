@@ -5,6 +5,7 @@ launcher. Otherwise there is one process, and nothing here communicates.
 """
 
 import gc
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,6 +125,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
     if not ranks.started_together():
         yield ALONE
         return
+    # Imported later, its functions would keep the group, as the default of a parameter, and with it Gloo's threads.
+    importlib.import_module("torch.distributed.nn")
     if device.type == "cuda":
         torch.cuda.set_device(device)
         dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
