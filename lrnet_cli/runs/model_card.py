@@ -10,7 +10,20 @@ from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.settings.command import command_of
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.words import Select
 from lrnet_cli.weights.card import DataNote, WeightsCard
+
+_CHOICES: dict[Select, str] = {
+    "accuracy": "best validation accuracy",
+    "balanced-accuracy": "best balanced validation accuracy",
+    "macro-f1": "best macro-averaged F1 in validation",
+    "loss": "lowest validation loss",
+}
+_NEVER_UNKNOWN = "The network names one of its classes for any picture, whatever it shows."
+_UNKNOWN = (
+    "`lrnet predict` calls pictures `unknown` that are less like the training pictures than 99 % of the validation "
+    "pictures were; foreign pictures that pass, and files of an export, get one of the classes, whatever they show."
+)
 
 
 def write_model_card(
@@ -44,8 +57,8 @@ def write_model_card(
         "",
         "## Limits",
         "",
-        "The network names one of its classes for any picture, whatever it shows. It was measured on pictures like "
-        "those it was trained on and on no others.",
+        f"{_UNKNOWN if card.novelty is not None else _NEVER_UNKNOWN} It was measured on pictures like those it was "
+        "trained on and on no others.",
     ]
     paths.write_text(run_dir / "README.md", "\n".join(lines) + "\n")
 
@@ -125,12 +138,20 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
         "```",
         "",
         f"Trained on {data['train']} images; the validation images are {protocol['validation']}. The epoch with the "
-        "best validation accuracy was kept; the test images are read once, after that choice (so far: "
+        f"{_choice(config)} was kept; the test images are read once, after that choice (so far: "
         f"{test_reads} time{'' if test_reads == 1 else 's'}).",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         "",
     ]
+
+
+def _choice(config: TrainConfig) -> str:
+    """Return what the epoch that was kept had, in words."""
+    both = (
+        " on the validation images as they are and altered as in training" if config.robust and config.augment else ""
+    )
+    return _CHOICES[config.select] + both
 
 
 def _not_used(data: DataNote) -> dict[str, str]:

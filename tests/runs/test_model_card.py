@@ -44,3 +44,21 @@ def test_the_card_has_the_command_that_repeats_the_run(trained_run: Path) -> Non
     config, _ = read_config(trained_run)
     assert f"\n{command_of(config)}\n" in (trained_run / "README.md").read_text(encoding="utf-8")
     assert "--seed 1" in command_of(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, "The epoch with the best validation accuracy was kept;"),
+        ({"select": "loss"}, "The epoch with the lowest validation loss was kept;"),
+        ({"robust": 0.5}, "accuracy on the validation images as they are and altered as in training was kept;"),
+        ({"robust": 0.5, "augment": False}, "The epoch with the best validation accuracy was kept;"),
+    ],
+)
+def test_the_card_says_what_the_epoch_was_chosen_by(
+    trained_run: Path, tmp_path: Path, settings: dict[str, Any], kept: str
+) -> None:
+    config, _ = read_config(trained_run)
+    card = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine.choose("cpu"), limit=1).card
+    write_model_card(tmp_path, replace(config, **settings), card, "cpu", None, 0)
+    assert kept in (tmp_path / "README.md").read_text(encoding="utf-8")
