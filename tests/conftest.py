@@ -41,7 +41,7 @@ def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     return home
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lrnet() -> Callable[..., Any]:
     """Run ``lrnet`` with a command line, or with words, in this process; gives exit_code, stdout and stderr."""
 

@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.training.prepare import Run
 
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
-# Of the time of a training step, for as many pictures: measured, with a margin; a validation may tell of less.
-_PREDICTION_SHARE, _PREDICTION_MARGIN = 0.45, 1.1
+_TIMED = 128  # pictures, whose prediction is timed before the first validation tells how long it takes
+_PREDICTION_MARGIN = 1.1
 
 
 class Clock:
@@ -28,7 +29,7 @@ class Clock:
         self._step_ends: deque[float] = deque(maxlen=101)
         self._checkpoint = self._since = time.perf_counter()
         self._before = (0, 0.0)  # steps and seconds before this part of an epoch
-        self._prediction_pace = math.inf  # seconds per picture
+        self._prediction_pace = 0.0  # seconds per picture
         self.pace = 0.0
         self.progress = 0.0
         self.stopped = False
@@ -44,10 +45,22 @@ class Clock:
         if config.epochs is not None:
             shares.append(self._run.state.steps_taken / (config.epochs * self._run.steps_per_epoch))
         if config.max_time is not None:
-            pace = min(self._prediction_pace, _PREDICTION_SHARE * self.pace / self._run.batch_size)
-            shares.append(self.elapsed / max(config.max_time - pace * self._images_later, 1e-9))
+            later = self._prediction_pace * self._images_later
+            shares.append(self.elapsed / max(config.max_time - later, 1e-9))
         seen = self._run.processes.agree((min(max(shares), 1.0), self._run.should_stop()))
         self.progress, self.stopped = float(seen[0]), bool(seen[1])
+
+    def time_prediction(self) -> None:
+        """Predict a few pictures, which tells how long validation and test will take."""
+        run = self._run
+        images = run.val_split.images[:_TIMED]
+        network = run.engine.place(run.state.evaluated, run.config.normalize, run.processes).eval()
+        seconds = math.inf
+        for _ in range(2):  # the first is slower
+            begun = time.perf_counter()
+            predict_logits(network, images, processes=run.processes)
+            seconds = time.perf_counter() - begun
+        self.note_validation(len(images) / seconds)
 
     def note_validation(self, images_per_second: float) -> None:
         """Note how fast the network predicts, which tells how long the test will take."""

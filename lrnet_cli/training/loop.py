@@ -82,6 +82,8 @@ def resume(
 
 def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
     """Train to the end, keeping the best weights, or until ``clock`` says that the run is to stop."""
+    if run.config.max_time is not None:
+        clock.time_prediction()
     compile_as_settled(run, step)
     clock.look()
     while not clock.is_over:

@@ -2,14 +2,15 @@
 
 ``python tests/benchmarks/robustness.py 'with augmentation=runs/a' without=runs/b --limit 1000 --plot robustness.png``
 ``python tests/benchmarks/robustness.py a=folds/1,folds/2 --dataset table.csv`` (each on its fold)
+``python tests/benchmarks/robustness.py runs/a runs/b --limit 300 --json`` (the means alone)
 ``python tests/benchmarks/robustness.py --pictures corruptions.png digits fashion``
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
@@ -23,23 +24,28 @@ from lrnet_cli.weights.find import find_weights
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="+", metavar="NAME=WEIGHTS[,WEIGHTS…]")
+    parser.add_argument("networks", nargs="+", metavar="[NAME=]WEIGHTS[,WEIGHTS…]")
     parser.add_argument("--dataset", help="default: the one they were trained on")
     parser.add_argument("--pictures", type=Path, help="draw a picture of each data set named, and measure nothing")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", action="store_true", help="print the means as JSON lines, each as it is measured")
     options = parser.parse_args()
     if options.pictures is not None:
         draw(options.networks, options.pictures)
         return
     engine, found = Engine.choose(), dict[str, tuple[float, Robustness]]()
     for network in options.networks:
-        name, weights = network.split("=", 1)
+        name, weights = network.split("=", 1) if "=" in network else (Path(network).name, network)
         exams = [
             load_exam(find_weights(path), options.dataset, "test", engine=engine, limit=options.limit)
             for path in weights.split(",")
         ]
         found[name] = measured_together(exams)
+        if options.json:
+            print(json.dumps(means_of(name, exams, *found[name])), flush=True)
+    if options.json:
+        return
     pictures = sum(len(exam.split) for exam in exams)
     print(f"{exams[0].dataset}, {pictures} test pictures; each cell: {' / '.join(found)}\n")
     row("corruption", *SEVERITIES, "mean")
@@ -64,13 +70,25 @@ def measured_together(exams: list[Exam]) -> tuple[float, Robustness]:
     """Return the accuracy without and with corruptions over the pictures of all exams."""
     total = sum(len(exam.split) for exam in exams)
     clean = sum(exam.evaluate().metrics.accuracy * len(exam.split) for exam in exams) / total
-    # So many passes over the pictures are worth a compilation.
-    parts = [measure_robustness(torch.compile(exam.network), exam.split, exam.card).cases for exam in exams]
+    parts = [measure_robustness(exam.network, exam.split, exam.card).cases for exam in exams]
     cases = []
     for several in zip(*parts, strict=True):
         right = round(sum(case.accuracy * len(exam.split) for case, exam in zip(several, exams, strict=True)))
         cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
     return clean, Robustness.of(0, cases, exams[0].recipe)
+
+
+def means_of(name: str, exams: list[Exam], clean: float, robustness: Robustness) -> dict[str, object]:
+    """Return what ``docs/make_results.py`` shows of one network."""
+    return {
+        "name": name,
+        "dataset": exams[0].dataset,
+        "arch": exams[0].card.arch,
+        "pictures": sum(len(exam.split) for exam in exams),
+        "accuracy": clean,
+        "first_twelve": robustness.mean_accuracy,
+        "others": robustness.mean_accuracy_further,
+    }
 
 
 def draw(datasets: list[str], target: Path) -> None:

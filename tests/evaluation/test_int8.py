@@ -1,16 +1,16 @@
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
-from typer.testing import CliRunner
 
 from lrnet_cli import Classifier
-from lrnet_cli.cli.app import app
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import ExportError, UsageError
@@ -22,15 +22,12 @@ from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.onnx import load_onnx
 
 pytestmark = pytest.mark.slow  # exporting is a compiler's work
-runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
-def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory, lrnet: Callable[..., Any]) -> Path:
     target = tmp_path_factory.mktemp("exported") / "int8.onnx"
-    done = runner.invoke(
-        app, ["export", "--weights", str(trained_run), "--to", str(target), "--int8", "--max-loss", "5", "--json"]
-    )
+    done = lrnet("export", "--weights", trained_run, "--to", target, "--int8", "--max-loss", "5", "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert (document["schema"], document["path"]) == ("lrnet.export/1", str(target))
@@ -62,18 +59,20 @@ def test_int8_computes_in_integers_and_gives_the_same_labels(exported: Path, tra
     assert not own.card.is_int8
 
 
-def test_int8_predicts_and_evaluates_as_any_weights_do(exported: Path, trained_run: Path, tmp_path: Path) -> None:
+def test_int8_predicts_and_evaluates_as_any_weights_do(
+    exported: Path, trained_run: Path, tmp_path: Path, lrnet: Callable[..., Any]
+) -> None:
     test = load_dataset("optdigits").test
     for number, image in enumerate(test.images[:30, 0].numpy()):
         Image.fromarray(image).resize((40, 40)).save(tmp_path / f"{number}.png")
     answers = {}
     for weights in (exported, trained_run):
-        found = runner.invoke(app, ["predict", str(tmp_path), "--weights", str(weights), "--json"])
+        found = lrnet("predict", tmp_path, "--weights", weights, "--json")
         assert found.exit_code == 0, found.output
         answers[weights] = json.loads(found.stdout)["predictions"]
     assert [one["path"] for one in answers[exported]] == [one["path"] for one in answers[trained_run]]
     assert sum(a["label"] == b["label"] for a, b in zip(*answers.values(), strict=True)) >= 28
-    judged = runner.invoke(app, ["eval", "--weights", str(exported), "--against", str(trained_run), "--json"])
+    judged = lrnet("eval", "--weights", exported, "--against", trained_run, "--json")
     assert judged.exit_code == 0, judged.output
     document = json.loads(judged.stdout)
     assert document["precision"] == "int8"
@@ -82,10 +81,11 @@ def test_int8_predicts_and_evaluates_as_any_weights_do(exported: Path, trained_r
     assert "ONNX Runtime, cpu" in judged.stderr
 
 
-def test_the_command_shows_what_int8_costs(trained_run: Path, tmp_path: Path) -> None:
-    target = tmp_path / "m.onnx"
-    arguments = ["export", "--weights", str(trained_run), "--to", str(target), "--int8", "--max-loss", "5"]
-    shown = runner.invoke(app, [*arguments, "--dataset", "optdigits"])
+def test_the_command_shows_what_int8_costs(trained_run: Path, tmp_path: Path, lrnet: Callable[..., Any]) -> None:
+    shown = lrnet(
+        *("export", "--weights", trained_run, "--to", tmp_path / "m.onnx"),
+        *("--int8", "--max-loss", "5", "--dataset", "optdigits"),
+    )
     assert shown.exit_code == 0, shown.output
     assert "the validation pictures of its training" in shown.stdout
     assert "calibration error" in shown.stdout
@@ -108,7 +108,7 @@ def test_a_larger_loss_than_allowed_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path) -> None:
+def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path, lrnet: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match=r"m.pt2: int8 is written as an .onnx file"):
         export_int8(trained_run / "model.safetensors", tmp_path / "m.pt2")
     card = WeightsCard(
@@ -124,7 +124,7 @@ def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a cnn; only an LR-Net"):
         export_int8(tmp_path / "cnn.safetensors", tmp_path / "m.onnx")
     for option in (["--dataset", "optdigits"], ["--max-loss", "1"]):
-        refused = runner.invoke(app, ["export", "--to", str(tmp_path / "m.onnx"), *option])
+        refused = lrnet("export", "--to", tmp_path / "m.onnx", *option)
         assert (refused.exit_code, "are for --int8" in refused.stderr) == (2, True)
-    refused = runner.invoke(app, ["export", "--int8", "--to", str(tmp_path / "m.onnx"), "--max-loss", "-1"])
+    refused = lrnet("export", "--int8", "--to", tmp_path / "m.onnx", "--max-loss", "-1")
     assert (refused.exit_code, "from 0 to 100" in refused.stderr) == (2, True)

@@ -311,7 +311,7 @@ def test_a_time_that_ends_in_the_first_epoch_gives_a_result_after_enough_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Clock, "elapsed", property(lambda self: self._run.state.steps_taken / 100))
-    monkeypatch.setattr(clock, "_PREDICTION_SHARE", 0.0)  # nothing is reserved for the test
+    monkeypatch.setattr(clock, "_PREDICTION_MARGIN", 0.0)  # nothing is reserved for the test
     for seconds, status in ((0.9, "unfinished"), (1.5, "finished")):
         reporter = Told()
         settings = {"epochs": None, "limit": None, "max_time": seconds, "batch_size": 4}
@@ -321,6 +321,19 @@ def test_a_time_that_ends_in_the_first_epoch_gives_a_result_after_enough_steps(
             text for text in reporter.texts if re.fullmatch(r".* first epoch: \d\d% of the training .* seen\.", text)
         ]
         assert len(told) == int(status == "finished")
+
+
+def test_the_time_of_validation_and_test_is_measured_before_the_first_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[float] = []
+    note = Clock.note_validation
+    monkeypatch.setattr(Clock, "note_validation", lambda self, speed: (noted.append(speed), note(self, speed))[1])
+    train(short(tmp_path, "timed", epochs=1, max_time=3600.0))
+    assert len(noted) == 2  # of a few pictures, and of the validation
+    assert min(noted) > 0
+    train(short(tmp_path, "untimed", epochs=1))
+    assert len(noted) == 3
 
 
 def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_path: Path) -> None:
