@@ -1,6 +1,7 @@
 """Writes ``results.md`` and its images from the files in ``results/``: ``python docs/make_results.py``.
 
-``results/*.json`` come from ``lrnet compare --json`` and ``tests/benchmarks/selected_on_test.py``;
+``results/*.json`` come from ``lrnet compare --json`` and ``tests/benchmarks/selected_on_test.py``, ``corrupted.jsonl``
+from ``tests/benchmarks/robustness.py``;
 ``results/provenance.json`` gives the command, the machine and the date for each. No figure is typed here.
 """
 
@@ -80,16 +81,28 @@ this one. These curves do show how much the accuracy was still rising:
 ## LR-Net and its rivals, at equal time
 
 Each network trained on the same 6,000 images, for the same time, on the same machine, and was tested on the full test
-set. torchvision's networks are trained from scratch and get the images enlarged as far as they need. They train with
-AdamW, LR-Net with Muon ([why, and at which learning rates](explanation/recipe.md)). The time is short, which favours
-networks that learn from few images: the table shows what you get in minutes on a CPU, not how far each network would
-get in hours. A run sets aside the time it expects to need for its last validation and test, so it may end early; the
-last columns give the epochs and minutes of each. The published figures are from full training runs.
+set. `cnn` is a plain network of two convolutions. torchvision's networks are trained from scratch and get the images
+enlarged as far as they need; they train with AdamW, the other two with Muon ([why, and at which learning
+rates](explanation/recipe.md)). The time is short, which favours small networks, that see the images more often: the table
+shows what you get in minutes on a CPU, not how far each network would get in hours ([when LR-Net is the wrong
+choice](how-to/compare.md#when-lr-net-is-the-wrong-choice)). A run sets aside the time it expects to need for its last
+validation and test, so it may end early; the last columns give the epochs and minutes of each. The published figures are
+from full training runs.
 
 {as_markdown(rivals)}
 {provenance("rivals")}
 
 ![Bars of test accuracy by network and data set, published figures as diamonds](images/results-rivals.png)
+
+### The same networks under corruption
+
+The networks of the table above, LR-Net trained in the same time with `--robust 1 --normalize ground`, and the included
+networks, on the same test images as they are and under [our corruptions](explanation/robustness.md), as means over kinds
+and severities:
+
+{corrupted_table()}
+
+{provenance("corrupted")}
 
 ## Oracle-MNIST, within its test images
 
@@ -153,6 +166,18 @@ def selected_table(released: list[ComparedRuns]) -> str:
             f"| {by_epoch[run['best_epoch']]:.4f} (epoch {run['best_epoch']}) "
             f"| {by_epoch[luckiest]:.4f} (epoch {luckiest}) | {published:.4f} |"
         )
+    return "\n".join(lines)
+
+
+def corrupted_table() -> str:
+    lines = [
+        "| data set | network | images | as they are | first twelve kinds | others |",
+        "|---|---|---|---|---|---|",
+    ]
+    for line in (DOCS / "results" / "corrupted.jsonl").read_text(encoding="utf-8").splitlines():
+        found = json.loads(line)
+        figures = " | ".join(f"{found[name]:.3f}" for name in ("accuracy", "first_twelve", "others"))
+        lines.append(f"| {found['dataset']} | {found['name']} | {found['pictures']} | {figures} |")
     return "\n".join(lines)
 
 
