@@ -83,11 +83,11 @@ this one. These curves do show how much the accuracy was still rising:
 Each network trained on the same 6,000 images, for the same time, on the same machine, and was tested on the full test
 set. `cnn` is a plain network of two convolutions. torchvision's networks are trained from scratch and get the images
 enlarged as far as they need; they train with AdamW, the other two with Muon ([why, and at which learning
-rates](explanation/recipe.md)). The time is short, which favours small networks, that see the images more often: the table
-shows what you get in minutes on a CPU, not how far each network would get in hours ([when LR-Net is the wrong
+rates](explanation/recipe.md)). The time is short, which favours small networks, that see the images more often: the
+table shows what you get in minutes on a CPU, not how far each network would get in hours ([when LR-Net is the wrong
 choice](how-to/compare.md#when-lr-net-is-the-wrong-choice)). A run sets aside the time it expects to need for its last
-validation and test, so it may end early; the last columns give the epochs and minutes of each. The published figures are
-from full training runs.
+validation and test, so it may end early; the last columns give the epochs and minutes of each. The published figures
+are from full training runs.
 
 {as_markdown(rivals)}
 {provenance("rivals")}
@@ -96,9 +96,9 @@ from full training runs.
 
 ### The same networks under corruption
 
-The networks of the table above, LR-Net trained in the same time with `--robust 1 --normalize ground`, and the included
-networks, on the same test images as they are and under [our corruptions](explanation/robustness.md), as means over kinds
-and severities:
+The networks of the table above, LR-Net trained in the same time with `--robust 1 --normalize ground`, and the
+included networks, on the same test images as they are and under [our corruptions](explanation/robustness.md), as
+means over kinds and severities:
 
 {corrupted_table()}
 
