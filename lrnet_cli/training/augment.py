@@ -9,13 +9,16 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.alterations.families import alter
 
 
-def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Processes = ALONE) -> Tensor:
+def augment(
+    images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Processes = ALONE, *, robust_share: float = 1.0
+) -> Tensor:
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
     One bilinear sampling mirrors, shifts, rotates, stretches and shears; pixels from beyond the border are those of the
     border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come what ``robust``
-    draws, blur, cut-out (to 0) and noise, which may leave [0, 1]. Random numbers come from the device's generator;
-    every process draws those of the global batch and uses its part, so that the number of processes changes nothing.
+    draws, up to ``robust_share`` of its strength, blur, cut-out (to 0) and noise, which may leave [0, 1]. Random
+    numbers come from the device's generator; every process draws those of the global batch and uses its part, so that
+    the number of processes changes nothing.
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
@@ -30,7 +33,7 @@ def augment(images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Pr
     grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
     altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if ranges.robust:
-        altered = alter(altered, ranges.robust, processes)
+        altered = alter(altered, ranges.robust * robust_share, processes)
     if ranges.blur:
         share = drawn[6].abs()[:, None, None, None] * ranges.blur
         altered = torch.lerp(altered, _blurred(altered), share)

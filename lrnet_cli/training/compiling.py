@@ -68,7 +68,8 @@ def _compile(run: Run, step: Step) -> None:
     try:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), warnings.catch_warnings(action="ignore"):  # the compiler's are not ours
-            logits = forward(step.inputs(batch))  # laid out as in a step, which would otherwise compile again
+            # Laid out as in a step, which would otherwise compile again.
+            logits = forward(step.inputs(batch, progress=1.0))
             head_loss(logits, run.train_split.labels[batch], run.config.head).backward()
         step.forward = forward
         graphs = _graphs() - before

@@ -19,7 +19,6 @@ from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkp
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
-from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.training.prepare import Run, prepare, rooted
 from lrnet_cli.training.step import Step
 
@@ -96,7 +95,7 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
             for batch in step.batches_left():
                 if run.state.step and clock.progress >= 1:
                     break
-                step(batch, learning_rate(run.config, clock.progress))
+                step(batch, clock.progress)
                 clock.tick()
                 compile_if_it_pays(run, step, clock)
                 run.reporter.step(run.state.epoch, run.state.step, run.steps_per_epoch)

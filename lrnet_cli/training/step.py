@@ -10,10 +10,12 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.models.heads import head_loss, taught_loss
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.training.augment import augment
+from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.training.prepare import Run
 
 _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
+_ROBUST_IN_FULL = 0.5  # the progress from which alterations have their full strength
 _FLIP_STREAM = 2**32  # beyond every epoch's number
 
 
@@ -61,14 +63,15 @@ class Step:
             chosen.append(np.concatenate([draws.permutation(members) for _ in range(rounds)])[:share])
         return torch.from_numpy(draws.permutation(np.concatenate(chosen))[: len(labels)])
 
-    def __call__(self, batch: Tensor, rate: float) -> None:
-        """Take one step at the learning rate ``rate`` on the pictures at the indices ``batch``."""
+    def __call__(self, batch: Tensor, progress: float) -> None:
+        """Take one step on the pictures at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
         run, state, config = self.run, self.run.state, self.run.config
+        rate = learning_rate(config, progress)
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         state.model.zero_grad()
-        loss, hits = self.loss(batch)
+        loss, hits = self.loss(batch, progress)
         loss.backward()
         run.processes.average_gradients(state.model)
         if config.clip_norm is not None:
@@ -81,23 +84,28 @@ class Step:
         state.step += 1
         state.steps_taken += 1
 
-    def loss(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         """Return the loss on the pictures at the indices ``batch`` and the share that is answered right."""
         run, config = self.run, self.run.config
-        logits, labels = self.forward(self.inputs(batch)), run.train_split.labels[batch]
+        logits, labels = self.forward(self.inputs(batch, progress)), run.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
         if run.taught is not None:
             loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
-    def inputs(self, batch: Tensor) -> Tensor:
-        """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments."""
+    def inputs(self, batch: Tensor, progress: float) -> Tensor:
+        """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments.
+
+        What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
+        the pictures as they are learns little from altered ones.
+        """
         run = self.run
         images = as_input(run.train_split.images[batch])
         if not run.config.augment:
             return images
         mirrored = (self._phase[batch] + run.state.epoch) % 2 == 1
-        return augment(images, run.config, mirrored & run.mirrors, run.processes)
+        share = min(1.0, progress / _ROBUST_IN_FULL)
+        return augment(images, run.config, mirrored & run.mirrors, run.processes, robust_share=share)
 
     def means(self) -> tuple[float, float]:
         """Return loss and accuracy as means over this epoch's steps; this waits for the device to finish them."""

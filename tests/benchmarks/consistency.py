@@ -25,9 +25,9 @@ class Consistent(Step):
 
     weight = 4.0
 
-    def loss(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         config, labels = self.run.config, self.run.train_split.labels[batch].repeat(2)
-        both = torch.cat([self.inputs(batch), self.inputs(batch)])
+        both = torch.cat([self.inputs(batch, progress), self.inputs(batch, progress)])
         logits = self.forward(both.contiguous(memory_format=torch.channels_last))
         one, other = logits.softmax(1).chunk(2)
         middle = ((one + other) / 2).clamp(min=1e-7).log()

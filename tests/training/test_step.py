@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.logits import as_input
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
@@ -27,7 +28,7 @@ def weights_after_an_epoch(**settings: Any) -> Tensor:
     step = a_step(**settings)
     step.network.train()
     for batch in step.batches_left():
-        step(batch, step.run.config.lr)
+        step(batch, 0.3)
     return torch.cat([parameter.detach().flatten() for parameter in step.run.state.evaluated.parameters()])
 
 
@@ -48,6 +49,7 @@ CHANGES: list[dict[str, Any]] = [
     {"cutout": 0.5},
     {"noise": 0.5},
     {"blur": 1.0},
+    {"robust": 1.0},
     {"augment": False},
     {"precision": "bf16"},
 ]
@@ -77,18 +79,31 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, int], Tensor]:
     seen: list[Tensor] = []
     augment = module.augment
 
-    def spy(images: Tensor, ranges: Any, chosen: Tensor, processes: Any) -> Tensor:
+    def spy(images: Tensor, ranges: Any, chosen: Tensor, *others: Any, **named: Any) -> Tensor:
         seen.append(chosen)
-        return augment(images, ranges, chosen, processes)
+        return augment(images, ranges, chosen, *others, **named)
 
     monkeypatch.setattr(module, "augment", spy)
 
     def of(step: Step, epoch: int) -> Tensor:
         step.run.state.epoch = epoch
-        step.inputs(torch.arange(len(step.run.train_split)))
+        step.inputs(torch.arange(len(step.run.train_split)), 0.0)
         return seen[-1]
 
     return of
+
+
+def test_what_robust_adds_grows_over_the_first_half_of_a_run() -> None:
+    step = a_step(robust=1.0, shift=0.0, scale=0.0, shear=0.0, flip="off")
+    batch = torch.arange(16)
+    shown = []
+    for progress in (0.0, 0.1, 0.5, 1.0):
+        torch.manual_seed(0)
+        shown.append(step.inputs(batch, progress))
+    torch.testing.assert_close(shown[0], as_input(step.run.train_split.images[batch]), rtol=0, atol=1e-6)
+    changes = [float((inputs - shown[0]).abs().mean()) for inputs in shown]
+    assert 0 < changes[1] < changes[2]
+    assert torch.equal(shown[2], shown[3])
 
 
 def test_flips_alternate_from_epoch_to_epoch(mirrored: Callable[[Step, int], Tensor]) -> None:
