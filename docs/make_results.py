@@ -1,8 +1,8 @@
 """Writes ``results.md`` and its images from the files in ``results/``: ``python docs/make_results.py``.
 
 ``results/*.json`` come from ``lrnet compare --json`` and ``tests/benchmarks/selected_on_test.py``, ``corrupted.jsonl``
-from ``tests/benchmarks/robustness.py``;
-``results/provenance.json`` gives the command, the machine and the date for each. No figure is typed here.
+from ``tests/benchmarks/robustness.py``; ``provenance.json`` gives the command, the machine and the date for each. No
+figure is typed here.
 """
 
 import csv

@@ -28,3 +28,8 @@ def recipe_of(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that decide how the network learns; those of augmentation only if there is any."""
     roles = ("recipe", "augmentation") if config.augment else ("recipe",)
     return {name: getattr(config, name) for name, item in SETTINGS.items() if item.role in roles}
+
+
+def robust_of(config: TrainConfig) -> float:
+    """Return the strength of what ``robust`` adds in training and to a copy of the validation pictures; 0 for none."""
+    return config.robust if config.augment else 0.0

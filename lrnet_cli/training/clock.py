@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.settings.recipe import robust_of
 from lrnet_cli.training.prepare import Run
 
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
@@ -24,7 +25,7 @@ class Clock:
     def __init__(self, run: Run, statistics_images: int) -> None:
         self._run = run
         # What follows the last step needs its time too: batch statistics, validation, what is foreign, and the test.
-        validated = len(run.val_split) * (3 if run.config.augment and run.config.robust else 2)
+        validated = len(run.val_split) * (3 if robust_of(run.config) else 2)
         self._images_later = validated + run.config.test * len(run.test_split) + 4 * statistics_images
         self._step_ends: deque[float] = deque(maxlen=101)
         self._checkpoint = self._since = time.perf_counter()

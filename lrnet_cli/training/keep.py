@@ -20,6 +20,7 @@ from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
+from lrnet_cli.settings.recipe import robust_of
 from lrnet_cli.settings.words import Select
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.checkpoint import save_checkpoint
@@ -40,7 +41,7 @@ class Keep:
         before = read_result(run.folder)
         self._test_reads: int = before["test_reads"] if before is not None else 0
         self._device = describe_device(run.engine.device)
-        robust = run.config.robust if run.config.augment else 0.0
+        robust = robust_of(run.config)
         self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
         if run.processes.is_first:
             write_config(

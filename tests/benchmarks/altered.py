@@ -15,7 +15,7 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.training.certainty import altered
-from lrnet_cli.training.prepare import prepare
+from lrnet_cli.training.prepare import Run, prepare
 from lrnet_cli.weights.file import load_weights
 
 
@@ -23,8 +23,7 @@ def main() -> None:
     engine = Engine.choose()
     print("| run | as they are | altered |\n|---|---|---|", flush=True)
     for folder in map(Path, sys.argv[1:]):
-        config = replace(read_config(folder)[0], init=None, distill=())  # what it took over is in its weights
-        split = prepare(config, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter()).val_split
+        split = prepared(folder, engine).val_split
         model, card = load_weights(folder / WEIGHTS_NAME)
         network = engine.place(model, card.preprocessing.normalize).eval()
         accuracies = [
@@ -32,6 +31,12 @@ def main() -> None:
             for pictures in (split, altered(split, 1.0, card.seed))
         ]
         print(f"| {folder} | {' | '.join(f'{accuracy:.4f}' for accuracy in accuracies)} |", flush=True)
+
+
+def prepared(folder: Path, engine: Engine) -> Run:
+    """Return the run of a folder with its data, as it was before its first step."""
+    config = replace(read_config(folder)[0], init=None, distill=())  # what it took over is in its weights
+    return prepare(config, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter())
 
 
 if __name__ == "__main__":

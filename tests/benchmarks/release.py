@@ -10,11 +10,11 @@ own validation images, for runs of versions that did not yet do so.
 import argparse
 import json
 import shutil
-import time
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from altered import prepared
 from foreign import as_table, foreign_of
 from torch import nn
 
@@ -24,13 +24,12 @@ from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
-from lrnet_cli.processes import ALONE
-from lrnet_cli.reporter import EpochRow, Reporter
+from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, write_result
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.settings.command import command_of
+from lrnet_cli.settings.recipe import robust_of
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
-from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
@@ -94,16 +93,13 @@ def main() -> None:
 
 def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module, WeightsCard, str, EpochRow]:
     """Return the network of a run, its card with temperature and novelty, the precision to store it in, and its row."""
-    config, _ = read_config(folder)
-    # What it took over from other runs is in its weights.
-    alone = replace(config, init=None, distill=())
-    run = prepare(alone, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter())
+    run = prepared(folder, engine)
     weights = folder / WEIGHTS_NAME if epoch is None else folder / "epochs" / f"{epoch:03}.safetensors"
     number = load_weights(weights)[1].metrics["best_epoch"]
     [values] = [row for row in read_rows(folder) if row["epoch"] == number]
     row = EpochRow(**(values | {"epoch": number}))  # type: ignore[arg-type]
     split, step, found = run.val_split, Step(run), []
-    robust = run.config.robust if run.config.augment else 0.0
+    robust = robust_of(run.config)
     spoilt = altered(split, robust, run.card.seed) if robust else None
     for precision in ("half", "single"):
         model, card = load_weights(weights)

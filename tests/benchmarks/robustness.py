@@ -83,7 +83,6 @@ def means_of(name: str, exams: list[Exam], clean: float, robustness: Robustness)
     return {
         "name": name,
         "dataset": exams[0].dataset,
-        "arch": exams[0].card.arch,
         "pictures": sum(len(exam.split) for exam in exams),
         "accuracy": clean,
         "first_twelve": robustness.mean_accuracy,
