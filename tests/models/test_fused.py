@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.models.fused import FusedLRNet, fuse
+from lrnet_cli.models.fused import FusedLRNet, channels_last, fuse
 from lrnet_cli.models.lrnet import LRNet
 
 CASES = [(1, 28, 2), (1, 28, 16), (3, 9, 5), (2, 16, 3), (1, 8, 2), (3, 32, 4)]
@@ -132,3 +132,13 @@ def test_moments_of_bfloat16_are_computed_in_float32() -> None:
     (mean + var).sum().backward()
     assert values.grad is not None
     assert values.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_concatenation_with_pictures_is_laid_out_channels_last(channels: int) -> None:
+    pictures = torch.rand(2, channels, 9, 9)  # as augmentation and normalisation give them, of one channel
+    maps = torch.rand(2, 48, 9, 9).contiguous(memory_format=torch.channels_last)
+    laid_out = channels_last(pictures)
+    assert torch.equal(laid_out, pictures)
+    assert (laid_out.data_ptr() == pictures.data_ptr()) == (channels == 1)  # then nothing is copied
+    assert torch.cat([laid_out, maps], 1).is_contiguous(memory_format=torch.channels_last)
