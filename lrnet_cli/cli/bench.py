@@ -17,7 +17,6 @@ import typer
 
 from lrnet_cli import __version__
 from lrnet_cli.cli.bench_works import (
-    MATRIX_SIDE,
     Precision,
     Variant,
     Work,
@@ -209,7 +208,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
         "default augmentation": input_of(images, TrainConfig()),
         "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
     }
-    everything: dict[Any, Work] = {**works, **products, **inputs}
+    everything: dict[Any, Work] = {**works, **{name: work for name, (work, _) in products.items()}, **inputs}
     seconds: dict[Any, list[float]] = {name: [] for name in everything}
     for count in range(rounds + 1):
         for name, work in everything.items():
@@ -218,7 +217,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
                 seconds[name].append(duration)
     forward_flop = 2 * summary_of("lrnet", 1, image_size, 10).multiply_adds
     speeds = {name: batch_size / statistics.median(seconds[name]) for name in works}
-    limits = {name: 2 * MATRIX_SIDE**3 / statistics.median(seconds[name]) for name in products}
+    limits = {name: operations / statistics.median(seconds[name]) for name, (_, operations) in products.items()}
     fastest = batch_size / max(speed for (*_, kind), speed in speeds.items() if kind == "train")
     return {
         "schema": "lrnet.bench/1",

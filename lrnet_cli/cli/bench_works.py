@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-MATRIX_SIDE = 2048
+_MATRIX_SIDE, _MATRIX_SIDE_OF_GPUS = 2048, 8192  # the smaller one is done before a GPU has begun in earnest
 Work = Callable[[], Any]
 Precision = Literal["fp32", "bf16"]
 Variant = tuple[str, str, str, str]  # form, mode, precision and kind of work
@@ -42,16 +42,20 @@ def works_of(
                 ready: Any = compiled(view) if mode == "compiled" else view
                 works[form, mode, precision, "train"] = _training_step(ready, view, images, labels)
                 works[form, mode, precision, "predict"] = _prediction(ready, view, images)
+            if images.device.type == "cuda":  # as lrnet train does it there
+                step = _training_step(view, view, images, labels)
+                works[form, "graph", precision, "train"] = _recorded(step)
     return works
 
 
-def product_of(precision: str, device: "torch.device") -> Work:
-    """Return a product of two square matrices."""
+def product_of(precision: str, device: "torch.device") -> tuple[Work, int]:
+    """Return a product of two square matrices, and how many operations it takes."""
     import torch
 
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    matrix = torch.rand(MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=dtype)
-    return partial(torch.matmul, matrix, matrix)
+    side = _MATRIX_SIDE if device.type == "cpu" else _MATRIX_SIDE_OF_GPUS
+    matrix = torch.rand(side, side, device=device, dtype=dtype)
+    return partial(torch.matmul, matrix, matrix), 2 * side**3
 
 
 def _training_step(ready: Any, view: "nn.Module", images: "Tensor", labels: "Tensor") -> Work:
@@ -64,6 +68,18 @@ def _training_step(ready: Any, view: "nn.Module", images: "Tensor", labels: "Ten
         view.zero_grad()
 
     return step
+
+
+def _recorded(work: Work) -> Work:
+    """Return ``work`` as a CUDA graph."""
+    import torch
+
+    for _ in range(3):  # what is kept from the first times exists then
+        work()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
 
 
 def _prediction(ready: Any, view: "nn.Module", images: "Tensor") -> Work:

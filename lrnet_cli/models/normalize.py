@@ -62,7 +62,7 @@ def _sloping_ground(grey: Tensor) -> Tensor:
     depth, parts = max(1, side // 14), max(1, min(_PARTS, side // 2))
     strips = (grey[:, :depth], grey[:, -depth:], grey[:, :, :depth].mT, grey[:, :, -depth:].mT)
     medians = torch.stack([_median(p.flatten(1)) for strip in strips for p in strip.tensor_split(parts, 2)], 1)
-    places = grey.new_tensor(_places(side, depth, parts))  # (parts, 3): one, down and right of the middle
+    places = _places(grey, depth, parts)
     plane = _weighted_fit(places, medians, torch.ones_like(medians))
     for _ in range(_ROUNDS):
         weights = 1 / ((medians - plane @ places.T).abs() + _SMALL_DEVIATION)
@@ -72,14 +72,19 @@ def _sloping_ground(grey: Tensor) -> Tensor:
     return (level + down * line[:, None] + right * line).clamp(0, 1)
 
 
-def _places(side: int, depth: int, parts: int) -> list[list[float]]:
-    """Return where the middles of the border's parts are, from the picture's middle, in sides, with a one before."""
-    near = depth / 2 / side - 0.5
+def _places(grey: Tensor, depth: int, parts: int) -> Tensor:
+    """Return where the middles of the border's parts are, (4 · parts, 3): one, down and right of the middle, in sides.
+
+    Computed where the pictures are: to copy a list there, a GPU would have to be waited for.
+    """
+    side = grey.shape[-1]
     # As tensor_split cuts: the first parts are longer by one where the side is no multiple.
-    cuts = [number * (side // parts) + min(number, side % parts) for number in range(parts + 1)]
-    along = [(cuts[number] + cuts[number + 1]) / 2 / side - 0.5 for number in range(parts)]
-    level = [[1.0, edge, place] for edge in (near, -near) for place in along]
-    return level + [[1.0, place, edge] for edge in (near, -near) for place in along]
+    number = torch.arange(parts + 1, device=grey.device, dtype=grey.dtype)
+    cuts = number * (side // parts) + number.clamp(max=side % parts)
+    along = (cuts[1:] + cuts[:-1] - side) / (2 * side)
+    near = torch.full_like(along, (depth - side) / (2 * side))
+    edge, along = torch.cat([near, -near]), along.repeat(2)
+    return torch.stack([torch.ones_like(along).repeat(2), torch.cat([edge, along]), torch.cat([along, edge])], 1)
 
 
 def _weighted_fit(places: Tensor, values: Tensor, weights: Tensor) -> Tensor:
@@ -90,8 +95,8 @@ def _weighted_fit(places: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     shares = weights / weights.sum(1, keepdim=True)
     products = shares @ (places[:, :, None] * places[:, None, :]).flatten(1)  # (N, 9)
     first, second, third = products.view(-1, 3, 3).unbind(1)
-    second = second + values.new_tensor([0, _STIFFNESS, 0])
-    third = third + values.new_tensor([0, 0, _STIFFNESS])
+    stiffness = _STIFFNESS * torch.eye(3, device=values.device, dtype=values.dtype)
+    second, third = second + stiffness[1], third + stiffness[2]
     target = (shares * values) @ places
     columns = [_cross(second, third), _cross(third, first), _cross(first, second)]
     determinant = (first * columns[0]).sum(1, keepdim=True)
@@ -99,7 +104,9 @@ def _weighted_fit(places: Tensor, values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    return a.roll(-1, 1) * b.roll(1, 1) - a.roll(1, 1) * b.roll(-1, 1)
+    a1, a2, a3 = a.unbind(1)
+    b1, b2, b3 = b.unbind(1)
+    return torch.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], 1)
 
 
 def _median(values: Tensor) -> Tensor:

@@ -10,7 +10,12 @@ from lrnet_cli.training.alterations.families import alter
 
 
 def augment(
-    images: Tensor, ranges: TrainConfig, mirrored: Tensor, processes: Processes = ALONE, *, robust_share: float = 1.0
+    images: Tensor,
+    ranges: TrainConfig,
+    mirrored: Tensor,
+    processes: Processes = ALONE,
+    *,
+    robust_share: float | Tensor = 1.0,
 ) -> Tensor:
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
@@ -50,7 +55,7 @@ def augment(
 
 
 def _blurred(images: Tensor) -> Tensor:
-    line = images.new_tensor([0.25, 0.5, 0.25])
+    line = 0.5 - 0.25 * torch.arange(-1, 2, device=images.device, dtype=images.dtype).abs()
     kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
     return functional.conv2d(padded, kernel, groups=images.shape[1])

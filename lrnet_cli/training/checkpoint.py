@@ -175,7 +175,9 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
 
     state.model.load_state_dict(under("model."))
     if state.average is not None:
-        state.average.load_state_dict(under("average."))
+        found = under("average.")
+        found.pop("n_averaged", None)  # once PyTorch's own class counted the steps, and kept the weights in a module
+        state.average.load_state_dict({name.removeprefix("module."): tensor for name, tensor in found.items()})
     for number, optimizer in enumerate(state.optimizers):
         content = optimizer.state_dict()
         content["state"] = {}

@@ -1,7 +1,7 @@
 """The optimisers by name, and the learning rate as a function of progress."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from lrnet_cli.settings.config import TrainConfig
 
 _WARM_UP = 0.3  # share of a one-cycle run in which the learning rate rises
 _FIRST_SHARE, _LAST_SHARE = 1 / 25, 1 / 250_000  # of the highest learning rate
+_MOMENTUM, _RMS_OF_ADAMW = 0.95, 0.2
+_ITERATIONS, _COEFFICIENTS, _SMALLEST_NORM = 5, (3.4445, -4.7750, 2.0315), 1e-7
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -34,11 +36,11 @@ def optimizers_of(model: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
 
 
 def _adam(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    return [torch.optim.Adam(_groups(_weights_of(model), model, config), lr=config.lr, fused=True)]
+    return [torch.optim.Adam(_groups(_weights_of(model), model, config), lr=config.lr, **_fast(model))]
 
 
 def _adamw(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    return [torch.optim.AdamW(_groups(_weights_of(model), model, config), lr=config.lr, fused=True)]
+    return [torch.optim.AdamW(_groups(_weights_of(model), model, config), lr=config.lr, **_fast(model))]
 
 
 def _muon(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -47,7 +49,7 @@ def _muon(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     The last layer's rows are classes, not directions: its gradient is better left unchanged.
     """
     *matrices, last = _weights_of(model)
-    rest = torch.optim.AdamW(_groups([last], model, config), lr=config.lr, fused=True)
+    rest = torch.optim.AdamW(_groups([last], model, config), lr=config.lr, **_fast(model))
     return [rest, _MatrixMuon(matrices, config)]
 
 
@@ -56,6 +58,11 @@ _OPTIMIZERS: dict[str, Callable[[nn.Module, TrainConfig], list[torch.optim.Optim
     "adamw": _adamw,
     "adam": _adam,
 }
+
+
+def _fast(model: nn.Module) -> dict[str, Any]:
+    """Return options of the optimisers by Kingma and Ba: fused, and ready for a CUDA graph on such a device."""
+    return {"fused": True, "capturable": next(model.parameters()).device.type == "cuda"}
 
 
 def _weights_of(model: nn.Module) -> list[nn.Parameter]:
@@ -71,26 +78,76 @@ def _groups(decayed: list[nn.Parameter], model: nn.Module, config: TrainConfig) 
     return [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-class _MatrixMuon(torch.optim.Muon):
+class _MatrixMuon(torch.optim.Optimizer):
     """Muon for weights of any shape: a convolution's (out, in, height, width) counts as a matrix (out, the rest).
 
-    Its steps are scaled to the size of AdamW's ("match_rms_adamw", Liu et al. 2025, arXiv:2502.16982), so that one
-    learning rate and one weight decay serve both.
+    The same steps as those of ``torch.optim.Muon`` with Nesterov's momentum, scaled to the size of AdamW's
+    ("match_rms_adamw", Liu et al. 2025, arXiv:2502.16982), so that one learning rate and one weight decay serve both.
+    Here a GPU orthogonalises many matrices at once, and the learning rate may be a tensor, as a CUDA graph needs it.
     """
 
     def __init__(self, weights: list[nn.Parameter], config: TrainConfig) -> None:
         self._weights = weights
-        self._matrices = [nn.Parameter(_as_matrix(weight.detach())) for weight in weights]
-        assert all(m.data_ptr() == w.data_ptr() for m, w in zip(self._matrices, weights, strict=True)), "not a view"
-        super().__init__(self._matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+        matrices = [nn.Parameter(_as_matrix(weight.detach())) for weight in weights]
+        assert all(m.data_ptr() == w.data_ptr() for m, w in zip(matrices, weights, strict=True)), "not a view"
+        super().__init__(matrices, {"lr": config.lr, "weight_decay": config.weight_decay})
+        self._matrices: list[Tensor] = list(matrices)
+        for matrix in matrices:
+            self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is used here
+    def step(self) -> None:  # type: ignore[override]  # no closure is used here
         """Update the weights by their gradients."""
-        for weight, matrix in zip(self._weights, self._matrices, strict=True):
+        group, gradients = self.param_groups[0], []
+        for weight in self._weights:
             assert weight.grad is not None
-            matrix.grad = _as_matrix(weight.grad)
-        super().step(closure)  # type: ignore[no-untyped-call]
+            gradients.append(_as_matrix(weight.grad))
+        momenta = [self.state[matrix]["momentum_buffer"] for matrix in self._matrices]
+        torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+        updates = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
+        torch._foreach_mul_(self._matrices, 1 - group["lr"] * group["weight_decay"])
+        together = updates[0].device.type != "cpu"  # to a GPU each matrix is too little work
+        directions = [direction.float() for direction in orthogonal(updates, together=together)]
+        torch._foreach_mul_(directions, [_RMS_OF_ADAMW * max(matrix.shape) ** 0.5 for matrix in self._matrices])
+        torch._foreach_mul_(directions, group["lr"])
+        torch._foreach_sub_(self._matrices, directions)
+
+
+def orthogonal(matrices: Sequence[Tensor], *, together: bool) -> list[Tensor]:
+    """Return bfloat16 matrices whose singular values are all near 1, and whose singular vectors are those given.
+
+    Five steps of the iteration of Newton and Schulz with the coefficients of Jordan et al. 2024. If ``together``,
+    matrices are filled up with zeros to the size of the largest, which changes nothing, and share the steps.
+    """
+    flat = [matrix.bfloat16().T if len(matrix) > matrix.shape[1] else matrix.bfloat16() for matrix in matrices]
+    found = list(flat) if together else [_newton_schulz(matrix) for matrix in flat]
+    if together:
+        for chosen in _alike(flat):
+            high, wide = (max(flat[place].shape[axis] for place in chosen) for axis in (0, 1))
+            filled = flat[0].new_zeros(len(chosen), high, wide)
+            for row, place in zip(filled, chosen, strict=True):
+                row[: flat[place].shape[0], : flat[place].shape[1]] = flat[place]
+            for row, place in zip(_newton_schulz(filled), chosen, strict=True):
+                found[place] = row[: flat[place].shape[0], : flat[place].shape[1]]
+    return [x.T if len(given) > given.shape[1] else x for x, given in zip(found, matrices, strict=True)]
+
+
+def _alike(matrices: list[Tensor]) -> list[list[int]]:
+    """Return the places of ``matrices`` in groups: those lower than 96, as of convolutions, and the others."""
+    low = [len(matrix) < 96 for matrix in matrices]
+    groups = [[place for place, is_low in enumerate(low) if is_low is wanted] for wanted in (True, False)]
+    return [group for group in groups if group]
+
+
+def _newton_schulz(x: Tensor) -> Tensor:
+    """Return a matrix (m, n), or several (N, m, n), no higher than wide, with singular values brought near 1."""
+    a, b, c = _COEFFICIENTS
+    add = torch.addmm if x.ndim == 2 else torch.baddbmm
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_SMALLEST_NORM)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = add(x, add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 def _as_matrix(weight: Tensor) -> Tensor:

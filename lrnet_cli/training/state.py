@@ -1,19 +1,17 @@
 """What changes while a network trains: everything that a stopped run needs to continue as if it had never stopped."""
 
-from collections.abc import Callable
+import copy
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import update_bn
 
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.optimizers import optimizers_of
-
-_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass
@@ -27,7 +25,7 @@ class TrainingState:
     """
 
     model: nn.Module
-    average: AveragedModel | None
+    average: nn.Module | None
     optimizers: list[torch.optim.Optimizer]
     sums: Tensor
     epoch: int = 1
@@ -41,13 +39,25 @@ class TrainingState:
     @classmethod
     def start(cls, model: nn.Module, config: TrainConfig, device: torch.device) -> "TrainingState":
         """Return the state of a run before its first step."""
-        average = AveragedModel(model, multi_avg_fn=_remembering(config.ema)) if config.ema else None
+        average = copy.deepcopy(model) if config.ema else None
         return cls(model, average, optimizers_of(model, config), torch.zeros(2, device=device))
+
+    @torch.no_grad()
+    def update_average(self, newest: float | Tensor) -> None:
+        """Move the average, if there is one, to the weights as they are, by the share ``newest`` of the way.
+
+        Its batch statistics are not averaged: they are computed before it is used.
+        """
+        if self.average is not None:
+            averages: list[Tensor] = list(self.average.parameters())
+            torch._foreach_mul_(averages, 1 - newest)
+            scaled = torch._foreach_mul(list[Tensor](self.model.parameters()), newest)
+            torch._foreach_add_(averages, scaled)
 
     @property
     def evaluated(self) -> nn.Module:
         """The network to validate and to keep: the average where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else self.average
 
     @property
     def best(self) -> EpochRow | None:
@@ -71,12 +81,3 @@ def recompute_batch_statistics(model: nn.Module, images: Tensor, batch_size: int
     full = (processes.own_rows(batch) for batch in batches if len(batch) == len(batches[0]))
     update_bn((as_input(batch) for batch in full), model)
     model.eval()
-
-
-def _remembering(share: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
-    """Return an update of a moving average whose memory is ``share`` of the steps so far, however many will come."""
-
-    def update(averages: _Tensors, values: _Tensors, steps: Tensor | int) -> None:
-        torch._foreach_lerp_(averages, values, 1 / max(1.0, share * float(steps)))
-
-    return update

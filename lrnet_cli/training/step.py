@@ -1,5 +1,6 @@
 """One step of training: inputs, loss, gradients, update."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.models.heads import head_loss, taught_loss
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.training.augment import augment
+from lrnet_cli.training.captured import Captured, Given
 from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.training.prepare import Run
 
@@ -17,6 +19,8 @@ _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
 _ROBUST_IN_FULL = 0.5  # the progress from which alterations have their full strength
 _FLIP_STREAM = 2**32  # beyond every epoch's number
+_STEPS_BEFORE_CAPTURE = 12  # by when it is decided whether steps are compiled
+_STEPS_AHEAD = 2  # that a GPU is given while it is at work
 
 
 class Step:
@@ -34,6 +38,11 @@ class Step:
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
         self._phase = torch.from_numpy(_draws(run.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
         self.statistics_images = self.sample(_STATISTICS_IMAGES).images
+        # With a graph of one GPU's work: the exchange with others is not recorded.
+        self._capturable = device.type == "cuda" and not run.processes.together
+        self._captured: Captured | None = None
+        self._taken = 0
+        self._ends: deque[torch.cuda.Event] = deque()
 
     def sample(self, count: int) -> Split:
         """Return ``count`` training pictures, or all if there are fewer, always the same ones."""
@@ -65,47 +74,81 @@ class Step:
 
     def __call__(self, batch: Tensor, progress: float) -> None:
         """Take one step on the pictures at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
+        state = self.run.state
+        given = self.given(progress)
+        if self._capturable and state.compiled is not None and self._taken == _STEPS_BEFORE_CAPTURE:
+            self._capture(batch)
+        work = self.work if self._captured is None else self._captured
+        work(batch, given)
+        if batch.device.type == "cuda":
+            self._keep_near()
+        state.step += 1
+        state.steps_taken += 1
+        self._taken += 1
+
+    def given(self, progress: float) -> Given:
+        """Return what the next step is given besides pictures.
+
+        What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
+        the pictures as they are learns little from altered ones.
+        """
+        config, state = self.run.config, self.run.state
+        return Given(
+            rate=learning_rate(config, progress),
+            robust_share=min(1.0, progress / _ROBUST_IN_FULL),
+            # The average's memory is a share of the steps so far, however many will come.
+            newest=1 / max(1.0, config.ema * state.steps_taken),
+            epoch=state.epoch,
+        )
+
+    def work(self, batch: Tensor, given: Given) -> None:
+        """Do what a step does on the device, without waiting for it."""
         run, state, config = self.run, self.run.state, self.run.config
-        rate = learning_rate(config, progress)
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = given.rate
         state.model.zero_grad()
-        loss, hits = self.loss(batch, progress)
+        loss, hits = self.loss(batch, given)
         loss.backward()
         run.processes.average_gradients(state.model)
         if config.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, foreach=True)
         for optimizer in state.optimizers:
             optimizer.step()
-        if state.average is not None:
-            state.average.update_parameters(state.model)
+        state.update_average(given.newest)
         state.sums += run.processes.average(torch.stack([loss.detach(), hits]))
-        state.step += 1
-        state.steps_taken += 1
 
-    def loss(self, batch: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Tensor, given: Given) -> tuple[Tensor, Tensor]:
         """Return the loss on the pictures at the indices ``batch`` and the share that is answered right."""
         run, config = self.run, self.run.config
-        logits, labels = self.forward(self.inputs(batch, progress)), run.train_split.labels[batch]
+        logits, labels = self.forward(self.inputs(batch, given)), run.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
         if run.taught is not None:
             loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
-    def inputs(self, batch: Tensor, progress: float) -> Tensor:
-        """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments.
-
-        What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
-        the pictures as they are learns little from altered ones.
-        """
+    def inputs(self, batch: Tensor, given: Given) -> Tensor:
+        """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments."""
         run = self.run
         images = as_input(run.train_split.images[batch])
         if not run.config.augment:
             return images
-        mirrored = (self._phase[batch] + run.state.epoch) % 2 == 1
-        share = min(1.0, progress / _ROBUST_IN_FULL)
-        return augment(images, run.config, mirrored & run.mirrors, run.processes, robust_share=share)
+        mirrored = (self._phase[batch] + given.epoch) % 2 == 1
+        return augment(images, run.config, mirrored & run.mirrors, run.processes, robust_share=given.robust_share)
+
+    def _capture(self, batch: Tensor) -> None:
+        try:
+            self._captured = Captured(self.work, batch)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            self.run.reporter.message(f"Training continues without a CUDA graph, which failed: {reason}")
+
+    def _keep_near(self) -> None:
+        """Wait for the step before the last one: the host would run far ahead, and the clock would tell nothing."""
+        self._ends.append(torch.cuda.Event())
+        self._ends[-1].record()
+        if len(self._ends) > _STEPS_AHEAD:
+            self._ends.popleft().synchronize()
 
     def means(self) -> tuple[float, float]:
         """Return loss and accuracy as means over this epoch's steps; this waits for the device to finish them."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import loop
+from lrnet_cli.training.captured import Given
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.file import load_weights
 
@@ -25,9 +26,9 @@ class Consistent(Step):
 
     weight = 4.0
 
-    def loss(self, batch: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Tensor, given: Given) -> tuple[Tensor, Tensor]:
         config, labels = self.run.config, self.run.train_split.labels[batch].repeat(2)
-        both = torch.cat([self.inputs(batch, progress), self.inputs(batch, progress)])
+        both = torch.cat([self.inputs(batch, given), self.inputs(batch, given)])
         logits = self.forward(both.contiguous(memory_format=torch.channels_last))
         one, other = logits.softmax(1).chunk(2)
         middle = ((one + other) / 2).clamp(min=1e-7).log()

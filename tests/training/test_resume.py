@@ -400,7 +400,7 @@ def with_position(**changed: Any) -> Callable[[dict[str, Any], dict[str, str]], 
     [
         without("sums"),
         without("model.fc1.weight"),
-        without("average.module.fc1.weight"),
+        without("average.fc1.weight"),
         without("random.cpu"),
         lambda tensors, _: tensors.update({"model.fc1.weight": torch.zeros(3)}),
         lambda tensors, _: tensors.update({"model.other": torch.zeros(3)}),

@@ -87,7 +87,7 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, int], Tensor]:
 
     def of(step: Step, epoch: int) -> Tensor:
         step.run.state.epoch = epoch
-        step.inputs(torch.arange(len(step.run.train_split)), 0.0)
+        step.inputs(torch.arange(len(step.run.train_split)), step.given(0.0))
         return seen[-1]
 
     return of
@@ -99,7 +99,7 @@ def test_what_robust_adds_grows_over_the_first_half_of_a_run() -> None:
     shown = []
     for progress in (0.0, 0.1, 0.5, 1.0):
         torch.manual_seed(0)
-        shown.append(step.inputs(batch, progress))
+        shown.append(step.inputs(batch, step.given(progress)))
     torch.testing.assert_close(shown[0], as_input(step.run.train_split.images[batch]), rtol=0, atol=1e-6)
     changes = [float((inputs - shown[0]).abs().mean()) for inputs in shown]
     assert 0 < changes[1] < changes[2]

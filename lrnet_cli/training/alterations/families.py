@@ -52,7 +52,7 @@ FAMILIES = (
 )
 
 
-def alter(images: Tensor, robust: float, processes: Processes = ALONE) -> Tensor:
+def alter(images: Tensor, robust: float | Tensor, processes: Processes = ALONE) -> Tensor:
     """Return float32 pictures (N, C, S, S) in [0, 1], most of them altered by a few families, up to ``robust``.
 
     ``robust``, in [0, 1], bounds the strengths, which are drawn evenly below it. Random numbers come from the device's
@@ -67,9 +67,18 @@ def alter(images: Tensor, robust: float, processes: Processes = ALONE) -> Tensor
         if family.needs_field:
             field = processes.own_rows(torch.randn(total, 1, *images.shape[2:], device=images.device))
         wanted = (chosen < _ALTERED) & (drawn[:, 0] < family.chance * (0.35 + 0.9 * busy))
-        rows = wanted.nonzero()[:, 0]
-        if len(rows):
-            before, strength = altered[rows], robust * drawn[rows, 1:2]
-            after = family.alter(before, drawn[rows, 2:], field[rows], strength)
-            altered[rows] = torch.lerp(before, after, (strength / _FULL).clamp(max=1)[:, :, None, None])
+        if images.device.type == "cpu":
+            rows = wanted.nonzero()[:, 0]
+            if len(rows):
+                altered[rows] = _altered(family, altered[rows], drawn[rows], field[rows], robust)
+        else:  # to know which rows, the host would have to wait for the device, which alters all in less time
+            altered = torch.where(wanted[:, None, None, None], _altered(family, altered, drawn, field, robust), altered)
     return altered.clamp_(0, 1)
+
+
+def _altered(family: Family, x: Tensor, drawn: Tensor, field: Tensor, robust: float | Tensor) -> Tensor:
+    """Return pictures (N, C, S, S) altered by ``family``, each by its own ``drawn`` (N, draws + 2) and ``field``."""
+    strength = robust * drawn[:, 1:2]
+    return torch.lerp(
+        x, family.alter(x, drawn[:, 2:], field, strength), (strength / _FULL).clamp(max=1)[:, :, None, None]
+    )

@@ -29,15 +29,15 @@ def blur(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
 
 def resolution(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Scale down, by averaging areas, and up again, smoothly or in blocks."""
-    side, result = x.shape[-1], x.clone()
+    side = x.shape[-1]
     # The stronger, the smaller: the size is drawn among the first of the list.
-    choice = (draws[:, 0] * (0.4 + 0.6 * strength[:, 0]) * len(_SIZES)).long()
+    choice = (draws[:, 0] * (0.4 + 0.6 * strength[:, 0]) * len(_SIZES)).long()[:, None, None, None]
+    in_blocks = draws[:, 1:2, None, None] < 0.25
+    result = x
     for number, share in enumerate(_SIZES):
-        for mode, chosen in (("nearest", draws[:, 1] < 0.25), ("bilinear", draws[:, 1] >= 0.25)):
-            rows = ((choice == number) & chosen).nonzero()[:, 0]
-            if len(rows):
-                small = functional.interpolate(x[rows], max(2, round(share * side)), mode="area")
-                result[rows] = functional.interpolate(small, side, mode=mode)
+        small = functional.interpolate(x, max(2, round(share * side)), mode="area")
+        blocks, smooth = (functional.interpolate(small, side, mode=mode) for mode in ("nearest", "bilinear"))
+        result = torch.where(choice == number, torch.where(in_blocks, blocks, smooth), result)
     return result
 
 

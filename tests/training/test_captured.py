@@ -1,0 +1,78 @@
+"""Steps as CUDA graphs; where there is no GPU, only what they are made of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.predict.classifier import Classifier
+from lrnet_cli.processes import ALONE
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import step as module
+from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.prepare import prepare
+from lrnet_cli.training.step import Step
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+
+RECIPES: list[dict[str, Any]] = [
+    {},
+    {"robust": 1.0, "normalize": "ground"},
+    {"cutout": 0.4, "noise": 0.3, "blur": 1.0, "dropout": 0.3, "clip_norm": 0.5, "flip": "on", "head": "sigmoid"},
+    {"optimizer": "adamw", "ema": 0.0, "precision": "bf16"},
+]
+
+
+def after_steps(steps: int, **settings: Any) -> tuple[float, float, bool]:
+    """Return the mean loss of some steps, how far they move the weights, and whether they became a graph."""
+    usual = {"limit": 300, "image_size": 16, "seed": 5, "batch_size": 32, "precision": "fp32"}
+    config = TrainConfig(**usual | settings)
+    step = Step(prepare(config, None, Engine.choose("cuda", config.precision), ALONE, Reporter(), lambda: False, 0.0))
+    step.run.state.compiled = False
+    step.network.train()
+    before = _all_of(step.run.state.evaluated)
+    for number, batch in zip(range(steps), step.batches_left(), strict=False):
+        step(batch, number / steps)
+    moved = (_all_of(step.run.state.evaluated) - before).norm()
+    return step.means()[0], float(moved), step._captured is not None
+
+
+def _all_of(network: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+@needs_cuda
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_captured_step_is_the_same_step(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, moved, was_captured = after_steps(8, **recipe)
+    assert not was_captured
+    monkeypatch.setattr(module, "_STEPS_BEFORE_CAPTURE", 2)
+    again = after_steps(8, **recipe)
+    # A GPU adds up in any order, and Muon makes much of little: the weights themselves differ between equal runs.
+    assert again == (pytest.approx(loss, rel=0.05), pytest.approx(moved, rel=0.1), True)
+
+
+class _Stopping(Reporter):
+    """Asks for a stop after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self, *_: int) -> None:
+        self.left -= 1
+
+
+@needs_cuda
+def test_a_run_on_a_gpu_resumes_and_its_weights_predict_the_same_on_a_cpu(tmp_path: Path) -> None:
+    config = TrainConfig(epochs=8, limit=200, seed=1, device="cuda", batch_size=16, image_size=16, out=tmp_path / "run")
+    stopping = _Stopping(50)
+    assert train(config, stopping, lambda: stopping.left < 0)["status"] == "interrupted"
+    assert resume(tmp_path / "run")["status"] == "finished"
+    pictures = list(torch.randint(256, (40, 28, 28), dtype=torch.uint8).numpy())
+    here, there = (Classifier.load(tmp_path / "run", device=device).predict(pictures) for device in ("cpu", "cuda"))
+    for one, other in zip(here, there, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=0.05)
