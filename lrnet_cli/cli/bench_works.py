@@ -44,7 +44,7 @@ def works_of(
                 works[form, mode, precision, "predict"] = _prediction(ready, view, images)
             if images.device.type == "cuda":  # as lrnet train does it there
                 step = _training_step(view, view, images, labels)
-                works[form, "graph", precision, "train"] = _recorded(step)
+                works[form, "graph", precision, "train"] = _recorded(step, images.device)
     return works
 
 
@@ -53,7 +53,7 @@ def product_of(precision: str, device: "torch.device") -> tuple[Work, int]:
     import torch
 
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    side = _MATRIX_SIDE if device.type == "cpu" else _MATRIX_SIDE_OF_GPUS
+    side = _MATRIX_SIDE_OF_GPUS if device.type == "cuda" else _MATRIX_SIDE
     matrix = torch.rand(side, side, device=device, dtype=dtype)
     return partial(torch.matmul, matrix, matrix), 2 * side**3
 
@@ -70,16 +70,13 @@ def _training_step(ready: Any, view: "nn.Module", images: "Tensor", labels: "Ten
     return step
 
 
-def _recorded(work: Work) -> Work:
+def _recorded(work: Work, device: "torch.device") -> Work:
     """Return ``work`` as a CUDA graph."""
-    import torch
+    from lrnet_cli.training.captured import recorded
 
     for _ in range(3):  # what is kept from the first times exists then
         work()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
+    return recorded(work, device).replay
 
 
 def _prediction(ready: Any, view: "nn.Module", images: "Tensor") -> Work:
@@ -108,7 +105,7 @@ def input_of(images: "Tensor", settings: Any) -> Work:
         chosen = torch.randint(len(stored), (len(images),), device=images.device)
         augment(as_input(stored[chosen]), settings, chosen % 2 == 1)
 
-    return prepare
+    return _recorded(prepare, images.device) if images.device.type == "cuda" else prepare
 
 
 def timed(work: Work, device: "torch.device") -> float:

@@ -85,11 +85,11 @@ class FusedLRNet(nn.Module):
 def channels_last(images: Tensor) -> Tensor:
     """Return pictures (N, C, H, W) whose strides say that channels are last.
 
-    Those of a single channel can be either's, and then a concatenation with channels-last maps is laid out the other
-    way, with copies before and after each convolution of it.
+    The strides of single-channel pictures fit both layouts. A concatenation with channels-last maps then comes out
+    channels-first, and is copied before and after each convolution.
     """
     n, channels, height, width = images.shape
-    pixels = images.permute(0, 2, 3, 1).reshape(n, -1)
+    pixels = images.permute(0, 2, 3, 1).flatten(1)
     return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 

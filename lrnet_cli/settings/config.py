@@ -258,7 +258,7 @@ class TrainConfig:
         "auto", "auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16.", "engine"
     )
     compile: Compile = setting(
-        "auto", "Compile the training step: auto (if the run is long enough to benefit), on or off.", "engine"
+        "auto", "Compile the training step: auto (on a CPU, if the run is long enough), on or off.", "engine"
     )
     fuse: bool = setting(
         True,

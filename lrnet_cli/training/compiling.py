@@ -27,11 +27,13 @@ _SAVED = {"bf16": 0.33, "fp32": 0.05}  # the share of a step's time that compili
 def compile_as_settled(run: Run, step: Step) -> None:
     """Compile the step if that is requested, or was decided before the run was stopped."""
     state, config = run.state, run.config
-    # What compiling saves was measured for LR-Net on CPUs. A CUDA GPU takes its steps of 10 ms as a graph, and the
-    # compiler was not ready after 40 s.
+    # What compiling saves was measured for LR-Net on CPUs. One GPU takes its steps of 10 ms as a graph, and compiling
+    # had not finished there after 40 s.
     unmeasured = run.engine.device.type != "cpu" or config.arch != "lrnet"
-    if state.compiled is None and (config.compile != "auto" or unmeasured):
+    if config.compile != "auto" and state.compiled is None:
         state.compiled = config.compile == "on"
+    elif config.compile == "auto" and unmeasured:
+        state.compiled = False
     if state.compiled:
         _compile(run, step)
 

@@ -36,11 +36,11 @@ def optimizers_of(model: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
 
 
 def _adam(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    return [torch.optim.Adam(_groups(_weights_of(model), model, config), lr=config.lr, **_fast(model))]
+    return [torch.optim.Adam(_groups(_weights_of(model), model, config), lr=config.lr, fused=True)]
 
 
 def _adamw(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    return [torch.optim.AdamW(_groups(_weights_of(model), model, config), lr=config.lr, **_fast(model))]
+    return [torch.optim.AdamW(_groups(_weights_of(model), model, config), lr=config.lr, fused=True)]
 
 
 def _muon(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -49,7 +49,7 @@ def _muon(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     The last layer's rows are classes, not directions: its gradient is better left unchanged.
     """
     *matrices, last = _weights_of(model)
-    rest = torch.optim.AdamW(_groups([last], model, config), lr=config.lr, **_fast(model))
+    rest = torch.optim.AdamW(_groups([last], model, config), lr=config.lr, fused=True)
     return [rest, _MatrixMuon(matrices, config)]
 
 
@@ -58,11 +58,6 @@ _OPTIMIZERS: dict[str, Callable[[nn.Module, TrainConfig], list[torch.optim.Optim
     "adamw": _adamw,
     "adam": _adam,
 }
-
-
-def _fast(model: nn.Module) -> dict[str, Any]:
-    """Return options of the optimisers by Kingma and Ba: fused, and ready for a CUDA graph on such a device."""
-    return {"fused": True, "capturable": next(model.parameters()).device.type == "cuda"}
 
 
 def _weights_of(model: nn.Module) -> list[nn.Parameter]:
@@ -92,8 +87,6 @@ class _MatrixMuon(torch.optim.Optimizer):
         assert all(m.data_ptr() == w.data_ptr() for m, w in zip(matrices, weights, strict=True)), "not a view"
         super().__init__(matrices, {"lr": config.lr, "weight_decay": config.weight_decay})
         self._matrices: list[Tensor] = list(matrices)
-        for matrix in matrices:
-            self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure is used here
@@ -102,11 +95,13 @@ class _MatrixMuon(torch.optim.Optimizer):
         for weight in self._weights:
             assert weight.grad is not None
             gradients.append(_as_matrix(weight.grad))
-        momenta = [self.state[matrix]["momentum_buffer"] for matrix in self._matrices]
+        momenta = [
+            self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix)) for matrix in self._matrices
+        ]
         torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
         updates = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
         torch._foreach_mul_(self._matrices, 1 - group["lr"] * group["weight_decay"])
-        together = updates[0].device.type != "cpu"  # to a GPU each matrix is too little work
+        together = updates[0].device.type == "cuda"  # to a GPU each matrix is too little work
         directions = [direction.float() for direction in orthogonal(updates, together=together)]
         torch._foreach_mul_(directions, [_RMS_OF_ADAMW * max(matrix.shape) ** 0.5 for matrix in self._matrices])
         torch._foreach_mul_(directions, group["lr"])

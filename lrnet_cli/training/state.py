@@ -44,15 +44,15 @@ class TrainingState:
 
     @torch.no_grad()
     def update_average(self, newest: float | Tensor) -> None:
-        """Move the average, if there is one, to the weights as they are, by the share ``newest`` of the way.
+        """Move the average, if one is kept, the share ``newest`` of the way to the current weights.
 
         Its batch statistics are not averaged: they are computed before it is used.
         """
         if self.average is not None:
             averages: list[Tensor] = list(self.average.parameters())
-            torch._foreach_mul_(averages, 1 - newest)
-            scaled = torch._foreach_mul(list[Tensor](self.model.parameters()), newest)
-            torch._foreach_add_(averages, scaled)
+            moves = torch._foreach_sub(list[Tensor](self.model.parameters()), averages)
+            torch._foreach_mul_(moves, newest)
+            torch._foreach_add_(averages, moves)
 
     @property
     def evaluated(self) -> nn.Module:

@@ -19,7 +19,7 @@ _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
 _ROBUST_IN_FULL = 0.5  # the progress from which alterations have their full strength
 _FLIP_STREAM = 2**32  # beyond every epoch's number
-_STEPS_BEFORE_CAPTURE = 12  # by when it is decided whether steps are compiled
+_STEPS_BEFORE_CAPTURE = 12  # by when all that is kept from step to step exists
 _STEPS_AHEAD = 2  # that a GPU is given while it is at work
 
 
@@ -38,8 +38,7 @@ class Step:
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
         self._phase = torch.from_numpy(_draws(run.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
         self.statistics_images = self.sample(_STATISTICS_IMAGES).images
-        # With a graph of one GPU's work: the exchange with others is not recorded.
-        self._capturable = device.type == "cuda" and not run.processes.together
+        # A graph is made of one GPU's work: the exchange with others is not recorded.
         self._captured: Captured | None = None
         self._taken = 0
         self._ends: deque[torch.cuda.Event] = deque()
@@ -74,14 +73,15 @@ class Step:
 
     def __call__(self, batch: Tensor, progress: float) -> None:
         """Take one step on the pictures at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
-        state = self.run.state
-        given = self.given(progress)
-        if self._capturable and state.compiled is not None and self._taken == _STEPS_BEFORE_CAPTURE:
-            self._capture(batch)
-        work = self.work if self._captured is None else self._captured
-        work(batch, given)
+        state, given = self.run.state, self.given(progress)
         if batch.device.type == "cuda":
-            self._keep_near()
+            if self._taken == _STEPS_BEFORE_CAPTURE and not self.run.processes.together:
+                self._capture(batch)
+            work = self._captured or self.work
+            work(batch, given.on(batch.device))
+            self._keep_near(batch.device)
+        else:
+            self.work(batch, given)
         state.step += 1
         state.steps_taken += 1
         self._taken += 1
@@ -137,16 +137,25 @@ class Step:
         return augment(images, run.config, mirrored & run.mirrors, run.processes, robust_share=given.robust_share)
 
     def _capture(self, batch: Tensor) -> None:
+        """Record a step as a graph, or report that this failed."""
+        self._mark_capturable(True)
         try:
             self._captured = Captured(self.work, batch)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0][:200]
+            self._mark_capturable(False)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             self.run.reporter.message(f"Training continues without a CUDA graph, which failed: {reason}")
 
-    def _keep_near(self) -> None:
-        """Wait for the step before the last one: the host would run far ahead, and the clock would tell nothing."""
-        self._ends.append(torch.cuda.Event())
-        self._ends[-1].record()
+    def _mark_capturable(self, wanted: bool) -> None:
+        """Say so to PyTorch's optimisers, which would warn if that were said of steps without a graph."""
+        for optimizer in self.run.state.optimizers:
+            for group in optimizer.param_groups:
+                if "capturable" in group:
+                    group["capturable"] = wanted
+
+    def _keep_near(self, device: torch.device) -> None:
+        """Wait for the step two before this one: the host would run far ahead, and the clock would measure nothing."""
+        self._ends.append(torch.cuda.current_stream(device).record_event())
         if len(self._ends) > _STEPS_AHEAD:
             self._ends.popleft().synchronize()
 

@@ -134,6 +134,10 @@ def test_moments_of_bfloat16_are_computed_in_float32() -> None:
     assert values.grad.dtype == torch.bfloat16
 
 
+def test_no_pictures_have_no_logits() -> None:  # as in a process that has no share of a few pictures
+    assert fuse(LRNet(1, 16, 7).eval())(torch.rand(0, 1, 16, 16)).shape == (0, 7)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_concatenation_with_pictures_is_laid_out_channels_last(channels: int) -> None:
     pictures = torch.rand(2, channels, 9, 9)  # as augmentation and normalisation give them, of one channel

@@ -13,6 +13,7 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import step as module
+from lrnet_cli.training.captured import recorded
 from lrnet_cli.training.loop import resume, train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
@@ -35,7 +36,8 @@ def after_steps(steps: int, **settings: Any) -> tuple[float, float, bool]:
     step.run.state.compiled = False
     step.network.train()
     before = _all_of(step.run.state.evaluated)
-    for number, batch in zip(range(steps), step.batches_left(), strict=False):
+    for number, batch in zip(range(steps), 2 * list(step.batches_left()), strict=False):
+        step.run.state.epoch = 1 + number // 4
         step(batch, number / steps)
     moved = (_all_of(step.run.state.evaluated) - before).norm()
     return step.means()[0], float(moved), step._captured is not None
@@ -54,6 +56,17 @@ def test_a_captured_step_is_the_same_step(recipe: dict[str, Any], monkeypatch: p
     again = after_steps(8, **recipe)
     # A GPU adds up in any order, and Muon makes much of little: the weights themselves differ between equal runs.
     assert again == (pytest.approx(loss, rel=0.05), pytest.approx(moved, rel=0.1), True)
+
+
+@needs_cuda
+def test_work_that_waits_for_the_gpu_is_not_recorded_and_harms_nothing() -> None:
+    device = torch.device("cuda", 0)
+    torch.manual_seed(3)
+    expected = torch.rand(8, device=device)
+    torch.manual_seed(3)
+    with pytest.raises(RuntimeError):
+        recorded(lambda: torch.rand(1, device=device).item(), device)
+    assert torch.equal(torch.rand(8, device=device), expected)
 
 
 class _Stopping(Reporter):

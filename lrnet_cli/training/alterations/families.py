@@ -67,11 +67,11 @@ def alter(images: Tensor, robust: float | Tensor, processes: Processes = ALONE) 
         if family.needs_field:
             field = processes.own_rows(torch.randn(total, 1, *images.shape[2:], device=images.device))
         wanted = (chosen < _ALTERED) & (drawn[:, 0] < family.chance * (0.35 + 0.9 * busy))
-        if images.device.type == "cpu":
+        if images.device.type != "cuda":
             rows = wanted.nonzero()[:, 0]
             if len(rows):
                 altered[rows] = _altered(family, altered[rows], drawn[rows], field[rows], robust)
-        else:  # to know which rows, the host would have to wait for the device, which alters all in less time
+        else:  # to know which rows, the host would have to wait for the GPU, which alters all in less time
             altered = torch.where(wanted[:, None, None, None], _altered(family, altered, drawn, field, robust), altered)
     return altered.clamp_(0, 1)
 
