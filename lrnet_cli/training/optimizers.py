@@ -95,9 +95,10 @@ class _MatrixMuon(torch.optim.Optimizer):
         for weight in self._weights:
             assert weight.grad is not None
             gradients.append(_as_matrix(weight.grad))
-        momenta = [
-            self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix)) for matrix in self._matrices
-        ]
+        for matrix in self._matrices:
+            if not self.state[matrix]:
+                self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+        momenta = [self.state[matrix]["momentum_buffer"] for matrix in self._matrices]
         torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
         updates = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
         torch._foreach_mul_(self._matrices, 1 - group["lr"] * group["weight_decay"])

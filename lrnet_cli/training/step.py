@@ -38,7 +38,6 @@ class Step:
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
         self._phase = torch.from_numpy(_draws(run.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
         self.statistics_images = self.sample(_STATISTICS_IMAGES).images
-        # A graph is made of one GPU's work: the exchange with others is not recorded.
         self._captured: Captured | None = None
         self._taken = 0
         self._ends: deque[torch.cuda.Event] = deque()
@@ -75,6 +74,7 @@ class Step:
         """Take one step on the pictures at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
         state, given = self.run.state, self.given(progress)
         if batch.device.type == "cuda":
+            # A graph is made of one GPU's work: the exchange with others is not recorded.
             if self._taken == _STEPS_BEFORE_CAPTURE and not self.run.processes.together:
                 self._capture(batch)
             work = self._captured or self.work

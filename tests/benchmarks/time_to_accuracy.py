@@ -2,7 +2,7 @@
 
 Trains each network with its default recipe in each time, as ``lrnet train --max-time`` does for a user, and prints a
 Markdown row for each: the test accuracy, with its interval, and the epochs that fitted in. Runs that are finished in
-``--out`` already are taken from there. ``--plot`` draws them; ``--json`` writes them to a file for ``make_results.py``.
+``--out`` already are taken from there. ``--plot`` draws them; ``--json`` writes them to a file.
 """
 
 import argparse
