@@ -12,6 +12,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from lrnet_cli.cli.app import app
+from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import train
 
@@ -77,6 +78,23 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 def trained_run(finished_run: Callable[..., Path]) -> Path:
     """Give the run folder of a short training on the embedded data set; tests only read it."""
     return finished_run("trained", epochs=4, seed=1)
+
+
+@pytest.fixture(scope="session")
+def stop_after() -> Callable[[int], tuple[Reporter, Callable[[], bool]]]:
+    """Give a function that returns what ``train`` needs to stop after so many steps: its reporter and should_stop."""
+
+    def stop(steps: int) -> tuple[Reporter, Callable[[], bool]]:
+        class Counter(Reporter):
+            taken = 0
+
+            def step(self, epoch: int, done: int, total: int) -> None:
+                self.taken += 1
+
+        counter = Counter()
+        return counter, lambda: counter.taken >= steps
+
+    return stop
 
 
 @pytest.fixture

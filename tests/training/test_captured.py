@@ -1,5 +1,6 @@
 """Steps as CUDA graphs; where there is no GPU, only what they are made of."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,12 @@ def test_work_that_waits_for_the_gpu_is_not_recorded_and_harms_nothing() -> None
     assert torch.equal(torch.rand(8, device=device), expected)
 
 
-class _Stopping(Reporter):
-    """Asks for a stop after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def step(self, *_: int) -> None:
-        self.left -= 1
-
-
 @needs_cuda
-def test_a_run_on_a_gpu_resumes_and_its_weights_predict_the_same_on_a_cpu(tmp_path: Path) -> None:
+def test_a_run_on_a_gpu_resumes_and_its_weights_predict_the_same_on_a_cpu(
+    tmp_path: Path, stop_after: Callable[..., Any]
+) -> None:
     config = TrainConfig(epochs=8, limit=200, seed=1, device="cuda", batch_size=16, image_size=16, out=tmp_path / "run")
-    stopping = _Stopping(50)
-    assert train(config, stopping, lambda: stopping.left < 0)["status"] == "interrupted"
+    assert train(config, *stop_after(51))["status"] == "interrupted"
     assert resume(tmp_path / "run")["status"] == "finished"
     pictures = list(torch.randint(256, (40, 28, 28), dtype=torch.uint8).numpy())
     here, there = (Classifier.load(tmp_path / "run", device=device).predict(pictures) for device in ("cpu", "cuda"))

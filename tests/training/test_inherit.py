@@ -16,7 +16,6 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import taught_loss
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.registry import build
-from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.inherit import start_from, teachers_logits
 from lrnet_cli.training.loop import resume, train
@@ -154,26 +153,14 @@ def test_a_network_learns_from_a_teacher_alone_what_labels_do_not_say(
     assert taught["status"] == alone["status"] == "finished"
 
 
-class StopAfter(Reporter):
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def step(self, epoch: int, step: int, of: int) -> None:
-        self.left -= 1
-
-    def should_stop(self) -> bool:
-        return self.left <= 0
-
-
 def test_a_run_with_ancestors_is_resumed_to_the_same_result_from_any_folder(
-    finished_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Callable[..., Path], stop_after: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = finished_run("teacher", epochs=1, limit=300, seed=5)
     monkeypatch.chdir(teacher.parent)
     settings: dict[str, Any] = {"epochs": 2, "limit": 300, "seed": 5, "init": teacher.name, "distill": (teacher.name,)}
     whole = train(TrainConfig(**settings, out=tmp_path / "whole"))
-    stop = StopAfter(20)
-    train(TrainConfig(**settings, out=tmp_path / "stopped"), stop, stop.should_stop)
+    train(TrainConfig(**settings, out=tmp_path / "stopped"), *stop_after(20))
     monkeypatch.chdir(tmp_path)
     resumed = resume(tmp_path / "stopped")
     assert resumed["test_accuracy"] == whole["test_accuracy"]

@@ -25,6 +25,8 @@ from lrnet_cli.training.loop import resume, train
 from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.weights.file import load_weights
 
+Stopping = Callable[[int], tuple[Reporter, Callable[[], bool]]]
+
 
 class Messages(Reporter):
     def __init__(self) -> None:
@@ -41,17 +43,6 @@ class Messages(Reporter):
 def config(out: Path, **settings: Any) -> TrainConfig:
     usual = {"epochs": 3, "limit": 200, "seed": 11, "keep_checkpoint": True, "out": out}
     return TrainConfig(**usual | settings)
-
-
-def after_steps(count: int) -> tuple[Reporter, Callable[[], bool]]:
-    class Counter(Reporter):
-        taken = 0
-
-        def step(self, epoch: int, done: int, total: int) -> None:
-            self.taken += 1
-
-    counter = Counter()
-    return counter, lambda: counter.taken >= count
 
 
 def assert_same_outcome(one: Path, other: Path) -> None:
@@ -71,9 +62,9 @@ def uninterrupted(finished_run: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped_once(tmp_path_factory: pytest.TempPathFactory, stop_after: Stopping) -> Path:
     """Give the folder of a run that was stopped in its third epoch; tests copy it."""
-    reporter, should_stop = after_steps(25)
+    reporter, should_stop = stop_after(25)
     run = tmp_path_factory.mktemp("stopped") / "run"
     train(config(run), reporter, should_stop)
     return run
@@ -87,10 +78,10 @@ def stopped(stopped_once: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("steps", [1, 10, 25])
 def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
-    uninterrupted: Path, tmp_path: Path, steps: int
+    uninterrupted: Path, tmp_path: Path, steps: int, stop_after: Stopping
 ) -> None:
     # 160 images in batches of 16: 10 steps an epoch.
-    reporter, should_stop = after_steps(steps)
+    reporter, should_stop = stop_after(steps)
     try:
         assert train(config(tmp_path / "run"), reporter, should_stop)["status"] == "interrupted"
     except InterruptedRunError as error:
@@ -102,9 +93,9 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     assert_same_outcome(uninterrupted, tmp_path / "run")
 
 
-def test_stopping_again_and_again_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+def test_stopping_again_and_again_changes_nothing(uninterrupted: Path, tmp_path: Path, stop_after: Stopping) -> None:
     for steps in (5, 9, 4, 10):
-        reporter, should_stop = after_steps(steps)
+        reporter, should_stop = stop_after(steps)
         try:
             if (tmp_path / "run").exists():
                 resume(tmp_path / "run", reporter=reporter, should_stop=should_stop)
@@ -227,8 +218,8 @@ def test_other_data_under_the_same_run_are_refused(stopped: Path) -> None:
         resume(stopped)
 
 
-def test_other_versions_are_told(tmp_path: Path) -> None:
-    reporter, should_stop = after_steps(12)
+def test_other_versions_are_told(tmp_path: Path, stop_after: Stopping) -> None:
+    reporter, should_stop = stop_after(12)
     train(config(tmp_path / "run", epochs=2), reporter, should_stop)
     path = tmp_path / "run" / "config.json"
     content = json.loads(path.read_text())
@@ -311,7 +302,7 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "adam"])
 def test_a_compiled_run_of_every_optimizer_goes_on_as_if_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, stop_after: Stopping
 ) -> None:
     # PyTorch's compiler for real, but for the C++ that it writes: that takes minutes and is tested below.
     traced = []
@@ -323,7 +314,7 @@ def test_a_compiled_run_of_every_optimizer_goes_on_as_if_never_stopped(
 
     monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend=backend))
     settings: dict[str, Any] = {"optimizer": optimizer, "compile": "on", "limit": 100, "epochs": 2}
-    reporter, should_stop = after_steps(7)
+    reporter, should_stop = stop_after(7)
     for number, run in enumerate(
         (
             lambda: train(config(tmp_path / "whole", **settings)),
@@ -342,7 +333,7 @@ def test_a_compiled_run_of_every_optimizer_goes_on_as_if_never_stopped(
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
 @pytest.mark.timeout(900)
 def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stop_after: Stopping
 ) -> None:
     monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)  # once is enough
     settings: dict[str, Any] = {"compile": "on", "epochs": 2, "precision": "fp32"}
@@ -350,7 +341,7 @@ def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
     result = train(config(tmp_path / "whole", **settings), messages)
     assert result["compiled"]
     assert "Compiled in" in messages.text
-    reporter, should_stop = after_steps(15)
+    reporter, should_stop = stop_after(15)
     train(config(tmp_path / "run", **settings), reporter, should_stop)
     torch._dynamo.reset()  # as in a process of its own
     messages = Messages()
@@ -361,8 +352,8 @@ def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
 
 
 @pytest.mark.slow
-def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path) -> None:
-    reporter, should_stop = after_steps(25)
+def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path, stop_after: Stopping) -> None:
+    reporter, should_stop = stop_after(25)
     train(config(tmp_path / "run", epochs=None, max_time=8.0), reporter, should_stop)
     result = resume(tmp_path / "run")
     assert result["status"] == "finished"
@@ -473,8 +464,8 @@ def test_a_file_system_without_locks_is_told(stopped: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_of_two_processes_that_resume_a_run_the_second_is_told(tmp_path: Path) -> None:
-    reporter, should_stop = after_steps(12)
+def test_of_two_processes_that_resume_a_run_the_second_is_told(tmp_path: Path, stop_after: Stopping) -> None:
+    reporter, should_stop = stop_after(12)
     train(config(tmp_path / "run", epochs=500), reporter, should_stop)
     command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--resume", str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
