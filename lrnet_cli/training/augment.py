@@ -15,25 +15,26 @@ def augment(
     mirrored: Tensor,
     processes: Processes = ALONE,
     *,
+    moved: float | Tensor = 1.0,
     robust_share: float | Tensor = 1.0,
 ) -> Tensor:
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
-    One bilinear sampling mirrors, shifts, rotates, stretches and shears; pixels from beyond the border are those of the
-    border. A shift with neither scale nor shear is by whole pixels, which blurs nothing. Then come what ``robust``
-    draws, up to ``robust_share`` of its strength, blur, cut-out (to 0) and noise, which may leave [0, 1]. Random
-    numbers come from the device's generator; every process draws those of the global batch and uses its part, so that
-    the number of processes changes nothing.
+    One bilinear sampling mirrors, shifts, rotates, stretches and shears if ``moved`` is 1, not if it is 0; pixels from
+    beyond the border are those of the border. A shift with neither scale nor shear is by whole pixels, which blurs
+    nothing. Then come what ``robust`` draws, up to ``robust_share`` of its strength, blur, cut-out (to 0) and noise,
+    which may leave [0, 1]. Random numbers come from the device's generator; every process draws those of the global
+    batch and uses its part, so that the number of processes changes nothing.
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
-    upper, lower = drawn[:2] * ranges.shear
-    width, height = 1 + drawn[2:4] * ranges.scale
-    shifts = drawn[4:6] * ranges.shift
+    upper, lower = drawn[:2] * (ranges.shear * moved)
+    width, height = 1 + drawn[2:4] * (ranges.scale * moved)
+    shifts = drawn[4:6] * (ranges.shift * moved)
     if not ranges.scale and not ranges.shear:
         shifts = (shifts * side).round() / side
     right, down = shifts * 2  # the grid runs from -1 to 1
-    direction = 1 - 2 * mirrored.to(images.dtype)
+    direction = 1 - 2 * mirrored.to(images.dtype) * moved
     maps = torch.stack([direction * width, upper, right, direction * lower, height, down], 1)
     grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
     altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -10,11 +10,12 @@ from torch import Tensor
 class Given(NamedTuple):
     """What differs from step to step besides the pictures, as numbers, or as scalars on the GPU for a graph.
 
-    ``rate`` is the learning rate, ``robust_share`` how far alterations have grown, ``newest`` the share of the newest
-    weights in the moving average.
+    ``rate`` is the learning rate, ``moved`` whether pictures are moved and mirrored (1) or no longer (0),
+    ``robust_share`` how far alterations have grown, ``newest`` the share of the newest weights in the moving average.
     """
 
     rate: float | Tensor
+    moved: float | Tensor
     robust_share: float | Tensor
     newest: float | Tensor
     epoch: float | Tensor

@@ -95,6 +95,15 @@ def test_blur_spreads_a_point_and_keeps_its_sum() -> None:
     assert centres.max() > 0.95
 
 
+def test_pictures_that_are_not_moved_keep_all_other_alterations() -> None:
+    images, mirrored = torch.rand(8, 1, 9, 9), torch.ones(8, dtype=torch.bool)
+    assert torch.allclose(augment(images, TrainConfig(), mirrored, moved=0), images, atol=1e-5)
+    torch.manual_seed(2)
+    shown = augment(images, TrainConfig(cutout=0.3, noise=0.1), mirrored, moved=0)
+    torch.manual_seed(2)
+    assert torch.allclose(shown, augment(images, replace(STILL, cutout=0.3, noise=0.1), ~mirrored), atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_alter_their_parts_as_one_would_the_whole(count: int) -> None:
     images, everything = torch.rand(12, 1, 9, 9), TrainConfig(cutout=0.3, noise=0.1, blur=1)

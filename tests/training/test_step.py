@@ -106,6 +106,31 @@ def test_what_robust_adds_grows_over_the_first_half_of_a_run() -> None:
     assert torch.equal(shown[2], shown[3])
 
 
+@pytest.mark.parametrize(
+    ("limits", "epochs", "progress", "moved"),
+    [
+        ({"epochs": 5}, 0, 0.0, True),
+        ({"epochs": 5}, 2, 0.4, True),
+        ({"epochs": 5}, 3, 0.6, False),
+        ({"epochs": 5}, 4, 0.8, False),
+        ({"epochs": 2}, 0, 0.0, False),
+        ({"epochs": None, "max_time": 60.0}, 0, 0.0, True),
+        ({"epochs": None, "max_time": 60.0}, 3, 0.5, True),
+        ({"epochs": None, "max_time": 60.0}, 3, 0.7, False),
+        ({"epochs": 9, "max_time": 60.0}, 3, 0.7, False),
+    ],
+)
+def test_pictures_are_neither_moved_nor_mirrored_in_the_last_two_epochs(
+    limits: dict[str, Any], epochs: int, progress: float, moved: bool
+) -> None:
+    step = a_step(flip="on", **limits)
+    step.run.state.steps_taken = epochs * step.run.steps_per_epoch
+    batch = torch.arange(16)
+    shown = step.inputs(batch, step.given(progress))
+    as_they_are = as_input(step.run.train_split.images[batch])
+    assert torch.allclose(shown, as_they_are, atol=1e-5) != moved
+
+
 def test_flips_alternate_from_epoch_to_epoch(mirrored: Callable[[Step, int], Tensor]) -> None:
     step = a_step(flip="on")
     first, second, third = (mirrored(step, epoch) for epoch in (1, 2, 3))
