@@ -45,8 +45,7 @@ class TrainConfig:
     )
     arch: Arch = setting(
         "lrnet",
-        "The network: LR-Net, or one to compare it with: a plain small one (cnn), or torchvision's, fitted to small "
-        "pictures.",
+        "The network: LR-Net, or for comparison a plain small one (cnn), or torchvision's, adapted to the pictures.",
         "recipe",
         panel="basic",
     )
@@ -112,10 +111,7 @@ class TrainConfig:
         None, "Side in pixels; by default the pictures' own, 28 for class folders.", "data", within=_COUNT
     )
     channels: int | None = setting(
-        None,
-        "1 (grey) or 3 (RGB); by default the pictures' own, grey for class folders.",
-        "data",
-        within=(1, 3),
+        None, "1 (grey) or 3 (RGB); by default the pictures' own, grey for class folders.", "data", within=(1, 3)
     )
     mirror: str | None = setting(
         None,
@@ -199,7 +195,10 @@ class TrainConfig:
         "recipe",
     )
     augment: bool = setting(
-        True, "Alter each training picture at random, as set by the following options.", "recipe", panel=_AUGMENTATION
+        True,
+        "Alter each training picture at random, as set by the options below; in the last two epochs, none is moved.",
+        "recipe",
+        panel=_AUGMENTATION,
     )
     shift: float = setting(
         0.05,
@@ -271,7 +270,6 @@ class TrainConfig:
     keep_epochs: bool = setting(
         False, "Keep the weights of every epoch, in the run folder's epochs/.", "engine", compared=False
     )
-
     keep_checkpoint: bool = setting(
         False, "Keep the checkpoints of a finished run, to raise --epochs later.", "engine", compared=False
     )

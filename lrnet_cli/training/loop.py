@@ -20,7 +20,7 @@ from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
 from lrnet_cli.training.prepare import Run, prepare, rooted
-from lrnet_cli.training.step import Step
+from lrnet_cli.training.step import UNMOVED_EPOCHS, Step
 
 _FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
 
@@ -85,6 +85,8 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
         clock.time_prediction()
     compile_as_settled(run, step)
     clock.look()
+    if run.config.augment and run.config.epochs is not None and run.config.epochs <= UNMOVED_EPOCHS:
+        run.reporter.message(f"In {UNMOVED_EPOCHS} epochs or fewer, images are neither moved nor mirrored.")
     while not clock.is_over:
         # Checked here, so that a run that was killed after its last epoch trains no further when it is resumed.
         if run.config.patience is not None and run.state.epochs_without_gain >= run.config.patience:

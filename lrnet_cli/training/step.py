@@ -19,7 +19,7 @@ from lrnet_cli.training.prepare import Run
 _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
 _ROBUST_IN_FULL = 0.5  # the progress from which alterations have their full strength
-_UNMOVED_EPOCHS = 2  # the last ones
+UNMOVED_EPOCHS = 2  # the last ones
 _FLIP_STREAM = 2**32  # beyond every epoch's number
 _STEPS_BEFORE_CAPTURE = 12  # by when all that is kept from step to step exists
 _STEPS_AHEAD = 2  # that a GPU is given while it is at work
@@ -98,7 +98,7 @@ class Step:
         config, state = self.run.config, self.run.state
         return Given(
             rate=learning_rate(config, progress),
-            moved=float(self._epochs_left(progress) > _UNMOVED_EPOCHS),
+            moved=float(self._epochs_left(progress) > UNMOVED_EPOCHS),
             robust_share=min(1.0, progress / _ROBUST_IN_FULL),
             # The average's memory is a share of the steps so far, however many will come.
             newest=1 / max(1.0, config.ema * state.steps_taken),
