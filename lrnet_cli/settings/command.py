@@ -53,7 +53,7 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
 
 # Settings of earlier versions, and what they did before they had a setting for it.
 _RENAMED = {"fold": "fuse"}
-_UNSAID: dict[str, Any] = {"normalize": "none", "robust": 0.0}
+_UNSAID: dict[str, Any] = {"normalize": "none", "robust": 0.0, "still_epochs": 0.0}
 
 
 def _exact(value: Any) -> str:

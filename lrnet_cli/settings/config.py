@@ -45,7 +45,8 @@ class TrainConfig:
     )
     arch: Arch = setting(
         "lrnet",
-        "The network: LR-Net, or for comparison a plain small one (cnn), or torchvision's, adapted to the pictures.",
+        "The network: LR-Net, or one to compare it with: a plain small one (cnn), or torchvision's, fitted to small "
+        "pictures.",
         "recipe",
         panel="basic",
     )
@@ -195,10 +196,7 @@ class TrainConfig:
         "recipe",
     )
     augment: bool = setting(
-        True,
-        "Alter each training picture at random, as set by the options below; in the last two epochs, none is moved.",
-        "recipe",
-        panel=_AUGMENTATION,
+        True, "Alter each training picture at random, as set by the following options.", "recipe", panel=_AUGMENTATION
     )
     shift: float = setting(
         0.05,
@@ -217,6 +215,9 @@ class TrainConfig:
         "auto",
         "Mirror every other time; auto: where the data set's classes keep their meaning.",
         "augmentation",
+    )
+    still_epochs: float = setting(
+        2.0, "Epochs at the end without shift, scale, shear and flip.", "augmentation", within=Range("number", 0)
     )
     cutout: float = setting(
         0.0,

@@ -20,7 +20,7 @@ def augment(
 ) -> Tensor:
     """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
-    One bilinear sampling mirrors, shifts, rotates, stretches and shears if ``moved`` is 1, not if it is 0; pixels from
+    One bilinear sampling mirrors and, if ``moved`` is 1 and not 0, shifts, rotates, stretches and shears; pixels from
     beyond the border are those of the border. A shift with neither scale nor shear is by whole pixels, which blurs
     nothing. Then come what ``robust`` draws, up to ``robust_share`` of its strength, blur, cut-out (to 0) and noise,
     which may leave [0, 1]. Random numbers come from the device's generator; every process draws those of the global
@@ -28,13 +28,14 @@ def augment(
     """
     n, side = len(images), images.shape[-1]
     drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
-    upper, lower = drawn[:2] * (ranges.shear * moved)
-    width, height = 1 + drawn[2:4] * (ranges.scale * moved)
-    shifts = drawn[4:6] * (ranges.shift * moved)
+    moves = drawn[:6] * moved
+    upper, lower = moves[:2] * ranges.shear
+    width, height = 1 + moves[2:4] * ranges.scale
+    shifts = moves[4:6] * ranges.shift
     if not ranges.scale and not ranges.shear:
         shifts = (shifts * side).round() / side
     right, down = shifts * 2  # the grid runs from -1 to 1
-    direction = 1 - 2 * mirrored.to(images.dtype) * moved
+    direction = 1 - 2 * mirrored.to(images.dtype)
     maps = torch.stack([direction * width, upper, right, direction * lower, height, down], 1)
     grid = functional.affine_grid(maps.view(n, 2, 3), list(images.shape), align_corners=False)
     altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)

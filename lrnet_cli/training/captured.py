@@ -10,7 +10,7 @@ from torch import Tensor
 class Given(NamedTuple):
     """What differs from step to step besides the pictures, as numbers, or as scalars on the GPU for a graph.
 
-    ``rate`` is the learning rate, ``moved`` whether pictures are moved and mirrored (1) or no longer (0),
+    ``rate`` is the learning rate, ``moved`` 1 while pictures are moved and mirrored and 0 in the still epochs,
     ``robust_share`` how far alterations have grown, ``newest`` the share of the newest weights in the moving average.
     """
 

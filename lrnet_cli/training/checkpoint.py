@@ -43,6 +43,7 @@ class _Position:
     elapsed: float
     compiled: bool | None
     rows: list[EpochRow]
+    moved: bool = True  # versions that did not say so had no still epochs
 
 
 def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
@@ -58,6 +59,7 @@ def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) ->
         elapsed=state.elapsed,
         compiled=state.compiled,
         rows=state.rows,
+        moved=state.moved,
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
     metadata = {"position": json.dumps(asdict(position))}
@@ -89,7 +91,7 @@ def load_checkpoint(
             continue
         state.epoch, state.step, state.steps_taken = position.epoch, position.step, position.taken
         state.seconds, state.elapsed, state.compiled = position.seconds, position.elapsed, position.compiled
-        state.rows = position.rows
+        state.rows, state.moved = position.rows, position.moved
         return True
     if damaged:
         raise TrainingError(f"{'. '.join(damaged)}. No complete checkpoint is left; start a new run.")

@@ -18,8 +18,9 @@ _PREDICTION_MARGIN = 1.1
 class Clock:
     """The clock of a run.
 
-    ``progress``, the share of the run that is over, in [0, 1], and ``stopped``, whether it was asked to stop, are those
-    of the last ``look``, and the same in every process. ``pace`` is the seconds per step over the last hundred steps.
+    ``progress``, the share of the run that is over, in [0, 1], ``epochs_left``, at the present pace if a time ends the
+    run, and ``stopped``, whether it was asked to stop, are those of the last ``look``, and the same in every process.
+    ``pace`` is the seconds per step over the last hundred steps.
     """
 
     def __init__(self, run: Run, statistics_images: int) -> None:
@@ -33,6 +34,7 @@ class Clock:
         self._prediction_pace = 0.0  # seconds per picture
         self.pace = 0.0
         self.progress = 0.0
+        self.epochs_left = math.inf
         self.stopped = False
 
     @property
@@ -41,15 +43,19 @@ class Clock:
         return time.perf_counter() - self._run.begun
 
     def look(self) -> None:
-        """Update ``progress`` and ``stopped``."""
-        config, shares = self._run.config, [0.0]
+        """Update ``progress``, ``epochs_left`` and ``stopped``."""
+        config, shares, left = self._run.config, [0.0], [math.inf]
+        done = self._run.state.steps_taken / self._run.steps_per_epoch
         if config.epochs is not None:
-            shares.append(self._run.state.steps_taken / (config.epochs * self._run.steps_per_epoch))
+            shares.append(done / config.epochs)
+            left.append(config.epochs - done)
         if config.max_time is not None:
-            later = self._prediction_pace * self._images_later
-            shares.append(self.elapsed / max(config.max_time - later, 1e-9))
-        seen = self._run.processes.agree((min(max(shares), 1.0), self._run.should_stop()))
-        self.progress, self.stopped = float(seen[0]), bool(seen[1])
+            for_steps = max(config.max_time - self._prediction_pace * self._images_later, 1e-9)
+            shares.append(self.elapsed / for_steps)
+            # Until there is a pace, they stay still: the run may be that short.
+            left.append((for_steps - self.elapsed) / (self.pace * self._run.steps_per_epoch) if self.pace else 0.0)
+        seen = self._run.processes.agree((min(max(shares), 1.0), min(left), self._run.should_stop()))
+        self.progress, self.epochs_left, self.stopped = float(seen[0]), float(seen[1]), bool(seen[2])
 
     def time_prediction(self) -> None:
         """Predict a few pictures, which tells how long validation and test will take."""

@@ -71,7 +71,7 @@ def _compile(run: Run, step: Step) -> None:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), warnings.catch_warnings(action="ignore"):  # the compiler's are not ours
             # Laid out as in a step, which would otherwise compile again.
-            logits = forward(step.inputs(batch, step.given(progress=1.0)))
+            logits = forward(step.inputs(batch, step.given(progress=1.0, epochs_left=0.0)))
             head_loss(logits, run.train_split.labels[batch], run.config.head).backward()
         step.forward = forward
         graphs = _graphs() - before

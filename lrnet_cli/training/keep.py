@@ -86,12 +86,20 @@ class Keep:
         )
         state.rows.append(row)
         if run.processes.is_first:
-            self._write_epoch(row, calibrated(run.card, row, validated, of_altered))
+            self._write_epoch(row, calibrated(self._card(), row, validated, of_altered))
         speed = self._clock.images_per_second
         state.epoch, state.step = state.epoch + 1, 0
         state.sums.zero_()
         self.checkpoint()
         run.reporter.epoch(row, state.best is row, speed)
+
+    def _card(self) -> WeightsCard:
+        """Return the run's card, which does not claim moves or mirror images that its steps did not make."""
+        card = self._run.card
+        if self._run.state.moved or not self._run.config.augment:
+            return card
+        recipe = card.protocol["recipe"] | {"shift": 0.0, "scale": 0.0, "shear": 0.0, "flip": "off"}
+        return replace(card, protocol=card.protocol | {"recipe": recipe})
 
     def _write_epoch(self, row: EpochRow, card: WeightsCard) -> None:
         run, state = self._run, self._run.state

@@ -20,7 +20,7 @@ from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
 from lrnet_cli.training.prepare import Run, prepare, rooted
-from lrnet_cli.training.step import UNMOVED_EPOCHS, Step
+from lrnet_cli.training.step import Step
 
 _FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
 
@@ -85,8 +85,6 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
         clock.time_prediction()
     compile_as_settled(run, step)
     clock.look()
-    if run.config.augment and run.config.epochs is not None and run.config.epochs <= UNMOVED_EPOCHS:
-        run.reporter.message(f"In {UNMOVED_EPOCHS} epochs or fewer, images are neither moved nor mirrored.")
     while not clock.is_over:
         # Checked here, so that a run that was killed after its last epoch trains no further when it is resumed.
         if run.config.patience is not None and run.state.epochs_without_gain >= run.config.patience:
@@ -97,7 +95,7 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
             for batch in step.batches_left():
                 if run.state.step and clock.progress >= 1:
                     break
-                step(batch, clock.progress)
+                step(batch, clock.progress, clock.epochs_left)
                 clock.tick()
                 compile_if_it_pays(run, step, clock)
                 run.reporter.step(run.state.epoch, run.state.step, run.steps_per_epoch)
@@ -149,6 +147,10 @@ def _worked(run: Run, reporter: Reporter) -> dict[str, Any]:
         reporter.message(f"The time ended in the first epoch: {seen:.0%} of the training images were seen.")
     if clock.stopped:
         status = "interrupted"
+    elif run.config.augment and not run.state.moved:
+        reporter.message(
+            f"No image was moved or mirrored: the run has no more than --still-epochs {run.config.still_epochs:g}."
+        )
     result = keep.result(status)
     return keep.tested(result) if status == "testing" else result
 

@@ -21,7 +21,7 @@ class TrainingState:
     ``average`` holds the moving average of the weights, if one is kept. ``epoch`` counts from 1; ``step`` is the number
     of steps taken in it, and ``sums`` adds up their loss and accuracy; ``steps_taken`` counts the steps of all epochs.
     ``seconds`` is the time spent in steps and ``elapsed`` that of the complete run. ``compiled`` is None until it is
-    decided whether steps are compiled.
+    decided whether steps are compiled. ``moved`` says whether any step has moved or mirrored pictures.
     """
 
     model: nn.Module
@@ -35,6 +35,7 @@ class TrainingState:
     seconds: float = 0.0
     elapsed: float = 0.0
     compiled: bool | None = None
+    moved: bool = False
 
     @classmethod
     def start(cls, model: nn.Module, config: TrainConfig, device: torch.device) -> "TrainingState":

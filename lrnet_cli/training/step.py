@@ -1,6 +1,5 @@
 """One step of training: inputs, loss, gradients, update."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -19,7 +18,6 @@ from lrnet_cli.training.prepare import Run
 _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
 _ROBUST_IN_FULL = 0.5  # the progress from which alterations have their full strength
-UNMOVED_EPOCHS = 2  # the last ones
 _FLIP_STREAM = 2**32  # beyond every epoch's number
 _STEPS_BEFORE_CAPTURE = 12  # by when all that is kept from step to step exists
 _STEPS_AHEAD = 2  # that a GPU is given while it is at work
@@ -72,9 +70,10 @@ class Step:
             chosen.append(np.concatenate([draws.permutation(members) for _ in range(rounds)])[:share])
         return torch.from_numpy(draws.permutation(np.concatenate(chosen))[: len(labels)])
 
-    def __call__(self, batch: Tensor, progress: float) -> None:
+    def __call__(self, batch: Tensor, progress: float, epochs_left: float) -> None:
         """Take one step on the pictures at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
-        state, given = self.run.state, self.given(progress)
+        state, given = self.run.state, self.given(progress, epochs_left)
+        state.moved |= bool(given.moved)
         if batch.device.type == "cuda":
             # A graph is made of one GPU's work: the exchange with others is not recorded.
             if self._taken == _STEPS_BEFORE_CAPTURE and not self.run.processes.together:
@@ -88,7 +87,7 @@ class Step:
         state.steps_taken += 1
         self._taken += 1
 
-    def given(self, progress: float) -> Given:
+    def given(self, progress: float, epochs_left: float) -> Given:
         """Return what the next step is given besides pictures.
 
         What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
@@ -98,22 +97,12 @@ class Step:
         config, state = self.run.config, self.run.state
         return Given(
             rate=learning_rate(config, progress),
-            moved=float(self._epochs_left(progress) > UNMOVED_EPOCHS),
+            moved=float(config.augment and epochs_left > config.still_epochs),
             robust_share=min(1.0, progress / _ROBUST_IN_FULL),
             # The average's memory is a share of the steps so far, however many will come.
             newest=1 / max(1.0, config.ema * state.steps_taken),
             epoch=state.epoch,
         )
-
-    def _epochs_left(self, progress: float) -> float:
-        """Return how many epochs the rest of the run has; in a time budget, at the pace of the run so far."""
-        config, left = self.run.config, [math.inf]
-        done = self.run.state.steps_taken / self.run.steps_per_epoch
-        if config.epochs is not None:
-            left.append(config.epochs - done)
-        if config.max_time is not None and progress:
-            left.append(done * (1 / progress - 1))
-        return min(left)
 
     def work(self, batch: Tensor, given: Given) -> None:
         """Do what a step does on the device, without waiting for it."""
@@ -148,14 +137,9 @@ class Step:
         if not run.config.augment:
             return images
         mirrored = (self._phase[batch] + given.epoch) % 2 == 1
-        return augment(
-            images,
-            run.config,
-            mirrored & run.mirrors,
-            run.processes,
-            moved=given.moved,
-            robust_share=given.robust_share,
-        )
+        mirrored = mirrored & run.mirrors & (given.moved > 0)
+        shares = {"moved": given.moved, "robust_share": given.robust_share}
+        return augment(images, run.config, mirrored, run.processes, **shares)
 
     def _capture(self, batch: Tensor) -> None:
         """Record a step as a graph, or report that this failed."""

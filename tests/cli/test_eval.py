@@ -98,12 +98,16 @@ def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
         assert "the learning curves" in result.stderr
 
 
-@pytest.mark.parametrize("flip", ["on", "off"])
-def test_the_card_tells_whether_pictures_were_mirrored(lrnet: CliRun, flip: str) -> None:
+@pytest.mark.parametrize(("words", "flip", "shift"), [("--still-epochs 0", "on", 0.05), ("", "off", 0.0)])
+def test_the_card_tells_whether_pictures_were_moved_and_mirrored(
+    lrnet: CliRun, words: str, flip: str, shift: float
+) -> None:
     from lrnet_cli.weights.file import load_weights
 
-    lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip {flip}")
-    assert load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]["flip"] == flip
+    shown = lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip on {words}")
+    recipe = load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]
+    assert (recipe["flip"], recipe["shift"]) == (flip, shift)
+    assert ("No image was moved or mirrored" in shown.stderr) == (flip == "off")
 
 
 def test_of_many_classes_the_worst_are_shown_and_every_figure_has_an_interval(

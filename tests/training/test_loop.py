@@ -349,6 +349,28 @@ def test_a_time_that_ends_in_the_first_epoch_gives_no_result(lrnet: Any, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("epochs", "max_time", "pace", "left"),
+    [(12, None, 0.0, 11.5), (None, 100.0, 0.0, 0.0), (None, 100.0, 0.5, 12.0), (12, 100.0, 5.0, 1.2)],
+)
+def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: int | None,
+    max_time: float | None,
+    pace: float,
+    left: float,
+) -> None:
+    config = TrainConfig(epochs=epochs, max_time=max_time, seed=0, limit=200, batch_size=16, out=tmp_path / "run")
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    monkeypatch.setattr(Clock, "elapsed", 40.0)
+    run.state.steps_taken = run.steps_per_epoch // 2
+    clock = Clock(run, 0)
+    clock.pace = pace
+    clock.look()
+    assert (run.steps_per_epoch, clock.epochs_left) == (10, pytest.approx(left))
+
+
+@pytest.mark.parametrize(
     ("max_time", "pace", "left", "kept", "pays"),
     [
         (None, 0.1, 290, False, True),

@@ -28,7 +28,7 @@ def weights_after_an_epoch(**settings: Any) -> Tensor:
     step = a_step(**settings)
     step.network.train()
     for batch in step.batches_left():
-        step(batch, 0.3)
+        step(batch, 0.3, 9.0)
     return torch.cat([parameter.detach().flatten() for parameter in step.run.state.evaluated.parameters()])
 
 
@@ -87,7 +87,7 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, int], Tensor]:
 
     def of(step: Step, epoch: int) -> Tensor:
         step.run.state.epoch = epoch
-        step.inputs(torch.arange(len(step.run.train_split)), step.given(0.0))
+        step.inputs(torch.arange(len(step.run.train_split)), step.given(0.0, 9.0))
         return seen[-1]
 
     return of
@@ -99,36 +99,20 @@ def test_what_robust_adds_grows_over_the_first_half_of_a_run() -> None:
     shown = []
     for progress in (0.0, 0.1, 0.5, 1.0):
         torch.manual_seed(0)
-        shown.append(step.inputs(batch, step.given(progress)))
+        shown.append(step.inputs(batch, step.given(progress, 9.0)))
     torch.testing.assert_close(shown[0], as_input(step.run.train_split.images[batch]), rtol=0, atol=1e-6)
     changes = [float((inputs - shown[0]).abs().mean()) for inputs in shown]
     assert 0 < changes[1] < changes[2]
     assert torch.equal(shown[2], shown[3])
 
 
-@pytest.mark.parametrize(
-    ("limits", "epochs", "progress", "moved"),
-    [
-        ({"epochs": 5}, 0, 0.0, True),
-        ({"epochs": 5}, 2, 0.4, True),
-        ({"epochs": 5}, 3, 0.6, False),
-        ({"epochs": 5}, 4, 0.8, False),
-        ({"epochs": 2}, 0, 0.0, False),
-        ({"epochs": None, "max_time": 60.0}, 0, 0.0, True),
-        ({"epochs": None, "max_time": 60.0}, 3, 0.5, True),
-        ({"epochs": None, "max_time": 60.0}, 3, 0.7, False),
-        ({"epochs": 9, "max_time": 60.0}, 3, 0.7, False),
-    ],
-)
-def test_pictures_are_neither_moved_nor_mirrored_in_the_last_two_epochs(
-    limits: dict[str, Any], epochs: int, progress: float, moved: bool
-) -> None:
-    step = a_step(flip="on", **limits)
-    step.run.state.steps_taken = epochs * step.run.steps_per_epoch
+@pytest.mark.parametrize("still_epochs", [2.0, 0.5, 0.0])
+def test_pictures_are_neither_moved_nor_mirrored_in_the_still_epochs(still_epochs: float) -> None:
+    step = a_step(flip="on", still_epochs=still_epochs)
     batch = torch.arange(16)
-    shown = step.inputs(batch, step.given(progress))
     as_they_are = as_input(step.run.train_split.images[batch])
-    assert torch.allclose(shown, as_they_are, atol=1e-5) != moved
+    assert not torch.allclose(step.inputs(batch, step.given(0.5, still_epochs + 0.1)), as_they_are, atol=1e-5)
+    assert torch.allclose(step.inputs(batch, step.given(0.5, still_epochs)), as_they_are, atol=1e-5)
 
 
 def test_flips_alternate_from_epoch_to_epoch(mirrored: Callable[[Step, int], Tensor]) -> None:
