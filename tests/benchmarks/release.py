@@ -9,6 +9,7 @@ own validation images, for runs of versions that did not yet do so.
 
 import argparse
 import json
+import os
 import shutil
 from dataclasses import replace
 from itertools import chain
@@ -27,7 +28,8 @@ from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, write_result
 from lrnet_cli.runs.model_card import write_model_card
-from lrnet_cli.settings.command import command_of
+from lrnet_cli.settings.command import command_of, to_plain
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import robust_of
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.step import Step
@@ -49,10 +51,11 @@ def main() -> None:
     options = parser.parse_args()
     target, engine = RELEASED[options.name], Engine.choose()
     target.mkdir(parents=True, exist_ok=True)
-    weights, (config, _) = target / WEIGHTS_NAME, read_config(options.run)
+    weights, config = target / WEIGHTS_NAME, portable(options.run)
     model, card, stored, row = certain(options.run, options.epoch, engine)
-    card = replace(card, protocol=card.protocol | {"command": command_of(config), "commit": options.commit})
-    card.protocol["stored"] = stored
+    recipe = card.protocol["recipe"] | {"init": config.init, "distill": list(config.distill)}
+    more_protocol = {"recipe": recipe, "command": command_of(config), "commit": options.commit, "stored": stored}
+    card = replace(card, protocol=card.protocol | more_protocol)
     save_weights(weights, model, card)
     evaluation = load_exam(weights, None, "test", engine=engine).evaluate()
     exam = load_exam(weights, None, "test", engine=engine, limit=options.limit)
@@ -71,7 +74,7 @@ def main() -> None:
     card = replace(card, metrics=card.metrics | measured | extra)
     save_weights(weights, model, card)
     measured |= {"best_epoch": row.epoch, "val_accuracy": row.val_accuracy}
-    write_run(options.run, target, options.name, measured, evaluation, card)
+    write_run(options.run, target, options.name, measured, evaluation, card, config)
     how = f"`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`"
     more = [
         *corruption_table(clean, robustness, how),
@@ -131,10 +134,26 @@ def figures(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
+def portable(run: Path) -> TrainConfig:
+    """Return the settings of a run without the paths of the machine that trained it, and with the test made here."""
+    config, _ = read_config(run)
+    init, *distill = (
+        os.path.relpath(source, run.resolve().parent) if source and Path(source).is_absolute() else source
+        for source in (config.init, *config.distill)
+    )
+    return replace(config, test=True, out=None, data_dir=None, mirror=None, init=init, distill=tuple(map(str, distill)))
+
+
 def write_run(
-    run: Path, target: Path, name: str, measured: dict[str, object], evaluation: Evaluation, card: WeightsCard
+    run: Path,
+    target: Path,
+    name: str,
+    measured: dict[str, object],
+    evaluation: Evaluation,
+    card: WeightsCard,
+    config: TrainConfig,
 ) -> None:
-    """Write the run's other files to ``target``, without the paths of the machine that trained it."""
+    """Write the run's other files to ``target``."""
     result = read_result(run)
     assert result is not None
     # An epoch chosen afterwards is one more reading of the test images.
@@ -149,9 +168,8 @@ def write_run(
         "test_images_per_second": evaluation.images_per_second,
     }
     write_result(target, result)
-    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    settings["settings"] |= {"out": None, "data_dir": None, "mirror": None}
-    (target / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    document = json.loads((run / "config.json").read_text(encoding="utf-8")) | {"settings": to_plain(config)}
+    (target / "config.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     for file in ("metrics.csv", "curves.png"):
         if run.resolve() != target.resolve():
             shutil.copyfile(run / file, target / file)
