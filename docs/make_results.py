@@ -7,6 +7,7 @@ figure is typed here.
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -74,7 +75,8 @@ keeping the weights of every epoch:
 {curves()}
 
 The learning rate falls to zero at the end of every run, so a longer run follows a different curve instead of continuing
-this one. These curves do show how much the accuracy was still rising:
+this one. These curves do show how much the accuracy was still rising. `fashion` starts from a trained network, and what
+`--robust` does to its images grows until the middle of the run, so part of its rise is recovery:
 
 {quarters()}
 
@@ -195,7 +197,7 @@ def quarters() -> str:
     ]
     for name in RELEASED:
         epochs = epochs_of(name)
-        reached = (epochs[round(len(epochs) * part / 4) - 1]["val_accuracy"] for part in range(1, 5))
+        reached = (epochs[math.ceil(len(epochs) * part / 4) - 1]["val_accuracy"] for part in range(1, 5))
         shown = " | ".join(f"{accuracy:.4f}" for accuracy in (*reached, epochs[-1]["train_accuracy"]))
         lines.append(f"| {name} | {len(epochs)} | {shown} |")
     return "\n".join(lines)

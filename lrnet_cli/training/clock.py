@@ -52,7 +52,7 @@ class Clock:
         if config.max_time is not None:
             for_steps = max(config.max_time - self._prediction_pace * self._images_later, 1e-9)
             shares.append(self.elapsed / for_steps)
-            # Until there is a pace, they stay still: the run may be that short.
+            # Until there is a pace, the run may be as short as any.
             left.append((for_steps - self.elapsed) / (self.pace * self._run.steps_per_epoch) if self.pace else 0.0)
         seen = self._run.processes.agree((min(max(shares), 1.0), min(left), self._run.should_stop()))
         self.progress, self.epochs_left, self.stopped = float(seen[0]), float(seen[1]), bool(seen[2])

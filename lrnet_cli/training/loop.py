@@ -148,9 +148,8 @@ def _worked(run: Run, reporter: Reporter) -> dict[str, Any]:
     if clock.stopped:
         status = "interrupted"
     elif run.config.augment and not run.state.moved:
-        reporter.message(
-            f"No image was moved or mirrored: the run has no more than --still-epochs {run.config.still_epochs:g}."
-        )
+        still = f"--still-epochs {run.config.still_epochs:g}"
+        reporter.message(f"Shift, scale, shear and flip were not used, because the run is no longer than {still}.")
     result = keep.result(status)
     return keep.tested(result) if status == "testing" else result
 

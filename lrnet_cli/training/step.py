@@ -91,8 +91,8 @@ class Step:
         """Return what the next step is given besides pictures.
 
         What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
-        the pictures as they are learns little from altered ones. At the end they are no longer moved or mirrored: it
-        learns last what it will be asked.
+        the pictures as they are learns little from altered ones. In the still epochs, pictures are not moved or
+        mirrored: the network learns last what it will be asked.
         """
         config, state = self.run.config, self.run.state
         return Given(

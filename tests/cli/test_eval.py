@@ -107,7 +107,7 @@ def test_the_card_tells_whether_pictures_were_moved_and_mirrored(
     shown = lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip on {words}")
     recipe = load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]
     assert (recipe["flip"], recipe["shift"]) == (flip, shift)
-    assert ("No image was moved or mirrored" in shown.stderr) == (flip == "off")
+    assert ("Shift, scale, shear and flip were not used" in shown.stderr) == (flip == "off")
 
 
 def test_of_many_classes_the_worst_are_shown_and_every_figure_has_an_interval(
