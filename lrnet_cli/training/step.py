@@ -138,8 +138,7 @@ class Step:
             return images
         mirrored = (self._phase[batch] + given.epoch) % 2 == 1
         mirrored = mirrored & run.mirrors & (given.moved > 0)
-        shares = {"moved": given.moved, "robust_share": given.robust_share}
-        return augment(images, run.config, mirrored, run.processes, **shares)
+        return augment(images, run.config, mirrored, run.processes, moved=given.moved, robust_share=given.robust_share)
 
     def _capture(self, batch: Tensor) -> None:
         """Record a step as a graph, or report that this failed."""

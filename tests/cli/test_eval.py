@@ -98,16 +98,23 @@ def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
         assert "the learning curves" in result.stderr
 
 
-@pytest.mark.parametrize(("words", "flip", "shift"), [("--still-epochs 0", "on", 0.05), ("", "off", 0.0)])
+@pytest.mark.parametrize(
+    ("words", "flip", "shift"),
+    [
+        ("--flip on --still-epochs 0", "on", 0.05),
+        ("--flip off --still-epochs 0", "off", 0.05),
+        ("--flip on", "off", 0.0),
+    ],
+)
 def test_the_card_tells_whether_pictures_were_moved_and_mirrored(
     lrnet: CliRun, words: str, flip: str, shift: float
 ) -> None:
     from lrnet_cli.weights.file import load_weights
 
-    shown = lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test --flip on {words}")
+    shown = lrnet(f"train --epochs 1 --limit 100 --seed 5 --out r --no-test {words}")
     recipe = load_weights(Path("r/model.safetensors"))[1].protocol["recipe"]
     assert (recipe["flip"], recipe["shift"]) == (flip, shift)
-    assert ("Shift, scale, shear and flip were not used" in shown.stderr) == (flip == "off")
+    assert ("Shift, scale, shear and flip were not used" in shown.stderr) == (shift == 0.0)
 
 
 def test_of_many_classes_the_worst_are_shown_and_every_figure_has_an_interval(
