@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -40,7 +41,8 @@ def read_ahead(
     """Yield each of ``sources``, in order, with the result of ``read``.
 
     Threads read ahead while the caller works, and after some thousands that all are files, processes, to which ``read``
-    and the sources are sent; memory holds a few hundred results, however many there will be.
+    and the sources are sent (if the system has semaphores). Memory holds a few hundred results, however many there will
+    be.
 
     Raises ``DataError`` if such a process is killed.
     """
@@ -50,10 +52,10 @@ def read_ahead(
     try:
         while chunk := list(islice(remaining, _CHUNK)):
             only_files = only_files and all(map(is_file, chunk))
-            if count >= _MANY and only_files != in_processes:
+            if count >= _MANY and (only_files and _has_semaphores()) != in_processes:
                 pool.shutdown()  # so that a large picture is still the only one
-                pool = _processes() if only_files else _threads()
-                in_processes = only_files
+                in_processes = not in_processes
+                pool = _processes() if in_processes else _threads()
             work = (
                 pool.submit(_read_pickled, read, _pickled(chunk)) if in_processes else pool.submit(_read, read, chunk)
             )
@@ -101,6 +103,18 @@ def _taken(pending: deque[tuple[list[_Source], Future[Any]]]) -> Iterator[tuple[
 
 def _threads() -> Executor:
     return ThreadPoolExecutor(_READERS, thread_name_prefix=_READER)
+
+
+@cache
+def _has_semaphores() -> bool:
+    """Whether processes can take turns: not where /dev/shm is missing or read-only, as in some containers."""
+    from loky.backend.context import get_context
+
+    try:
+        get_context().Lock()
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _processes() -> Executor:

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from loky.backend.context import get_context
 from PIL import Image
 
+from lrnet_cli.data import ahead
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Preprocessing, Read, read_picture
 from lrnet_cli.errors import DataError, ImageError
@@ -81,6 +84,20 @@ def test_many_files_are_read_in_order_by_processes_that_end_with_the_reading() -
 
 def test_many_things_that_are_no_files_stay_in_this_process() -> None:
     assert {process for _, process in read_ahead(range(6000), _process_of)} == {os.getpid()}
+
+
+def test_without_semaphores_threads_read_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(type(get_context()), "Lock", refuse)  # that of joblib, which has a copy of loky, if imported
+    ahead._has_semaphores.cache_clear()
+    try:
+        outcomes = list(read_ahead([f"{number}.png" for number in range(6000)], _process_of))
+    finally:
+        ahead._has_semaphores.cache_clear()
+    assert len(outcomes) == 6000
+    assert {process for _, process in outcomes} == {os.getpid()}
 
 
 def test_a_reading_that_is_given_up_ends_its_processes() -> None:
