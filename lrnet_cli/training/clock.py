@@ -79,14 +79,10 @@ class Clock:
         state, epochs = self._run.state, self._run.config.epochs
         return (epochs is not None and state.epoch > epochs) or (bool(state.rows) and self.progress >= 1)
 
+    @property
     def seconds_left(self) -> float:
-        """Return the seconds that the run will still take at its pace; infinite if unknown."""
-        config, left = self._run.config, [math.inf]
-        if config.epochs is not None:
-            left.append((config.epochs * self._run.steps_per_epoch - self._run.state.steps_taken) * self.pace)
-        if config.max_time is not None:
-            left.append(config.max_time - self.elapsed)
-        return min(left)
+        """The seconds that the run's steps will still take at its pace."""
+        return self.epochs_left * self._run.steps_per_epoch * self.pace
 
     @contextmanager
     def timing_steps(self) -> Iterator[None]:

@@ -42,8 +42,7 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     """Decide, once the pace is known, whether compiling saves more time than it takes."""
     if run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
         return
-    left = clock.seconds_left()
-    saved = left * _SAVED[run.engine.precision]
+    saved = clock.seconds_left * _SAVED[run.engine.precision]
     margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN
 
     def pays(seconds: float, steps: int) -> bool:
@@ -53,7 +52,8 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     run.state.compiled = run.processes.agree(wanted)
     if run.state.compiled:
         run.reporter.message(
-            f"Compiling the training step, which pays off with about {left / 60:.0f} minutes of training left."
+            f"Compiling the training step, which pays off with about {clock.seconds_left / 60:.0f} minutes of training "
+            "left."
         )
         with clock.paused():
             _compile(run, step)

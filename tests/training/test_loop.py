@@ -368,6 +368,7 @@ def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
     clock.pace = pace
     clock.look()
     assert (run.steps_per_epoch, clock.epochs_left) == (10, pytest.approx(left))
+    assert clock.seconds_left == pytest.approx(left * 10 * pace)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +401,7 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
         compiling._mark_of(run).touch()
     clock = Clock(run, 0)
     clock.pace = pace
-    monkeypatch.setattr(Clock, "seconds_left", lambda _: left)
+    monkeypatch.setattr(Clock, "seconds_left", left)
     compiled: list[bool] = []
     monkeypatch.setattr(compiling, "_compile", lambda *_: compiled.append(True))
     compiling.compile_if_it_pays(run, Step(run), clock)
