@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lrnet_cli.models.fused import Affine, affine, projection_of
+from lrnet_cli.models.fused import projection_of
 from lrnet_cli.models.lrnet import LRNet, MKBlock
+from lrnet_cli.models.moments import Affine, affine
 
 LEVELS = 127  # steps on either side of zero that a weight can take
 FIRST = ("s3", "s5", "s7")  # what reads a block's input; in the first block, pictures that 256 levels do not fit

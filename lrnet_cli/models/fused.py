@@ -10,15 +10,11 @@ read it, and no normalised tensor is ever written to memory:
 - ``n3``, read by ``bn_stage2_3``, needs no pass over memory: its mean is ``bn_3.bias``, its variance ``s² · var``.
 - ``project_1x1`` reads most tensors several times under different norms. It becomes a 1×1 convolution of the distinct
   tensors with summed weights.
+- On a CPU, a convolution takes as long for 18 output channels as for 32. ``stage2_5x5`` and ``stage2_5x5_from_3x3``,
+  whose kernels have one size, are computed together, and of ``stage2_7x7`` two outputs are split off.
 
 In evaluation mode the running statistics replace the batch's, and the same fusing applies.
-
-Statistics are always computed in float32 or wider, whatever the activations are. Over several processes they are those
-of the global batch: two small exchanges per stage, one forward and one backward.
 """
-
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +23,10 @@ from torch.nn import functional
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.lrnet import LRNet, MKBlock
-from lrnet_cli.processes import ALONE, Processes, gathered, summed
+from lrnet_cli.models.moments import Affine, Moments, affine, moments_of, scaled, split
+from lrnet_cli.processes import ALONE, Processes
 
+_LANES = 16  # outputs that a CPU's convolution computes at a time, needed or not
 _SMALLEST_FUSED = 16  # pixels; below, the plain network was measured to be faster on a CPU
 
 
@@ -93,134 +91,31 @@ def channels_last(images: Tensor) -> Tensor:
     return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-@dataclass
-class _Moments:
-    """Mean and biased variance, each (channels,), and the number of values behind each, a scalar."""
-
-    mean: Tensor
-    var: Tensor
-    count: Tensor
-
-
-class _MomentsOf(torch.autograd.Function):
-    """Means, biased variances and count of every channel of several tensors, over all processes if there are several.
-
-    Backward takes one pass over each input where PyTorch's own formula takes four.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, together: bool, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        wide = torch.promote_types(inputs[0].dtype, torch.float32)
-        mean, var = (torch.cat(values) for values in zip(*(_mean_and_var(z.to(wide)) for z in inputs), strict=True))
-        count = mean.new_full((), inputs[0].numel() // inputs[0].shape[1])
-        if together:
-            mean, var, count = _combined(mean, var, count)
-        ctx.save_for_backward(mean, count, *inputs)
-        ctx.together = together
-        ctx.mark_non_differentiable(count)
-        return mean, var, count
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        mean, count, *inputs = ctx.saved_tensors
-        of_mean, of_var = gradients[:2]
-        if ctx.together:  # every process's loss depends on the statistics of all
-            of_mean, of_var = summed(torch.stack([of_mean, of_var])).unbind()
-        scale = (2 / count) * of_var
-        shift = of_mean / count - scale * mean
-        widths = [z.shape[1] for z in inputs]
-        return None, *(
-            torch.addcmul(b[:, None, None], z, a[:, None, None]).to(z.dtype)
-            for z, a, b in zip(inputs, scale.split(widths), shift.split(widths), strict=True)
-        )
-
-
-def _mean_and_var(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance, each (channels,), of z (N, channels, H, W)."""
-    if z.device.type == "cpu" and not torch.compiler.is_compiling():
-        # Twenty times as fast as var_mean where channels are last.
-        mean, var = torch.batch_norm_update_stats(z, None, None, 0.0)
-    else:
-        var, mean = torch.var_mean(z, dim=(0, 2, 3), correction=0)
-    return mean, var
-
-
-def _combined(mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the moments of all processes' values, without cancellation (Chan, Golub and LeVeque 1983)."""
-    means, variances, counts = gathered(torch.cat([mean, var, count[None]])).split([len(mean), len(var), 1], 1)
-    total = counts.sum()
-    shares = counts / total
-    mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0), total
-
-
-def _moments(training: bool, together: bool, *inputs: Tensor) -> list[_Moments] | list[None]:
-    """Return the moments of the batch in training mode; in evaluation mode the norms use their running statistics."""
-    if not training:
-        return [None for _ in inputs]
-    mean, var, count = _MomentsOf.apply(together, *inputs)
-    widths = [z.shape[1] for z in inputs]
-    return [_Moments(m, v, count) for m, v in zip(mean.split(widths), var.split(widths), strict=True)]
-
-
-class Affine(NamedTuple):
-    """A norm as ``s·z + t``; both are (channels,)."""
-
-    s: Tensor
-    t: Tensor
-
-
-def affine(norm: nn.BatchNorm2d, *parts: _Moments | None) -> Affine:
-    """Return ``norm`` as an affine map, for a concatenation of tensors with the moments ``parts``.
-
-    With moments, as in training mode, the running statistics are updated; without, they are used.
-    """
-    known = [part for part in parts if part is not None]
-    if known:
-        mean, var = torch.cat([part.mean for part in known]), torch.cat([part.var for part in known])
-        _update_running_statistics(norm, mean.detach(), var.detach(), known[0].count)
-    else:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, var = norm.running_mean, norm.running_var
-    s = norm.weight * (var + norm.eps).rsqrt()
-    return Affine(s, norm.bias - mean * s)
-
-
-@torch.no_grad()
-def _update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: Tensor) -> None:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked += 1
-    # PyTorch: no momentum means the plain average over all batches, and the stored variance is the unbiased one.
-    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean += share * (mean - norm.running_mean)
-    norm.running_var += share * (var * (count / (count - 1)) - norm.running_var)
-
-
 def _fused_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
     """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W)."""
     training, c = block.training, x.shape[1]
     ones = torch.ones_like(x[:, :1], memory_format=torch.channels_last)
     s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
-    wide = torch.cat([x, s3, s5, s7, ones], 1)
-    of_x, of_s3, of_s5, of_s7 = _moments(training, together, x, s3, s5, s7)
+    narrow, wide = torch.cat([x, s3, s5, ones], 1), torch.cat([x, s3, s5, s7, ones], 1)
+    of_x, of_s3, of_s5, of_s7 = moments_of(training, together, x, s3, s5, s7)
     norm_3 = affine(block.bn_3, of_s3)
     norm_35 = affine(block.bn_3_5, of_x, of_s3, of_s5)
     norm_357 = affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7)
 
-    t3, t53 = (_conv_of_affine(stage, s3, *norm_3).relu_() for stage in (block.stage2_3x3, block.stage2_5x5_from_3x3))
-    t5 = _conv_of_wide(block.stage2_5x5, wide, *norm_35).relu_()
-    t7 = _conv_of_wide(block.stage2_7x7, wide, *norm_357).relu_()
-    of_t3, of_t53, of_t5, of_t7 = _moments(training, together, t3, t53, t5, t7)
-    norm_57 = affine(block.bn_stage2_5_7, of_x, of_t5, of_t7)
-    of_n3 = None if of_s3 is None else _Moments(block.bn_3.bias, norm_3.s.square() * of_s3.var, of_s3.count)
+    t3 = _conv_of_affine(block.stage2_3x3, s3, *norm_3).relu_()
+    # Together, two kernels of one size leave fewer lanes unused.
+    (fives,) = _convs_of_wide(narrow, (block.stage2_5x5, norm_35, 0), (block.stage2_5x5_from_3x3, norm_3, c))
+    t7 = _convs_of_wide(wide, (block.stage2_7x7, norm_357, 0))
+    of_t3, of_fives, *of_t7 = moments_of(training, together, t3, fives, *t7)
+    of_t5, of_t53 = split(of_fives, [36, 24])
+    norm_57 = affine(block.bn_stage2_5_7, of_x, of_t5, *of_t7)
+    of_n3 = None if of_s3 is None else Moments(block.bn_3.bias, norm_3.s.square() * of_s3.var, of_s3.count)
     norm_m3 = affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
 
-    late = torch.cat([x, t5, t7, ones], 1)
-    u = _conv_of_wide(block.stage3_3x3, late, *norm_57).relu_()
-    norm_4 = affine(block.bn_stage3, *_moments(training, together, u))
+    t5, t53 = fives.split([36, 24], 1)
+    late = torch.cat([x, t5, *t7, ones], 1)
+    (u,) = _convs_of_wide(late, (block.stage3_3x3, norm_57, 0))
+    norm_4 = affine(block.bn_stage3, *moments_of(training, together, u))
 
     parts, bias = projection_of(block, c, norm_3, norm_35, norm_357, norm_57, norm_m3, norm_4)
     nothing = bias.new_zeros(len(bias), 1)
@@ -231,9 +126,8 @@ def _fused_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
         + _project(t53, parts["t53"])
         + _project(u, parts["u"])
     ).relu_()
-    s_out, t_out = affine(block.bn_out, *_moments(training, together, projected))
-    normalised = torch.addcmul(t_out[:, None, None], projected, s_out[:, None, None])
-    return functional.max_pool2d(normalised.to(projected.dtype), 2)
+    normalised = scaled(projected, *affine(block.bn_out, *moments_of(training, together, projected)))
+    return functional.max_pool2d(normalised, 2)
 
 
 def projection_of(
@@ -279,16 +173,39 @@ def _conv_of_affine(stage: nn.Conv2d, z: Tensor, s: Tensor, t: Tensor) -> Tensor
     return functional.conv2d(z, stage.weight * s[:, None, None], padding="same") + shift
 
 
-def _conv_of_wide(stage: nn.Conv2d, wide: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Return the convolution of ``s·z + t``, where z are the first channels of ``wide`` and ones its last channel.
+def _convs_of_wide(wide: Tensor, *stages: tuple[nn.Conv2d, Affine, int]) -> tuple[Tensor, ...]:
+    """Return the rectified convolutions of ``s·z + t`` by stages with kernels of one size.
 
-    Channels between the two get zero weights: that costs less than a copy of z without them.
+    Each stage comes with its norm and the number of the channel of ``wide`` with which its z begins; the last channel
+    of ``wide`` is ones. The outputs are in one part or two, of some channels each.
     """
-    weight = stage.weight * s[:, None, None]
-    unused = weight.new_zeros(len(weight), wide.shape[1] - 1 - len(s), *weight.shape[2:])
-    of_ones = (stage.weight * t[:, None, None]).sum(1, keepdim=True)
-    whole = torch.cat([weight, unused, of_ones], 1).contiguous(memory_format=torch.channels_last)
-    return functional.conv2d(wide, whole, stage.bias, padding="same")
+    whole, biases = [], []
+    for stage, (s, t), begin in stages:
+        of_z = functional.pad(stage.weight * s[:, None, None], (0, 0, 0, 0, begin, wide.shape[1] - 1 - begin - len(s)))
+        of_ones = (stage.weight * t[:, None, None]).sum(1, keepdim=True)
+        assert stage.bias is not None
+        whole.append(torch.cat([of_z, of_ones], 1))
+        biases.append(stage.bias)
+    weight, bias = torch.cat(whole).contiguous(memory_format=torch.channels_last), torch.cat(biases)
+    left_over, side = len(weight) % _LANES, weight.shape[2]
+    if wide.device.type == "cpu" and 0 < left_over * side <= _LANES:
+        full = len(weight) - left_over
+        return (
+            functional.conv2d(wide, weight[:full], bias[:full], padding="same").relu_(),
+            _by_rows(wide, weight[full:], bias[full:]).relu_(),
+        )
+    return (functional.conv2d(wide, weight, bias, padding="same").relu_(),)
+
+
+def _by_rows(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return a convolution of z with few outputs: every row of a kernel is an output at first, then they are added."""
+    outputs, channels, side = weight.shape[:3]
+    along = weight.transpose(1, 2).reshape(outputs * side, channels, 1, side)
+    rows = functional.conv2d(z, along.contiguous(memory_format=torch.channels_last), padding=(0, side // 2))
+    # The value of a kernel's row is wanted as many pixels below or above as the row is from the kernel's middle.
+    every_row = torch.eye(outputs * side, dtype=weight.dtype, device=weight.device)
+    down = every_row.view(outputs, side, outputs * side).transpose(1, 2).unsqueeze(3)
+    return functional.conv2d(rows, down, bias, padding=(side // 2, 0))
 
 
 def _project(z: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -113,14 +113,14 @@ def test_a_batch_of_one_is_refused_in_training() -> None:
 
 
 def test_gradients_of_the_moments_are_right() -> None:
-    from lrnet_cli.models.fused import _MomentsOf
+    from lrnet_cli.models.moments import _MomentsOf
 
     values = [torch.rand(3, channels, 4, 5, dtype=torch.float64, requires_grad=True) for channels in (2, 3)]
     assert torch.autograd.gradcheck(lambda *z: _MomentsOf.apply(False, *z)[:2], values)
 
 
 def test_moments_of_bfloat16_are_computed_in_float32() -> None:
-    from lrnet_cli.models.fused import _MomentsOf
+    from lrnet_cli.models.moments import _MomentsOf
 
     torch.manual_seed(0)
     values = (torch.rand(64, 3, 16, 16) + 2).to(torch.bfloat16).requires_grad_()
