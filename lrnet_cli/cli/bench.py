@@ -23,7 +23,6 @@ from lrnet_cli.cli.bench_works import (
     files_per_second,
     input_of,
     int8_prediction,
-    product_of,
     profile_of,
     start_up_seconds,
     timed,
@@ -191,7 +190,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
     import torch
 
     from lrnet_cli.devices import describe_device
-    from lrnet_cli.models.engine import to_device
+    from lrnet_cli.models.engine import matrix_product, to_device
     from lrnet_cli.models.lrnet import LRNet
     from lrnet_cli.models.registry import summary_of
     from lrnet_cli.settings.config import TrainConfig
@@ -203,7 +202,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
     works = works_of(network, images, precisions, modes)
     if wanted.int8:
         works["exported", "ONNX Runtime", "int8", "predict"] = int8_prediction(network, images)
-    products = {precision: product_of(precision, device) for precision in precisions}
+    products = {precision: matrix_product(precision, device) for precision in precisions}
     inputs = {
         "default augmentation": input_of(images, TrainConfig()),
         "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),

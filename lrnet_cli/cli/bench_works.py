@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-_MATRIX_SIDE, _MATRIX_SIDE_OF_GPUS = 2048, 8192  # the smaller one is done before a GPU has begun in earnest
 Work = Callable[[], Any]
 Precision = Literal["fp32", "bf16"]
 Variant = tuple[str, str, str, str]  # form, mode, precision and kind of work
@@ -46,16 +45,6 @@ def works_of(
                 step = _training_step(view, view, images, labels)
                 works[form, "graph", precision, "train"] = _recorded(step, images.device)
     return works
-
-
-def product_of(precision: str, device: "torch.device") -> tuple[Work, int]:
-    """Return a product of two square matrices, and how many operations it takes."""
-    import torch
-
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    side = _MATRIX_SIDE_OF_GPUS if device.type == "cuda" else _MATRIX_SIDE
-    matrix = torch.rand(side, side, device=device, dtype=dtype)
-    return partial(torch.matmul, matrix, matrix), 2 * side**3
 
 
 def _training_step(ready: Any, view: "nn.Module", images: "Tensor", labels: "Tensor") -> Work:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,6 +15,8 @@ from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.settings.words import Normalize, Precision
+
+_MATRIX_SIDE, _MATRIX_SIDE_OF_GPUS = 2048, 8192  # the smaller one is done before a GPU has begun in earnest
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,14 @@ def compiled(view: nn.Module) -> Callable[[Tensor], Tensor]:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "No CUDA runtime is found"
     compiled: Callable[[Tensor], Tensor] = torch.compile(view)
     return compiled
+
+
+def matrix_product(precision: str, device: torch.device) -> tuple[Callable[[], Tensor], int]:
+    """Return the product of two square matrices, which nothing made of products can outdo, and its operations."""
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    side = _MATRIX_SIDE_OF_GPUS if device.type == "cuda" else _MATRIX_SIDE
+    matrix = torch.rand(side, side, device=device, dtype=dtype)
+    return partial(torch.matmul, matrix, matrix), 2 * side**3
 
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.registry import summary_of
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
@@ -374,12 +376,12 @@ def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
 @pytest.mark.parametrize(
     ("max_time", "pace", "left", "kept", "pays"),
     [
-        (None, 0.1, 290, False, True),
-        (None, 0.1, 260, False, False),
+        (None, 0.1, 210, False, True),
+        (None, 0.1, 190, False, False),
         (None, 0.1, 70, True, True),
         (180, 0.1, 170, False, False),
         (180, 0.1, 170, True, True),
-        (300, 0.1, 290, False, False),
+        (250, 0.1, 230, False, False),
         (600, 0.1, 590, False, True),
         (900, 4, 890, False, False),
     ],
@@ -402,7 +404,19 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
     clock = Clock(run, 0)
     clock.pace = pace
     monkeypatch.setattr(Clock, "seconds_left", left)
+    monkeypatch.setattr(compiling, "matrix_product", lambda *_: (lambda: None, 10**12))  # in no time
     compiled: list[bool] = []
     monkeypatch.setattr(compiling, "_compile", lambda *_: compiled.append(True))
     compiling.compile_if_it_pays(run, Step(run), clock)
     assert (run.state.compiled, bool(compiled)) == (pays, pays)
+
+
+def test_compiling_saves_less_where_a_step_is_busy_multiplying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(epochs=1, seed=0, limit=200, batch_size=16, out=tmp_path / "run")
+    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter(), lambda: False, 0.0)
+    step_operations = 6 * 16 * summary_of("lrnet", **run.card.arch_args).multiply_adds
+    monkeypatch.setattr(compiling, "matrix_product", lambda *_: (lambda: time.sleep(0.05), step_operations))
+    by_pace = {pace: compiling._saved_share(run, pace) for pace in (0.05, 0.12, 100.0)}
+    assert by_pace[0.05] == 0
+    assert 0 < by_pace[0.12] < 0.24
+    assert by_pace[100.0] == pytest.approx(0.45, abs=0.01)
