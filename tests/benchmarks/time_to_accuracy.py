@@ -72,6 +72,9 @@ def draw(rows: list[dict[str, Any]], target: Path) -> None:
     for arch, of_arch in points.items():
         axes.plot(*zip(*of_arch, strict=True), marker="o", label=arch)
     axes.set(xscale="log", xlabel="minutes", ylabel="test accuracy")
+    minutes = sorted({row["minutes"] for row in rows})
+    axes.set_xticks(minutes, [f"{time:g}" for time in minutes])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(target, dpi=100)
