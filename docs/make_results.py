@@ -2,8 +2,7 @@
 
 ``results/*.json`` come from ``lrnet compare --json`` and ``tests/benchmarks/selected_on_test.py``, ``corrupted.jsonl``
 from ``tests/benchmarks/robustness.py``, ``minutes.jsonl`` from ``tests/benchmarks/time_to_accuracy.py``, which also
-draws its plot; ``provenance.json`` gives the command, the machine and the date for each. No
-figure is typed here.
+draws its plot; ``provenance.json`` gives the command, the machine and the date for each. No figure is typed here.
 """
 
 import csv
@@ -194,13 +193,17 @@ def minutes_table(rows: list[dict[str, Any]]) -> str:
     times = sorted({row["minutes"] for row in rows})
     lines = [f"| network | {' | '.join(f'{time:g} min' for time in times)} |", f"|---|{'---|' * len(times)}"]
     for arch in get_args(Arch):
-        of_arch = {row["minutes"]: row for row in rows if row["arch"] == arch}
-        cells = (shown(of_arch[time]) if time in of_arch else "" for time in times)
+        reached = by_minutes(rows, arch)
+        cells = (accuracy_after(reached[time]) if time in reached else "" for time in times)
         lines.append(f"| {arch} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def shown(row: dict[str, Any]) -> str:
+def by_minutes(rows: list[dict[str, Any]], arch: str) -> dict[float, dict[str, Any]]:
+    return {row["minutes"]: row for row in rows if row["arch"] == arch}
+
+
+def accuracy_after(row: dict[str, Any]) -> str:
     low, high = row["ci95"]
     epochs = "1 epoch" if row["epochs"] == [1] else f"{span(row['epochs'])} epochs"
     return f"{row['accuracy']:.4f} ({low:.4f} to {high:.4f}), {epochs}"
@@ -213,15 +216,15 @@ def span(numbers: list[int]) -> str:
 
 def crossing(rows: list[dict[str, Any]]) -> str:
     """Say after which times LR-Net is ahead of the plain network, behind it, or level: with overlapping intervals."""
-    by_arch = {arch: {row["minutes"]: row for row in rows if row["arch"] == arch} for arch in ("lrnet", "cnn")}
+    lrnet, cnn = (by_minutes(rows, arch) for arch in ("lrnet", "cnn"))
     times: dict[str, list[str]] = {
         "`cnn` is ahead of LR-Net": [],
         "the two are level (their intervals overlap)": [],
         "LR-Net is ahead of `cnn`": [],
     }
     behind, level, ahead = times
-    for time in sorted(by_arch["lrnet"].keys() & by_arch["cnn"].keys()):
-        ours, plain = (by_arch[arch][time] for arch in ("lrnet", "cnn"))
+    for time in sorted(lrnet.keys() & cnn.keys()):
+        ours, plain = lrnet[time], cnn[time]
         apart = ours["ci95"][0] > plain["ci95"][1] or plain["ci95"][0] > ours["ci95"][1]
         which = level if not apart else ahead if ours["accuracy"] > plain["accuracy"] else behind
         times[which].append(f"{time:g}")

@@ -107,12 +107,13 @@ def _fused_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
     (fives,) = _convs_of_wide(narrow, (block.stage2_5x5, norm_35, 0), (block.stage2_5x5_from_3x3, norm_3, c))
     t7 = _convs_of_wide(wide, (block.stage2_7x7, norm_357, 0))
     of_t3, of_fives, *of_t7 = moments_of(training, together, t3, fives, *t7)
-    of_t5, of_t53 = split(of_fives, [36, 24])
+    widths = [36, 24]
+    of_t5, of_t53 = split(of_fives, widths)
     norm_57 = affine(block.bn_stage2_5_7, of_x, of_t5, *of_t7)
     of_n3 = None if of_s3 is None else Moments(block.bn_3.bias, norm_3.s.square() * of_s3.var, of_s3.count)
     norm_m3 = affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
 
-    t5, t53 = fives.split([36, 24], 1)
+    t5, t53 = fives.split(widths, 1)
     late = torch.cat([x, t5, *t7, ones], 1)
     (u,) = _convs_of_wide(late, (block.stage3_3x3, norm_57, 0))
     norm_4 = affine(block.bn_stage3, *moments_of(training, together, u))

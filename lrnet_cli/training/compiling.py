@@ -48,11 +48,9 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN
 
     def pays(saved: float) -> bool:
-        def more_than(seconds: float, steps: int) -> bool:
-            return clock.seconds_left * saved > margin * max(seconds, steps * clock.pace)
-
-        return more_than(_COMPILE_SECONDS, _COMPILE_STEPS) or (
-            more_than(_KEPT_SECONDS, _KEPT_STEPS) and _mark_of(run).exists()
+        most = clock.seconds_left * saved / margin  # that compiling may take
+        return most > max(_COMPILE_SECONDS, _COMPILE_STEPS * clock.pace) or (
+            most > max(_KEPT_SECONDS, _KEPT_STEPS * clock.pace) and _mark_of(run).exists()
         )
 
     wanted = pays(_SAVED[run.engine.precision]) and pays(_saved_share(run, clock.pace))
