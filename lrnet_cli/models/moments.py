@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from lrnet_cli.processes import gathered, summed
 
+_NEXT_TO_NOTHING = 1e-30  # leaves 1 as it is when added; PyTorch 2.11 refuses an epsilon of 0
+
 
 @dataclass
 class Moments:
@@ -116,8 +118,10 @@ def affine(norm: nn.BatchNorm2d, *parts: Moments | None) -> Affine:
 
 
 def scaled(z: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Return ``s·z + t`` as z's type, in one pass that computes in that of s."""
-    return functional.batch_norm(z, torch.zeros_like(s), torch.ones_like(s), s, t, eps=0.0)
+    """Return ``s·z + t``, computed in the type of s and rounded to z's: on a CPU in one pass."""
+    if z.device.type != "cpu":  # where not every version of PyTorch takes a batch norm of two types
+        return torch.addcmul(t[:, None, None], z, s[:, None, None]).to(z.dtype)
+    return functional.batch_norm(z, torch.zeros_like(s), torch.ones_like(s), s, t, eps=_NEXT_TO_NOTHING)
 
 
 @torch.no_grad()
