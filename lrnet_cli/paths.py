@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows flushes no file that is open for reading only
             os.fsync(written.fileno())
         temporary.replace(path)
     finally:

@@ -85,7 +85,8 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
             raise WeightsError(f"{path}: {name} holds NaN or infinite values.")
         if name.endswith("running_var") and (tensor < 0).any():
             raise WeightsError(f"{path}: {name} holds negative variances.")
-        tensors[name] = tensor.float()
+        # Copied, or they would stay parts of the mapped file, which Windows does not replace while they live.
+        tensors[name] = tensor.to(torch.float32, copy=True)
     counters = {name: torch.zeros((), dtype=torch.long) for name in model.state_dict() if name.endswith(_COUNTER)}
     model.load_state_dict(tensors | counters, assign=True)
     return model.eval(), card

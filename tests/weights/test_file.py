@@ -202,6 +202,24 @@ def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
         load_weights(tmp_path / "pipe.safetensors")
 
 
+def test_weights_do_not_stay_part_of_their_file(saved: Path) -> None:
+    model, _ = load_weights(saved)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    size = saved.stat().st_size
+    with saved.open("r+b") as file:
+        file.write(bytes(size))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_file_is_flushed_through_a_handle_that_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    flushed: list[int] = []
+    monkeypatch.setattr(paths.os, "fsync", lambda handle: flushed.append(fcntl.fcntl(handle, fcntl.F_GETFL)))
+    paths.write_text(tmp_path / "text", "text")
+    assert [mode & os.O_ACCMODE for mode in flushed] == [os.O_RDWR]  # Windows refuses any other
+
+
 def test_a_failed_write_leaves_the_old_file(saved: Path) -> None:
     before = saved.read_bytes()
     unwritable = replace(CARD, metrics={"bad": object()})
