@@ -41,8 +41,8 @@ def read_ahead(
     """Yield each of ``sources``, in order, with the result of ``read``.
 
     Threads read ahead while the caller works, and after some thousands that all are files, processes, to which ``read``
-    and the sources are sent (if the system has semaphores). Memory holds a few hundred results, however many there will
-    be.
+    and the sources are sent (if the system has semaphores). Memory holds about a thousand results, however many there
+    will be.
 
     Raises ``DataError`` if such a process is killed.
     """
@@ -54,8 +54,8 @@ def read_ahead(
             only_files = only_files and all(map(is_file, chunk))
             if count >= _MANY and (only_files and _has_semaphores()) != in_processes:
                 pool.shutdown()  # so that a large picture is still the only one
+                pool = _threads() if in_processes else _processes()
                 in_processes = not in_processes
-                pool = _processes() if in_processes else _threads()
             work = (
                 pool.submit(_read_pickled, read, _pickled(chunk)) if in_processes else pool.submit(_read, read, chunk)
             )

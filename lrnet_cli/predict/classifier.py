@@ -163,7 +163,7 @@ class Classifier:
     ) -> Iterator[tuple[_Source, Prediction | ImageError]]:
         """Yield, in order, each picture with its prediction, or with the error if it cannot be read.
 
-        Threads, and for thousands of files processes, read ahead while the network works; memory holds a few hundred
+        Threads, and for thousands of files processes, read ahead while the network works; memory holds about a thousand
         pictures, however many there are.
 
         Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1, or a ``max_novelty`` not above 0.
