@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import MofNCompleteColumn
 
 from lrnet_cli import __version__
 from lrnet_cli.cli.bench_works import (
@@ -29,7 +30,7 @@ from lrnet_cli.cli.bench_works import (
     works_of,
 )
 from lrnet_cli.cli.options import Json
-from lrnet_cli.cli.output import Output
+from lrnet_cli.cli.output import Output, message, progress
 from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
 
@@ -100,6 +101,8 @@ def bench_command(
     _show(document, out)
     if before is not None:
         _show_change(before, document, out)
+    if document["rounds"] < rounds:
+        raise typer.Exit(130)  # as after any Ctrl-C
 
 
 def _show(document: dict[str, Any], out: Output) -> None:
@@ -185,6 +188,29 @@ def _figures(document: dict[str, Any]) -> dict[str, float]:
     return figures | {names[name]: document[name] for name in names if name in document}
 
 
+def _in_turns(works: dict[Any, Work], device: "torch.device", rounds: int) -> list[dict[Any, float]]:
+    """Return the seconds that each of ``works`` takes in each round after the first, which warms up.
+
+    Ctrl-C ends it early, once a round is complete.
+    """
+    measured: list[dict[Any, float]] = []
+    with progress(MofNCompleteColumn()) as bar:
+        task = bar.add_task("measuring", total=(rounds + 1) * len(works))
+        try:
+            for count in range(rounds + 1):
+                seconds = {}
+                for name, work in works.items():
+                    seconds[name] = timed(work, device)
+                    bar.advance(task)
+                if count:
+                    measured.append(seconds)
+        except KeyboardInterrupt:
+            if not measured:
+                raise
+            message(f"Interrupted: what follows are medians over {len(measured)} of {rounds} rounds.")
+    return measured
+
+
 def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: int, wanted: _Wanted) -> dict[str, Any]:
     """Return the document of schema ``lrnet.bench/1``."""
     import torch
@@ -208,15 +234,11 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
         "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
     }
     everything: dict[Any, Work] = {**works, **{name: work for name, (work, _) in products.items()}, **inputs}
-    seconds: dict[Any, list[float]] = {name: [] for name in everything}
-    for count in range(rounds + 1):
-        for name, work in everything.items():
-            duration = timed(work, device)
-            if count:
-                seconds[name].append(duration)
+    measured = _in_turns(everything, device, rounds)
+    seconds = {name: statistics.median(seconds[name] for seconds in measured) for name in everything}
     forward_flop = 2 * summary_of("lrnet", 1, image_size, 10).multiply_adds
-    speeds = {name: batch_size / statistics.median(seconds[name]) for name in works}
-    limits = {name: operations / statistics.median(seconds[name]) for name, (_, operations) in products.items()}
+    speeds = {name: batch_size / seconds[name] for name in works}
+    limits = {name: operations / seconds[name] for name, (_, operations) in products.items()}
     fastest = batch_size / max(speed for (*_, kind), speed in speeds.items() if kind == "train")
     return {
         "schema": "lrnet.bench/1",
@@ -227,10 +249,10 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
         "threads": torch.get_num_threads(),
         "image_size": image_size,
         "batch_size": batch_size,
-        "rounds": rounds,
+        "rounds": len(measured),
         "gflop_per_image": forward_flop / 1e9,
         "matrix_product_gflops": {name: limit / 1e9 for name, limit in limits.items()},
-        "input_share_of_fastest_step": {name: statistics.median(seconds[name]) / fastest for name in inputs},
+        "input_share_of_fastest_step": {name: seconds[name] / fastest for name in inputs},
         "rows": [
             {
                 "form": form,
@@ -246,5 +268,5 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
             }
             for (form, mode, precision, kind), speed in speeds.items()
         ],
-        **(_also(works, precisions[-1], image_size) if wanted.everything else {}),
+        **(_also(works, precisions[-1], image_size) if wanted.everything and len(measured) == rounds else {}),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from lrnet_cli.cli.bench_works import files_per_second, profile_of, start_up_seconds
+from lrnet_cli.cli.bench_works import files_per_second, profile_of, start_up_seconds, timed
 
 
 def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_product(
@@ -45,6 +45,37 @@ def test_a_log_compares_with_the_last_line_of_this_machine(lrnet: Callable[..., 
     assert refused.exit_code == 2
     assert "is not a file that lrnet bench wrote" in refused.stderr
     assert log.read_text() == "not a log\n"
+
+
+def test_an_interrupted_benchmark_shows_the_rounds_that_are_complete(
+    lrnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("bench", "--image-size", "8", "--batch-size", "4", "--rounds", "3", "--device", "cpu", "--json")
+    calls = 0
+
+    def interrupt_at(last: int) -> None:
+        nonlocal calls
+        calls = 0
+
+        def counted(work: Callable[[], Any], device: torch.device) -> float:
+            nonlocal calls
+            calls += 1
+            if calls == last:
+                raise KeyboardInterrupt
+            return timed(work, device)
+
+        monkeypatch.setattr("lrnet_cli.cli.bench.timed", counted)
+
+    of_a_round = 7  # four variants, a matrix product and two input pipelines
+    interrupt_at(2 * of_a_round + 1)
+    stopped = lrnet(*command)
+    assert stopped.exit_code == 130
+    assert "Interrupted: what follows are medians over 1 of 3 rounds." in stopped.stderr
+    document = json.loads(stopped.stdout)
+    assert (document["rounds"], len(document["rows"])) == (1, 4)
+    interrupt_at(2 * of_a_round)  # within the first round after the one that warms up
+    nothing = lrnet(*command)
+    assert (nothing.exit_code, nothing.stdout) == (130, "")
 
 
 @pytest.mark.slow
