@@ -19,8 +19,8 @@ _TRAINING_SHARE = 0.75  # of a run's time; the rest is for validation and test
 _TIMED = 64  # pictures
 
 
-def affordable_images(config: TrainConfig, engine: Engine, split: Split, classes: int) -> int | None:
-    """Return how many pictures, each counted every time, a run of ``max_time`` seconds can train on.
+def affordable_images(config: TrainConfig, engine: Engine, split: Split, classes: int, processes: int) -> int | None:
+    """Return how many pictures, each counted every time, ``processes`` can train on in ``max_time`` seconds.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
     the second step of a network that is then forgotten; the global generator is left unchanged.
@@ -40,7 +40,7 @@ def affordable_images(config: TrainConfig, engine: Engine, split: Split, classes
             loss.backward()
             loss.item()  # which waits for the device
             seconds = time.perf_counter() - begun
-    return int(_TRAINING_SHARE * config.max_time / seconds * len(images))
+    return int(_TRAINING_SHARE * config.max_time / seconds * len(images) * processes)
 
 
 def batch_size_of(wanted: int | None, images: int, processes: int, affordable: int | None = None) -> int:

@@ -29,11 +29,19 @@ def altered(split: Split, robust: float, seed: int) -> Split:
     return replace(split, images=images.to(split.images.device))
 
 
+def novelty_images(classes: int) -> int:
+    """Return how many training pictures tell what is known, if there are as many."""
+    return max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * classes)
+
+
 def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
     """Return ``card`` of ``model`` with what tells foreign pictures from those of the run that ``step`` belongs to."""
-    network = step.run.engine.place(model, card.preprocessing.normalize, with_description=True).eval()
-    sample = step.sample(max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * len(card.classes)))
-    known, validated = (predict_logits(network, split.images) for split in (sample, step.run.val_split))
+    run = step.run
+    network = run.engine.place(model, card.preprocessing.normalize, run.processes, with_description=True).eval()
+    sample = step.sample(novelty_images(len(card.classes)))
+    known, validated = (
+        predict_logits(network, split.images, processes=run.processes) for split in (sample, run.val_split)
+    )
     return replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated))
 
 

@@ -148,16 +148,19 @@ class Keep:
             "left_out": run.card.dataset.get("left_out", {}),
             "status": status,
         }
-        if status != "interrupted" and run.processes.is_first:
+        if status != "interrupted":
             self._learn_novelty()
         self._complete(result, None)
         return result
 
     def _learn_novelty(self) -> None:
         """Add to the kept weights what tells pictures that are foreign to them."""
-        path = self._run.folder / WEIGHTS_NAME
+        run, path = self._run, self._run.folder / WEIGHTS_NAME
+        run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(path)
-        save_weights(path, model, with_novelty(card, model, self._step))
+        card = with_novelty(card, model, self._step)
+        if run.processes.is_first:
+            save_weights(path, model, card)
 
     def tested(self, result: dict[str, Any]) -> dict[str, Any]:
         """Read the test images, once, with the weights that were kept, and add the results to the folder."""

@@ -33,6 +33,6 @@ def test_the_second_step_tells_how_many_images_the_time_allows(monkeypatch: pyte
     monkeypatch.setattr(batches.time, "perf_counter", lambda: next(readings))
     before = torch.random.get_rng_state()
     config = TrainConfig(epochs=None, max_time=400.0)
-    found = batches.affordable_images(config, Engine(torch.device("cpu")), split, classes=4)
-    assert found == 400 * 0.75 / 2 * min(count, 64)
+    found = batches.affordable_images(config, Engine(torch.device("cpu")), split, classes=4, processes=3)
+    assert found == 400 * 0.75 / 2 * min(count, 64) * 3
     assert torch.equal(torch.random.get_rng_state(), before)
