@@ -80,7 +80,8 @@ def matrix_product(precision: str, device: torch.device) -> tuple[Callable[[], T
     """Return the product of two square matrices, which nothing made of products can outdo, and its operations."""
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     side = _MATRIX_SIDE_OF_GPUS if device.type == "cuda" else _MATRIX_SIDE
-    matrix = torch.rand(side, side, device=device, dtype=dtype)
+    generator = torch.Generator(device).manual_seed(0)  # a training draws from the global one
+    matrix = torch.rand(side, side, device=device, dtype=dtype, generator=generator)
     return partial(torch.matmul, matrix, matrix), 2 * side**3
 
 

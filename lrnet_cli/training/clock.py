@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.training.certainty import novelty_images
 from lrnet_cli.training.prepare import Run
 
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
@@ -25,11 +26,13 @@ class Clock:
 
     def __init__(self, run: Run, statistics_images: int) -> None:
         self._run = run
-        # What follows the last step needs its time too: batch statistics, validation, what is foreign, and the test.
-        validated = len(run.val_split) * (3 if robust_of(run.config) else 2)
-        self._images_later = validated + run.config.test * len(run.test_split) + 4 * statistics_images
+        # What follows an epoch's last step needs its time too: batch statistics and validation.
+        self._images_between = 4 * statistics_images + len(run.val_split) * (2 if robust_of(run.config) else 1)
+        # And what follows the run's last step: this, what is foreign, and the test.
+        known = min(len(run.train_split), novelty_images(len(run.card.classes)))
+        self._images_later = self._images_between + known + len(run.val_split) + run.config.test * len(run.test_split)
         self._step_ends: deque[float] = deque(maxlen=101)
-        self._checkpoint = self._since = time.perf_counter()
+        self._checkpoint = self._since = self._stood_still = time.perf_counter()
         self._before = (0, 0.0)  # steps and seconds before this part of an epoch
         self._prediction_pace = 0.0  # seconds per picture
         self.pace = 0.0
@@ -52,10 +55,16 @@ class Clock:
         if config.max_time is not None:
             for_steps = max(config.max_time - self._prediction_pace * self._images_later, 1e-9)
             shares.append(self.elapsed / for_steps)
-            # Until there is a pace, the run may be as short as any.
-            left.append((for_steps - self.elapsed) / (self.pace * self._run.steps_per_epoch) if self.pace else 0.0)
+            left.append(self._epochs_in(for_steps - self.elapsed))
         seen = self._run.processes.agree((min(max(shares), 1.0), min(left), self._run.should_stop()))
         self.progress, self.epochs_left, self.stopped = float(seen[0]), float(seen[1]), bool(seen[2])
+
+    def _epochs_in(self, seconds: float) -> float:
+        """Return how many epochs of steps fit into ``seconds``, with what lies between them, at the present pace."""
+        if not self.pace:  # then the run may be as short as any
+            return 0.0
+        steps, between = self.pace * self._run.steps_per_epoch, self._prediction_pace * self._images_between
+        return min(seconds / steps, max(1.0, (seconds + between) / (steps + between)))
 
     def time_prediction(self) -> None:
         """Predict a few pictures, which tells how long validation and test will take."""
@@ -87,13 +96,12 @@ class Clock:
     @contextmanager
     def timing_steps(self) -> Iterator[None]:
         """Add the time of the body, which takes the steps of an epoch, to the state's seconds."""
-        self._step_ends.clear()
         self._before = (self._run.state.step, self._run.state.seconds)
-        self._since = time.perf_counter()
+        self._go_on()
         try:
             yield
         finally:
-            self._run.state.seconds += time.perf_counter() - self._since
+            self._stand_still()
 
     def tick(self) -> None:
         """Note that a step has ended."""
@@ -104,13 +112,20 @@ class Clock:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Exclude the time of the body from that of the surrounding steps, and from the pace."""
-        begun = time.perf_counter()
-        self._run.state.seconds += begun - self._since
+        self._stand_still()
         try:
             yield
         finally:
-            self._since = time.perf_counter()
-            self._step_ends = deque((end + self._since - begun for end in self._step_ends), self._step_ends.maxlen)
+            self._go_on()
+
+    def _stand_still(self) -> None:
+        self._stood_still = time.perf_counter()
+        self._run.state.seconds += self._stood_still - self._since
+
+    def _go_on(self) -> None:
+        self._since = time.perf_counter()
+        away = self._since - self._stood_still
+        self._step_ends = deque((end + away for end in self._step_ends), self._step_ends.maxlen)
 
     @property
     def images_per_second(self) -> float:

@@ -4,6 +4,7 @@ import hashlib
 import time
 import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -30,30 +31,29 @@ _SAVED, _REACHED = {"bf16": 0.45, "fp32": 0.1}, 0.85
 def compile_as_settled(run: Run, step: Step) -> None:
     """Compile the step if that is requested, or was decided before the run was stopped."""
     state, config = run.state, run.config
-    # What compiling saves was measured for LR-Net on CPUs. One GPU takes its steps of 10 ms as a graph, and compiling
-    # had not finished there after 40 s.
-    unmeasured = run.engine.device.type != "cpu" or config.arch != "lrnet"
     if config.compile != "auto" and state.compiled is None:
         state.compiled = config.compile == "on"
-    elif config.compile == "auto" and unmeasured:
-        state.compiled = False
     if state.compiled:
         _compile(run, step)
 
 
 def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     """Decide, once the pace is known, whether compiling saves more time than it takes."""
-    if run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
+    # What compiling saves was measured for LR-Net on CPUs. One GPU takes its steps of 10 ms as a graph, and compiling
+    # had not finished there after 40 s.
+    unmeasured = run.engine.device.type != "cpu" or run.config.arch != "lrnet"
+    if unmeasured or run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
         return
     margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN
 
     def pays(saved: float) -> bool:
         most = clock.seconds_left * saved / margin  # that compiling may take
         return most > max(_COMPILE_SECONDS, _COMPILE_STEPS * clock.pace) or (
-            most > max(_KEPT_SECONDS, _KEPT_STEPS * clock.pace) and _mark_of(run).exists()
+            most > max(_KEPT_SECONDS, _KEPT_STEPS * clock.pace) and _is_kept(run)
         )
 
-    wanted = pays(_SAVED[run.engine.precision]) and pays(_saved_share(run, clock.pace))
+    with clock.paused():
+        wanted = pays(_SAVED[run.engine.precision]) and pays(_saved_share(run, clock.pace))
     run.state.compiled = run.processes.agree(wanted)
     if run.state.compiled:
         run.reporter.message(
@@ -98,7 +98,8 @@ def _compile(run: Run, step: Step) -> None:
         kept = ", with code that PyTorch's cache had kept" if graphs["reused"] and not graphs["written"] else ""
         run.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s{kept}.")
         if graphs:
-            _mark_of(run).touch()
+            with suppress(OSError):  # then a later run does not know that the code is there
+                _mark_of(run).touch()
     except Exception as error:  # a compiler, or the lack of one, may raise anything
         run.state.compiled = False
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -109,6 +110,14 @@ def _compile(run: Run, step: Step) -> None:
         run.state.model.zero_grad()
 
 
+def _is_kept(run: Run) -> bool:
+    """Return whether the compiler's cache has the code for steps like this run's; where it cannot tell, it has not."""
+    try:
+        return _mark_of(run).exists()
+    except Exception:  # older versions of PyTorch ask for the name of the user, which a container may not have
+        return False
+
+
 def _mark_of(run: Run) -> Path:
     """Return the file in the compiler's cache that, if it exists, says the code for steps like this run's is there."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir  # which PyTorch tells by a private function only
@@ -116,6 +125,7 @@ def _mark_of(run: Run) -> Path:
     config, engine = run.config, run.engine
     decisive = [
         *(torch.__version__, __version__, str(engine), run.card.arch_args, config.arch, config.dropout, config.head),
+        *(config.normalize, config.fuse, config.freeze, config.deterministic),
         *(run.batch_size, run.processes.count, torch.get_num_threads()),
     ]
     return Path(cache_dir()) / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"

@@ -3,6 +3,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
-from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.engine import Engine, matrix_product
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import clock, compiling, keep, step
+from lrnet_cli.training import clock as clock_module
+from lrnet_cli.training import compiling, keep, step
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.loop import train
 from lrnet_cli.training.prepare import prepare
@@ -313,7 +315,7 @@ def test_a_time_that_ends_in_the_first_epoch_gives_a_result_after_enough_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Clock, "elapsed", property(lambda self: self._run.state.steps_taken / 100))
-    monkeypatch.setattr(clock, "_PREDICTION_MARGIN", 0.0)  # nothing is reserved for the test
+    monkeypatch.setattr(clock_module, "_PREDICTION_MARGIN", 0.0)  # nothing is reserved for the test
     for seconds, status in ((0.9, "unfinished"), (1.5, "finished")):
         reporter = Told()
         settings = {"epochs": None, "limit": None, "max_time": seconds, "batch_size": 4}
@@ -373,6 +375,44 @@ def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
     assert clock.seconds_left == pytest.approx(left * 10 * pace)
 
 
+def test_the_epochs_left_leave_time_for_the_validations_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(
+        epochs=None, max_time=100.0, test=False, seed=0, limit=200, batch_size=16, out=tmp_path / "run"
+    )
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    clock = Clock(run, 10)
+    clock.pace = 1.0  # so ten seconds per epoch
+    monkeypatch.setattr(clock_module, "_PREDICTION_MARGIN", 1.0)
+    between = 4 * 10 + len(run.val_split)
+    clock.note_validation(between / 2.0)  # two seconds of validation
+    known = min(len(run.train_split), 2000)
+    after = (between + known + len(run.val_split)) / (between / 2.0)  # seconds
+    for elapsed, left in ((100 - after - 5, 0.5), (100 - after - 10, 1.0), (100 - after - 34, 3.0)):
+        monkeypatch.setattr(Clock, "elapsed", elapsed)
+        clock.look()
+        assert clock.epochs_left == pytest.approx(left)
+
+
+def test_the_pace_of_epochs_with_one_step_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(epochs=9, seed=0, limit=200, batch_size=128, out=tmp_path / "run")
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    assert run.steps_per_epoch == 1
+    now = 0.0
+    monkeypatch.setattr(clock_module.time, "perf_counter", lambda: now)
+    clock = Clock(run, 0)
+    for _ in range(3):
+        now += 7.0  # a validation
+        with clock.timing_steps():
+            now += 2.0
+            clock.tick()
+            with clock.paused():
+                now += 5.0
+    assert clock.pace == 2.0
+    assert run.state.seconds == 6.0
+
+
 @pytest.mark.parametrize(
     ("max_time", "pace", "left", "kept", "pays"),
     [
@@ -409,6 +449,24 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
     monkeypatch.setattr(compiling, "_compile", lambda *_: compiled.append(True))
     compiling.compile_if_it_pays(run, Step(run), clock)
     assert (run.state.compiled, bool(compiled)) == (pays, pays)
+
+
+def test_a_cache_that_cannot_be_asked_has_kept_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(epochs=1, seed=0, limit=200, out=tmp_path / "run")
+    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter(), lambda: False, 0.0)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert not compiling._is_kept(run)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    compiling._mark_of(run).touch()
+    assert compiling._is_kept(run)
+    assert not compiling._is_kept(replace(run, config=replace(config, normalize="ground")))
+
+
+def test_a_timed_matrix_product_leaves_the_random_numbers_as_they_are() -> None:
+    before = torch.get_rng_state()
+    matrix_product("bf16", torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_compiling_saves_less_where_a_step_is_busy_multiplying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
