@@ -41,9 +41,9 @@ def write_model_card(
         *_metadata(card, test),
         f"# {card.arch} on {in_markdown(card.dataset['name'])}",
         "",
-        f"A classifier of {card.preprocessing.image_size}×{card.preprocessing.image_size} pictures with "
-        f"{card.preprocessing.channels} channel(s) into {len(card.classes)} classes, trained by lrnet-cli "
-        f"{card.versions['lrnet_cli']}.",
+        f"A classifier of {'grey' if card.preprocessing.channels == 1 else 'colour'} pictures of "
+        f"{card.preprocessing.image_size}×{card.preprocessing.image_size} pixels into {len(card.classes)} classes, "
+        f"trained by lrnet-cli {card.versions['lrnet_cli']}.",
         "",
         *_results(card, test),
         *more,
@@ -58,8 +58,8 @@ def write_model_card(
         "",
         "## Limits",
         "",
-        f"{_UNKNOWN if card.novelty is not None else _NEVER_UNKNOWN} It was measured on pictures like those it was "
-        "trained on and on no others.",
+        f"{_UNKNOWN if card.novelty is not None else _NEVER_UNKNOWN} Apart from what is shown above, it was "
+        "measured only on pictures like those it was trained on.",
     ]
     paths.write_text(run_dir / "README.md", "\n".join(lines) + "\n")
 
