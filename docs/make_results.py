@@ -50,7 +50,10 @@ These are the networks included in the package: `digits` and `fashion`, trained 
 trained for clean ones. How they do under corruption is on [the robustness
 page](explanation/robustness.md). They were trained with the ordinary `lrnet train` command, and
 `lrnet info --weights digits` shows the details of one. Each has a model card, `README.md` in its folder under
-`lrnet_cli/released/`, with its command, its figures by class, its calibration and its robustness.
+`lrnet_cli/released/`, with its command, its figures by class, its calibration and its robustness. The cards of `digits`
+and `fashion-clean` are older than `--still-epochs`: to repeat them, add `--still-epochs 0` to their commands.
+`digits-robust`, `digits` and `fashion-14` were trained before `--robust` grew over the first half of a run, so the same
+commands now give slightly different networks.
 
 How the protocols differ:
 
@@ -76,8 +79,9 @@ keeping the weights of every epoch:
 {curves()}
 
 The learning rate falls to zero at the end of every run, so a longer run follows a different curve instead of continuing
-this one. These curves do show how much the accuracy was still rising. `fashion` starts from a trained network, and what
-`--robust` does to its images grows until the middle of the run, so part of its rise is recovery:
+this one. These curves do show how much the accuracy was still rising. `digits` and `fashion` start from trained
+networks. What `--robust` does to the images of `fashion` grows until the middle of the run, so part of its rise is
+recovery:
 
 {quarters()}
 
@@ -86,7 +90,7 @@ this one. These curves do show how much the accuracy was still rising. `fashion`
 Each network trained on the same 6,000 images, for the same time, on the same machine, and was tested on the full test
 set. `cnn` is a plain network of two convolutions. torchvision's networks are trained from scratch and get the images
 enlarged as far as they need; they train with AdamW, the other two with Muon ([why, and at which learning
-rates](explanation/recipe.md)). The time is short, which favours small networks, that see the images more often: the
+rates](explanation/recipe.md)). The time is short, which favours small networks, which see the images more often. The
 table shows what you get in minutes on a CPU, not how far each network would get in hours ([when LR-Net is the wrong
 choice](how-to/compare.md#when-lr-net-is-the-wrong-choice)). A run sets aside the time it expects to need for its last
 validation and test, so it may end early; the last columns give the epochs and minutes of each. The published figures
@@ -110,9 +114,9 @@ from start to end. {crossing(minutes)}
 
 ### The same networks under corruption
 
-The networks of the table above, LR-Net trained in the same time with `--robust 1 --normalize ground`, and the
-included networks, on the same test images as they are and under [our corruptions](explanation/robustness.md), as
-means over kinds and severities:
+The networks of the table [at equal time](#lr-net-and-its-rivals-at-equal-time), LR-Net trained in the same time with
+`--robust 1 --normalize ground`, and the included networks, on the same test images as they are and under [our
+corruptions](explanation/robustness.md), as means over kinds and severities:
 
 {corrupted_table()}
 
@@ -141,8 +145,8 @@ For a greyscale image of 28×28 pixels and ten classes (`lrnet info --arch all`)
 
 {costs()}
 
-LR-Net has the fewest parameters, but not the fewest multiply-adds: it works at full resolution with kernels up to 7×7,
-while the others downsample the image right away.
+Of the published networks LR-Net has the fewest parameters, but not the fewest multiply-adds: it works at full resolution
+with kernels up to 7×7, while the others downsample the image right away.
 """
 
 
@@ -194,7 +198,7 @@ def minutes_table(rows: list[dict[str, Any]]) -> str:
     lines = [f"| network | {' | '.join(f'{time:g} min' for time in times)} |", f"|---|{'---|' * len(times)}"]
     for arch in get_args(Arch):
         reached = by_minutes(rows, arch)
-        cells = (accuracy_after(reached[time]) if time in reached else "" for time in times)
+        cells = (accuracy_after(reached[time]) if time in reached else "–" for time in times)
         lines.append(f"| {arch} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -229,7 +233,7 @@ def crossing(rows: list[dict[str, Any]]) -> str:
         which = level if not apart else ahead if ours["accuracy"] > plain["accuracy"] else behind
         times[which].append(f"{time:g}")
     said = [f"{what} after {' and '.join(when)} minutes" for what, when in times.items() if when]
-    text = ", ".join(said)
+    text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
 
 
