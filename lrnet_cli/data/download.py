@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from lrnet_cli.data.answer import UnavailableError
 from lrnet_cli.data.catalog import CatalogEntry, CatalogFile
-from lrnet_cli.data.transfer import Transfer, check_content, chunks_of, from_path, from_url
+from lrnet_cli.data.transfer import Transfer, check_content, chunks_of, discard_part, from_path, from_url
 from lrnet_cli.errors import DownloadError
 from lrnet_cli.reporter import OnMessage, OnProgress, silent
 from lrnet_cli.settings.mirror import Credentials, without_credentials
@@ -69,6 +69,7 @@ def download(
             failures: list[list[str]] = []
             for file in entry.files:
                 if states[file.name] == "ok" and not force:
+                    discard_part(folder / file.name)  # as of a process that was killed when the file was complete
                     continue
                 if states[file.name] not in ("ok", "missing"):
                     on_message(f"{folder / file.name} {states[file.name]}; it is fetched again.")

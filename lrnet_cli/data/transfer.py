@@ -77,7 +77,7 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
 
 
 def _persist(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_message: OnMessage) -> None:
-    part = folder / f"{file.name}.part"
+    part = _part_of(folder / file.name)
     patience = Patience()
     pause = _FIRST_PAUSE
     for attempt in range(1, _ATTEMPTS + 1):
@@ -201,9 +201,18 @@ def chunks_of(source: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
+def discard_part(file: Path) -> None:
+    """Delete what an unfinished download of ``file`` has left."""
+    _discard(_part_of(file))
+
+
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
     _note_of(part).unlink(missing_ok=True)
+
+
+def _part_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.part")
 
 
 def _note_of(part: Path) -> Path:
