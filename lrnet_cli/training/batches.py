@@ -10,6 +10,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.registry import build
+from lrnet_cli.processes import Processes
 from lrnet_cli.settings.config import TrainConfig
 
 _LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 32
@@ -19,7 +20,9 @@ _TRAINING_SHARE = 0.75  # of a run's time; the rest is for validation and test
 _TIMED = 64  # pictures
 
 
-def affordable_images(config: TrainConfig, engine: Engine, split: Split, classes: int, processes: int) -> int | None:
+def affordable_images(
+    config: TrainConfig, engine: Engine, split: Split, classes: int, processes: Processes
+) -> int | None:
     """Return how many pictures, each counted every time, ``processes`` can train on in ``max_time`` seconds.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
@@ -40,7 +43,8 @@ def affordable_images(config: TrainConfig, engine: Engine, split: Split, classes
             loss.backward()
             loss.item()  # which waits for the device
             seconds = time.perf_counter() - begun
-    return int(_TRAINING_SHARE * config.max_time / seconds * len(images) * processes)
+    affordable: int = processes.agree(int(_TRAINING_SHARE * config.max_time / seconds * len(images) * processes.count))
+    return affordable
 
 
 def batch_size_of(wanted: int | None, images: int, processes: int, affordable: int | None = None) -> int:

@@ -106,9 +106,7 @@ def prepare(
         train_split, val_split, validation = _cut_validation(dataset, config, seed)
     affordable = None
     if config.batch_size is None and config.max_time is not None and config.arch == "lrnet":
-        affordable = processes.agree(
-            affordable_images(config, engine, train_split, len(dataset.classes), processes.count)
-        )
+        affordable = affordable_images(config, engine, train_split, len(dataset.classes), processes)
     batch_size = batch_size_of(config.batch_size, len(train_split), processes.count, affordable)
     config = replace(config, seed=seed, batch_size=batch_size)
     mirrors = _mirrors(config, dataset.name)

@@ -1,10 +1,12 @@
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
 from lrnet_cli.data.splits import Split
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.processes import Processes
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import batches
 
@@ -26,6 +28,11 @@ def test_a_run_that_is_short_of_steps_takes_smaller_ones(images: int, affordable
     assert batches.batch_size_of(100, images, 1, affordable) == 100
 
 
+class _Agreed(Processes):
+    def agree(self, value: Any) -> Any:
+        return value
+
+
 @pytest.mark.parametrize("count", [200, 48])
 def test_the_second_step_tells_how_many_images_the_time_allows(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
@@ -33,6 +40,6 @@ def test_the_second_step_tells_how_many_images_the_time_allows(monkeypatch: pyte
     monkeypatch.setattr(batches.time, "perf_counter", lambda: next(readings))
     before = torch.random.get_rng_state()
     config = TrainConfig(epochs=None, max_time=400.0)
-    found = batches.affordable_images(config, Engine(torch.device("cpu")), split, classes=4, processes=3)
+    found = batches.affordable_images(config, Engine(torch.device("cpu")), split, classes=4, processes=_Agreed(count=3))
     assert found == 400 * 0.75 / 2 * min(count, 64) * 3
     assert torch.equal(torch.random.get_rng_state(), before)
