@@ -145,8 +145,8 @@ For a greyscale image of 28×28 pixels and ten classes (`lrnet info --arch all`)
 
 {costs()}
 
-Of the published networks LR-Net has the fewest parameters, but not the fewest multiply-adds: it works at full resolution
-with kernels up to 7×7, while the others downsample the image right away.
+Of the published networks LR-Net has the fewest parameters, but not the fewest multiply-adds: it works at full
+resolution with kernels up to 7×7, while the others downsample the image right away.
 """
 
 
