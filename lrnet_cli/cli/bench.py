@@ -235,7 +235,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
     }
     everything: dict[Any, Work] = {**works, **{name: work for name, (work, _) in products.items()}, **inputs}
     measured = _in_turns(everything, device, rounds)
-    seconds = {name: statistics.median(seconds[name] for seconds in measured) for name in everything}
+    seconds = {name: statistics.median(one_round[name] for one_round in measured) for name in everything}
     forward_flop = 2 * summary_of("lrnet", 1, image_size, 10).multiply_adds
     speeds = {name: batch_size / seconds[name] for name in works}
     limits = {name: operations / seconds[name] for name, (_, operations) in products.items()}
