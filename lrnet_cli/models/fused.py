@@ -13,8 +13,12 @@ read it, and no normalised tensor is ever written to memory:
 - On a CPU, a convolution takes as long for 18 output channels as for 32. ``stage2_5x5`` and ``stage2_5x5_from_3x3``,
   whose kernels have one size, are computed together, and of ``stage2_7x7`` two outputs are split off.
 
-In evaluation mode the running statistics replace the batch's, and the same fusing applies.
+In evaluation mode the running statistics replace the batch's, and the same fusing applies. What is computed from the
+weights alone is then kept for the next batch.
 """
+
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +31,7 @@ from lrnet_cli.models.moments import Affine, Moments, affine, moments_of, scaled
 from lrnet_cli.processes import ALONE, Processes
 
 _LANES = 16  # outputs that a CPU's convolution computes at a time, needed or not
+_Value = TypeVar("_Value")
 _SMALLEST_FUSED = 16  # pixels; below, the plain network was measured to be faster on a CPU
 
 
@@ -56,6 +61,7 @@ class FusedLRNet(nn.Module):
         super().__init__()
         self.network = network
         self.processes = processes
+        self._kept: tuple[list[int], list[dict[str, Any]]] = ([], [])
         self.train(network.training)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -71,9 +77,23 @@ class FusedLRNet(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return the third block's output, (N, 24, S // 8, S // 8)."""
         x = channels_last(images)
-        for block in (self.network.block1, self.network.block2, self.network.block3):
-            x = _fused_block(block, x, self.processes.together)
+        blocks = (self.network.block1, self.network.block2, self.network.block3)
+        for block, kept in zip(blocks, self._kept_weights(x) or (None, None, None), strict=True):
+            x = _fused_block(block, x, self.processes.together, kept)
         return x
+
+    def _kept_weights(self, x: Tensor) -> list[dict[str, Any]] | None:
+        """Return what is kept for each block; None in training, or where gradients are asked for.
+
+        It is dropped when a parameter or statistic has changed, and for images of another size or type than ``x``.
+        """
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return None
+        versions = [tensor._version for tensor in (*self.network.parameters(), *self.network.buffers())]
+        state = [*versions, *x.shape[1:], hash(x.dtype), hash(x.device)]
+        if self._kept[0] != state:
+            self._kept = (state, [{}, {}, {}])
+        return self._kept[1]
 
     def classify(self, features: Tensor) -> Tensor:
         """Return logits (N, classes) of the third block's output."""
@@ -91,43 +111,62 @@ def channels_last(images: Tensor) -> Tensor:
     return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _fused_block(block: MKBlock, x: Tensor, together: bool) -> Tensor:
-    """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W)."""
+def _fused_block(block: MKBlock, x: Tensor, together: bool, kept: dict[str, Any] | None) -> Tensor:
+    """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W).
+
+    What follows from the weights alone is taken from ``kept``, or added to it, if that is not None.
+    """
+
+    def once(name: str, compute: Callable[[], _Value]) -> _Value:
+        if kept is None:
+            return compute()
+        if name not in kept:
+            kept[name] = compute()
+        value: _Value = kept[name]
+        return value
+
     training, c = block.training, x.shape[1]
     ones = torch.ones_like(x[:, :1], memory_format=torch.channels_last)
     s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
     narrow, wide = torch.cat([x, s3, s5, ones], 1), torch.cat([x, s3, s5, s7, ones], 1)
     of_x, of_s3, of_s5, of_s7 = moments_of(training, together, x, s3, s5, s7)
-    norm_3 = affine(block.bn_3, of_s3)
-    norm_35 = affine(block.bn_3_5, of_x, of_s3, of_s5)
-    norm_357 = affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7)
+    norm_3 = once("norm_3", lambda: affine(block.bn_3, of_s3))
+    norm_35 = once("norm_35", lambda: affine(block.bn_3_5, of_x, of_s3, of_s5))
+    norm_357 = once("norm_357", lambda: affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7))
 
-    t3 = _conv_of_affine(block.stage2_3x3, s3, *norm_3).relu_()
+    t3 = _conv_of_affine(s3, *once("t3", lambda: _affine_weights(block.stage2_3x3, s3, *norm_3))).relu_()
     # Together, two kernels of one size leave fewer lanes unused.
-    (fives,) = _convs_of_wide(narrow, (block.stage2_5x5, norm_35, 0), (block.stage2_5x5_from_3x3, norm_3, c))
-    t7 = _convs_of_wide(wide, (block.stage2_7x7, norm_357, 0))
-    of_t3, of_fives, *of_t7 = moments_of(training, together, t3, fives, *t7)
+    of_fives = (block.stage2_5x5, norm_35, 0), (block.stage2_5x5_from_3x3, norm_3, c)
+    (fives,) = _convs_of_wide(narrow, once("fives", lambda: _wide_weights(narrow, *of_fives)))
+    t7 = _convs_of_wide(wide, once("t7", lambda: _wide_weights(wide, (block.stage2_7x7, norm_357, 0))))
+    of_t3, of_both, *of_t7 = moments_of(training, together, t3, fives, *t7)
     widths = [36, 24]
-    of_t5, of_t53 = split(of_fives, widths)
-    norm_57 = affine(block.bn_stage2_5_7, of_x, of_t5, *of_t7)
+    of_t5, of_t53 = split(of_both, widths)
+    norm_57 = once("norm_57", lambda: affine(block.bn_stage2_5_7, of_x, of_t5, *of_t7))
     of_n3 = None if of_s3 is None else Moments(block.bn_3.bias, norm_3.s.square() * of_s3.var, of_s3.count)
-    norm_m3 = affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3)
+    norm_m3 = once("norm_m3", lambda: affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3))
 
     t5, t53 = fives.split(widths, 1)
     late = torch.cat([x, t5, *t7, ones], 1)
-    (u,) = _convs_of_wide(late, (block.stage3_3x3, norm_57, 0))
-    norm_4 = affine(block.bn_stage3, *moments_of(training, together, u))
+    (u,) = _convs_of_wide(late, once("u", lambda: _wide_weights(late, (block.stage3_3x3, norm_57, 0))))
+    (of_u,) = moments_of(training, together, u)
 
-    parts, bias = projection_of(block, c, norm_3, norm_35, norm_357, norm_57, norm_m3, norm_4)
-    nothing = bias.new_zeros(len(bias), 1)
-    projected = (
-        _project(wide, torch.cat([parts["x"], parts["s3"], parts["s5"], parts["s7"], nothing], 1), bias)
-        + _project(late, torch.cat([nothing.expand(-1, c), parts["t5"], parts["t7"], nothing], 1))
-        + _project(t3, parts["t3"])
-        + _project(t53, parts["t53"])
-        + _project(u, parts["u"])
-    ).relu_()
-    normalised = scaled(projected, *affine(block.bn_out, *moments_of(training, together, projected)))
+    def projections() -> tuple[list[Tensor], Tensor]:
+        norm_4 = affine(block.bn_stage3, of_u)
+        parts, bias = projection_of(block, c, norm_3, norm_35, norm_357, norm_57, norm_m3, norm_4)
+        nothing = bias.new_zeros(len(bias), 1)
+        of_wide = torch.cat([parts["x"], parts["s3"], parts["s5"], parts["s7"], nothing], 1)
+        of_late = torch.cat([nothing.expand(-1, c), parts["t5"], parts["t7"], nothing], 1)
+        weights = (of_wide, of_late, parts["t3"], parts["t53"], parts["u"])
+        return [weight[:, :, None, None] for weight in weights], bias
+
+    weights, bias = once("projections", projections)
+    projected = functional.conv2d(wide, weights[0], bias)
+    for z, weight in zip((late, t3, t53, u), weights[1:], strict=True):
+        projected = projected + functional.conv2d(z, weight)
+    projected = projected.relu_()
+    (of_projected,) = moments_of(training, together, projected)
+    normalised = scaled(projected, *once("norm_out", lambda: affine(block.bn_out, of_projected)))
     return functional.max_pool2d(normalised, 2)
 
 
@@ -167,18 +206,22 @@ def _conv(stage: nn.Conv2d, z: Tensor) -> Tensor:
     return functional.conv2d(z, stage.weight, stage.bias, padding="same")
 
 
-def _conv_of_affine(stage: nn.Conv2d, z: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Return the convolution of ``s·z + t``: that of z, and a map that knows where the padding cuts ``t`` off."""
+def _affine_weights(stage: nn.Conv2d, z: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights that ``stage`` of ``s·z + t`` has for z, and a map that knows where padding cuts ``t`` off."""
     ones = z.new_ones(1, 1, *z.shape[2:])
     shift = functional.conv2d(ones, (stage.weight * t[:, None, None]).sum(1, keepdim=True), stage.bias, padding="same")
-    return functional.conv2d(z, stage.weight * s[:, None, None], padding="same") + shift
+    return stage.weight * s[:, None, None], shift
 
 
-def _convs_of_wide(wide: Tensor, *stages: tuple[nn.Conv2d, Affine, int]) -> tuple[Tensor, ...]:
-    """Return the rectified convolutions of ``s·z + t`` by stages with kernels of one size.
+def _conv_of_affine(z: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    return functional.conv2d(z, weight, padding="same") + shift
+
+
+def _wide_weights(wide: Tensor, *stages: tuple[nn.Conv2d, Affine, int]) -> list[tuple[Tensor, Tensor]]:
+    """Return weights and bias of the convolutions of ``s·z + t`` by stages with kernels of one size.
 
     Each stage comes with its norm and the number of the channel of ``wide`` with which its z begins; the last channel
-    of ``wide`` is ones. The outputs are in one part or two, of some channels each.
+    of ``wide`` is ones. The outputs come in one part or, for a CPU, in two.
     """
     whole, biases = [], []
     for stage, (s, t), begin in stages:
@@ -191,11 +234,15 @@ def _convs_of_wide(wide: Tensor, *stages: tuple[nn.Conv2d, Affine, int]) -> tupl
     left_over, side = len(weight) % _LANES, weight.shape[2]
     if wide.device.type == "cpu" and 0 < left_over * side <= _LANES:
         full = len(weight) - left_over
-        return (
-            functional.conv2d(wide, weight[:full], bias[:full], padding="same").relu_(),
-            _by_rows(wide, weight[full:], bias[full:]).relu_(),
-        )
-    return (functional.conv2d(wide, weight, bias, padding="same").relu_(),)
+        return [(weight[:full], bias[:full]), (weight[full:], bias[full:])]
+    return [(weight, bias)]
+
+
+def _convs_of_wide(wide: Tensor, parts: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return the rectified convolutions of ``wide`` by weights and biases as ``_wide_weights`` gives them."""
+    (weight, bias), *left_over = parts
+    outputs = [functional.conv2d(wide, weight, bias, padding="same").relu_()]
+    return outputs + [_by_rows(wide, *part).relu_() for part in left_over]
 
 
 def _by_rows(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -207,7 +254,3 @@ def _by_rows(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     every_row = torch.eye(outputs * side, dtype=weight.dtype, device=weight.device)
     down = every_row.view(outputs, side, outputs * side).transpose(1, 2).unsqueeze(3)
     return functional.conv2d(rows, down, bias, padding=(side // 2, 0))
-
-
-def _project(z: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return functional.conv2d(z, weight[:, :, None, None], bias)

@@ -146,3 +146,28 @@ def test_a_concatenation_with_pictures_is_laid_out_channels_last(channels: int) 
     assert torch.equal(laid_out, pictures)
     assert (laid_out.data_ptr() == pictures.data_ptr()) == (channels == 1)  # then nothing is copied
     assert torch.cat([laid_out, maps], 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["block1.stage2_5x5.weight", "block2.bn_3_5.running_mean", "block3.project_1x1.bias"])
+@torch.no_grad()
+def test_what_is_kept_for_the_next_batch_follows_the_weights(name: str) -> None:
+    plain, other = pair(1, 16, torch.float64)
+    fused, images = FusedLRNet(other.eval()), torch.rand(3, 1, 16, 16, dtype=torch.float64)
+    before = fused(images)
+    assert torch.equal(fused(images), before)
+    for network in (plain, other):
+        network.state_dict()[name].add_(0.5)
+    assert error(fused(images), before) > 1e-6
+    assert error(fused(images), plain.eval()(images)) < 1e-9
+    smaller = torch.rand(2, 1, 16, 16)
+    assert error(FusedLRNet(other.float())(smaller), plain.float()(smaller)) < 1e-4
+
+
+def test_what_is_kept_does_not_cut_gradients_off() -> None:
+    plain, other = pair(1, 16, torch.float64)
+    fused, images = FusedLRNet(other.eval()), torch.rand(3, 1, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        fused(images)
+    expected, found = trained_once(plain.eval(), images), trained_once(fused, images)
+    assert error(found, expected) < 1e-9
+    assert error(other.block2.stage2_7x7.weight.grad, plain.block2.stage2_7x7.weight.grad) < 1e-9
