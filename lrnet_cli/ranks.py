@@ -17,6 +17,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if started_together() else 0
 
 
+def local_count() -> int:
+    """Return how many processes work together on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if started_together() else 1
+
+
 def is_first() -> bool:
     """Return whether this is the process that writes, reports and decides for all, or the only one."""
     return rank() == 0

@@ -34,7 +34,11 @@ def note_way_on(text: str) -> None:
 
 
 def launch_if_asked(
-    device: str = "auto", precision: Precision = "auto", gpus: int | None = None, procs: int | None = None
+    device: str = "auto",
+    precision: Precision = "auto",
+    gpus: int | None = None,
+    procs: int | None = None,
+    threads: str | None = None,
 ) -> None:
     """Run this command line in several processes and exit with their code, if that is asked for and not yet done.
 
@@ -45,7 +49,7 @@ def launch_if_asked(
     if count > 1 and not ranks.started_together():
         from lrnet_cli.models.engine import Engine
 
-        Engine.choose(device, precision, gpus=gpus, procs=procs)  # or report what is missing
+        Engine.choose(device, precision, gpus=gpus, procs=procs, threads=threads)  # or report what is missing
         raise typer.Exit(launch(count))
 
 
@@ -65,11 +69,12 @@ def launch(count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from lrnet_cli.threads import usable_cores
+
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # our own message is enough
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     # A stop waits for the current validation, which may take longer than the launcher's default of half a minute.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     with tempfile.TemporaryDirectory() as folder:

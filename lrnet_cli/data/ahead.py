@@ -17,15 +17,17 @@ import psutil
 
 from lrnet_cli.data import files
 from lrnet_cli.errors import DataError
+from lrnet_cli.threads import own_cores
 
 _CHUNK = 96  # things that are read at a time
 _CHUNKS_AHEAD = 8
 _READER = "reader"  # begins the name of each thread
-_READERS = min(4, os.cpu_count() or 1)  # more would wait for each other
+_MOST_READERS = 4  # threads; more would wait for each other
 # Threads take turns in Python, which is most of the work on a small picture; processes do not, but take half a second
 # to start.
 _MANY = 4096
 _MOST_PROCESSES = 8
+_LOWER_PRIORITY = 5 if os.name == "posix" else 0x4000  # niceness; Windows' BELOW_NORMAL_PRIORITY_CLASS
 
 _Source = TypeVar("_Source")
 _Read = TypeVar("_Read")
@@ -102,7 +104,7 @@ def _taken(pending: deque[tuple[list[_Source], Future[Any]]]) -> Iterator[tuple[
 
 
 def _threads() -> Executor:
-    return ThreadPoolExecutor(_READERS, thread_name_prefix=_READER)
+    return ThreadPoolExecutor(min(_MOST_READERS, own_cores()), thread_name_prefix=_READER)
 
 
 @cache
@@ -123,7 +125,7 @@ def _processes() -> Executor:
     from loky.backend.context import get_context
 
     pool: Executor = ProcessPoolExecutor(
-        min(_MOST_PROCESSES, os.cpu_count() or 1),
+        min(_MOST_PROCESSES, own_cores()),
         initializer=_begin,
         initargs=(os.getpid(), get_context().Lock()),
         env={"PYTHONSAFEPATH": "1"},  # not even a library is taken from the working folder
@@ -132,6 +134,8 @@ def _processes() -> Executor:
 
 
 def _begin(parent: int, turn: Any) -> None:
+    # What is read waits for the network, which has the cores first.
+    psutil.Process().nice(_LOWER_PRIORITY)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     files.take_turns_by(turn)

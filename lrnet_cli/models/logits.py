@@ -1,14 +1,17 @@
 """From pixels to logits: running a network on uint8 pictures, over one or several views of each."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.threads import even_parts, in_workers
 
-BATCH_SIZE = 256  # on a CPU; what is read from files comes in such batches, too
-_BATCH_SIZE_ELSEWHERE = 4096  # tried first on a GPU, which is idle between small batches
+BATCH_SIZE = 256  # in which images are read from files
+_WORKERS_BATCH_SIZE = 64  # at most, on a CPU
+_GPU_BATCH_SIZE = 4096  # tried first on a GPU, which is idle between small batches
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -44,28 +47,36 @@ def averaging_views(*, mirrored: bool) -> tuple[View, ...]:
     return tuple(View(down, right, side) for side in (False, True)[: 1 + mirrored] for down, right in moves)
 
 
-@torch.inference_mode()
 def predict_logits(
     model: nn.Module, images: Tensor, views: tuple[View, ...] = AS_IT_IS, processes: Processes = ALONE
 ) -> Tensor:
-    """Return the logits, float32 (N, classes) on the CPU, of uint8 pictures (N, C, S, S), averaged over ``views``.
+    """Return the logits, float32 (N, classes) on the CPU, of uint8 images (N, C, S, S), averaged over ``views``.
 
     ``model`` must be in evaluation mode and on the device of ``images``, which are the same in all ``processes``; each
-    of them runs it on its share, batch by batch. Where the memory does not hold a batch, the batches are halved.
+    of them runs it on its share. On a CPU, single-threaded workers take a batch at a time.
     """
+
+    @torch.inference_mode()
+    def logits(batch: Tensor) -> Tensor:
+        inputs = as_input(batch)
+        return torch.stack([model(view.of(inputs)) for view in views]).mean(0).cpu()
+
     own = images[processes.share(len(images))]
-    size = BATCH_SIZE if images.device.type == "cpu" else _BATCH_SIZE_ELSEWHERE
-    found: list[Tensor] = []
-    position = 0
-    while position < len(own) or not found:
-        batch = own[position : position + size]
+    if own.device.type == "cpu":
+        parts = in_workers(logits, own.split(even_parts(len(own), _WORKERS_BATCH_SIZE)))
+    else:
+        parts = list(in_batches_that_fit(logits, own))
+    return processes.collect(torch.cat(parts), len(images))
+
+
+def in_batches_that_fit(logits: Callable[[Tensor], Tensor], images: Tensor) -> Iterator[Tensor]:
+    """Yield ``logits`` batch by batch; where the memory does not hold a batch, they are halved."""
+    size, position = _GPU_BATCH_SIZE, 0
+    while position < max(1, len(images)):
         try:
-            given = as_input(batch)
-            found.append(torch.stack([model(view.of(given)) for view in views]).mean(0).cpu())
+            yield logits(images[position : position + size])
+            position += size
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
             size //= 2
-            continue
-        position += size
-    return processes.collect(torch.cat(found), len(images))

@@ -75,10 +75,13 @@ class Classifier:
         precision: Precision = "auto",
         gpus: int | None = None,
         procs: int | None = None,
+        threads: str | None = None,
     ) -> "Classifier":
         """Return the classifier of a weight file, run folder or exported ``.onnx``; without one, of the newest run.
 
-        With ``gpus``, each of several processes uses a GPU of its own; with ``procs`` they use the CPU.
+        With ``gpus``, each of several processes uses a GPU of its own; with ``procs`` they use the CPU. On a CPU as
+        many images are worked on side by side as there are ``threads``, by default those that PyTorch is set to, or
+        the cores to use if there are fewer.
 
         Raises ``WeightsError`` for weights that cannot be used, ``DeviceError`` or ``UsageError`` for a device that
         cannot.
@@ -93,8 +96,9 @@ class Classifier:
                     f"{path}: an ONNX file runs on the CPU, in {precision_of(card)}; "
                     "leave out --device, --gpus and --precision."
                 )
+            Engine.choose("cpu", threads=threads)
             return cls(logits, card, f"{RUNS_ON}, {precision_of(card)}")
-        engine = Engine.choose(device, precision, gpus=gpus, procs=procs)
+        engine = Engine.choose(device, precision, gpus=gpus, procs=procs, threads=threads)
         model, card = load_weights(path)
         network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)
         return cls(lambda images: predict_logits(network, images.to(engine.device)), card, str(engine))

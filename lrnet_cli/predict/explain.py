@@ -13,6 +13,7 @@ from lrnet_cli.errors import ExplanationError
 from lrnet_cli.models.engine import to_device
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.normalize import Normalized
+from lrnet_cli.threads import threads_for_now, threads_of_operations
 from lrnet_cli.weights.file import load_weights
 
 _STEPS = 100  # of the path from the background to the picture; with 24 the sum is off by a fifth and more
@@ -47,9 +48,10 @@ class Explainer:
         """
         image = as_input(torch.from_numpy(pixels)[None].to(self._device))
         background = _BACKGROUND[polarity_of(pixels.transpose(1, 2, 0), self._rule)]
-        given: Tensor = self._gradients.attribute(
-            image.requires_grad_(), torch.full_like(image, background), target=index, n_steps=_STEPS
-        )
+        with threads_of_operations(threads_for_now()):
+            given: Tensor = self._gradients.attribute(
+                image.requires_grad_(), torch.full_like(image, background), target=index, n_steps=_STEPS
+            )
         shares: NDArray[np.float32] = given.detach().float().sum((0, 1)).cpu().numpy()
         return shares
 

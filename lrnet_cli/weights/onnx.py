@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.errors import ExportError, WeightsError
+from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 
 INPUT, _OUTPUTS = "images", ("logits", "probabilities")
@@ -68,7 +68,6 @@ class OnnxNetwork:
         except Exception as error:  # ONNX Runtime's own kinds are private
             reason = str(error).strip().splitlines()[0][:200]
             raise WeightsError(f"{path}: is not a usable ONNX file ({reason}).") from error
-        self.threads = ThreadPoolExecutor(torch.get_num_threads())  # of several processes, each has its share
         self.shape: list[int | str] = given.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         if (given.name, given.type, *names) != (INPUT, "tensor(uint8)", *_OUTPUTS):
@@ -76,7 +75,7 @@ class OnnxNetwork:
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Return logits and probabilities, float32 (N, classes), of uint8 pictures (N, C, S, S)."""
-        found = self.threads.map(self._run, images.split(_PICTURES))
+        found = in_workers(self._run, images.split(even_parts(len(images), _PICTURES)))
         return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
 
     def _run(self, images: Tensor) -> list[NDArray[np.float32]]:
