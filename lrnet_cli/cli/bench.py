@@ -50,7 +50,7 @@ class _Wanted:
     everything: bool
 
 
-@with_settings("device")
+@with_settings("device", "threads")
 def bench_command(
     given: dict[str, Any],
     image_size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 28,
@@ -79,13 +79,12 @@ def bench_command(
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler reports to its developers, once torch is loaded
     from importlib.util import find_spec
 
-    from lrnet_cli.devices import resolve_device
-    from lrnet_cli.models.engine import multiplies_bfloat16
+    from lrnet_cli.models.engine import Engine, multiplies_bfloat16
 
     if min(rounds, batch_size - 1) < 1:
         raise UsageError(f"--rounds takes 1 or more and --batch-size 2 or more, got {rounds} and {batch_size}.")
     out = Output(json)
-    device = resolve_device(given.get("device", "auto"))
+    device = Engine.choose(**given).device
     if int8 and device.type != "cpu":
         raise UsageError("--int8 runs on the CPU; add --device cpu.")
     exports = device.type == "cpu" and all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
@@ -220,6 +219,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
     from lrnet_cli.models.lrnet import LRNet
     from lrnet_cli.models.registry import summary_of
     from lrnet_cli.settings.config import TrainConfig
+    from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
 
     network = to_device(LRNet(1, image_size), device)
     images = torch.randint(256, (batch_size, 1, image_size, image_size), dtype=torch.uint8, device=device)
@@ -234,6 +234,9 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
         "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
     }
     everything: dict[Any, Work] = {**works, **{name: work for name, (work, _) in products.items()}, **inputs}
+    if device.type == "cpu":
+        step = works["fused", "eager", precisions[-1], "train"]
+        torch.set_num_threads(fastest_threads(step, candidates(), ForeignLoad.since_start.cores()).count)
     measured = _in_turns(everything, device, rounds)
     seconds = {name: statistics.median(one_round[name] for one_round in measured) for name in everything}
     forward_flop = 2 * summary_of("lrnet", 1, image_size, 10).multiply_adds

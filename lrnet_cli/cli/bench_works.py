@@ -40,7 +40,8 @@ def works_of(
             for mode in modes:
                 ready: Any = compiled(view) if mode == "compiled" else view
                 works[form, mode, precision, "train"] = _training_step(ready, view, images, labels)
-                works[form, mode, precision, "predict"] = _prediction(ready, view, images)
+                shared = form == "fused" and mode == "eager"  # as lrnet predict does it
+                works[form, mode, precision, "predict"] = _prediction(ready, view, images, shared=shared)
             if images.device.type == "cuda":  # as lrnet train does it there
                 step = _training_step(view, view, images, labels)
                 works[form, "graph", precision, "train"] = _recorded(step, images.device)
@@ -68,13 +69,16 @@ def _recorded(work: Work, device: "torch.device") -> Work:
     return recorded(work, device).replay
 
 
-def _prediction(ready: Any, view: "nn.Module", images: "Tensor") -> Work:
+def _prediction(ready: Any, view: "nn.Module", images: "Tensor", *, shared: bool) -> Work:
     import torch
 
-    from lrnet_cli.models.logits import as_input
+    from lrnet_cli.models.logits import as_input, predict_logits
 
     def predict() -> None:
         view.eval()
+        if shared:
+            predict_logits(view, images)
+            return
         with torch.no_grad():
             ready(as_input(images))
 

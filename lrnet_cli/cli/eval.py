@@ -35,7 +35,10 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", "gpus", "procs", "mirror", "data_dir", "limit", spreadsheet=Spreadsheet)
+_PLACE = ("device", "precision", "gpus", "procs", "threads")
+
+
+@with_settings(*_PLACE, "mirror", "data_dir", "limit", spreadsheet=Spreadsheet)
 def eval_command(
     given: dict[str, Any],
     weights: Weights = None,
@@ -70,7 +73,7 @@ def eval_command(
     limit, spreadsheet = given.pop("limit", None), given.pop("spreadsheet")
     SETTINGS["limit"].check(limit)
     _check(plot, corruptions, predictions, every_class, spreadsheet)
-    place = {name: given.pop(name) for name in ("device", "precision", "gpus", "procs") if name in given}
+    place = {name: given.pop(name) for name in _PLACE if name in given}
     launch_if_asked(**place)
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.macro import class_averages

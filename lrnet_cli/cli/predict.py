@@ -36,7 +36,7 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", "gpus", "procs", spreadsheet=Spreadsheet)
+@with_settings("device", "precision", "gpus", "procs", "threads", spreadsheet=Spreadsheet)
 def predict_command(
     given: dict[str, Any],
     inputs: Annotated[

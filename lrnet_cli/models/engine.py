@@ -14,7 +14,9 @@ from lrnet_cli.models.described import described
 from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.settings.schedule import thread_counts
 from lrnet_cli.settings.words import Normalize, Precision
+from lrnet_cli.threads import fix_threads
 
 _MATRIX_SIDE, _MATRIX_SIDE_OF_GPUS = 2048, 8192  # the smaller one is done before a GPU has begun in earnest
 
@@ -36,11 +38,15 @@ class Engine:
         fuse: bool = True,
         gpus: int | None = None,
         procs: int | None = None,
+        threads: str | None = None,
     ) -> "Engine":
         """Return the engine for ``--device``, ``--gpus``, ``--procs`` and ``--precision``.
 
-        Raises ``DeviceError`` for a missing device, ``UsageError`` for an unknown one.
+        On a CPU, this process computes in ``threads`` threads from now on; None, or several numbers, as a run records
+        them, leave it to the machine. Raises ``DeviceError`` for a missing device, ``UsageError`` for an unknown one.
         """
+        counts = thread_counts(threads) if threads is not None else ()
+        fix_threads(counts[0][1] if len(counts) == 1 else None)
         chosen = resolve_device(device if procs is None else "cpu", gpus)
         if precision == "auto":
             precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"

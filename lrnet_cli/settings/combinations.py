@@ -3,6 +3,7 @@
 from typing import Any
 
 from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.schedule import thread_counts
 
 
 def check_together(config: Any) -> None:
@@ -15,6 +16,8 @@ def check_together(config: Any) -> None:
     if (config.folds is None) != (config.test_fold is None) or not 1 <= (config.test_fold or 1) <= (config.folds or 1):
         raise UsageError(f"A run is tested on one fold of several, got fold {config.test_fold} of {config.folds}.")
     check_place(config.device, config.gpus, config.procs)
+    if config.threads is not None:
+        thread_counts(config.threads)
     if config.processes > 1 and not config.fuse:
         raise UsageError("--no-fuse trains in one process: only the fused network has the batch statistics of all.")
     if config.processes > 1 and config.arch != "lrnet":

@@ -254,6 +254,13 @@ class TrainConfig:
         within=_COUNT,
         resumable=True,
     )
+    threads: str | None = setting(
+        None,
+        "Threads on the CPU; by default as many as are fastest beside what else the machine is doing.",
+        "place",
+        panel="Engine",
+        resumable=True,
+    )
     precision: Precision = setting(
         "auto", "auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16.", "engine"
     )

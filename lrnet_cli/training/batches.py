@@ -1,7 +1,5 @@
 """How many pictures a step takes, from how many there are and how many the time allows."""
 
-import time
-
 import torch
 
 from lrnet_cli.data.splits import Split
@@ -12,6 +10,7 @@ from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.registry import build
 from lrnet_cli.processes import Processes
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
 
 _LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 32
 # A run that is short of steps takes smaller ones: down to half or a quarter of the pictures, they are nearly as fast.
@@ -26,7 +25,7 @@ def affordable_images(
     """Return how many pictures, each counted every time, ``processes`` can train on in ``max_time`` seconds.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
-    the second step of a network that is then forgotten; the global generator is left unchanged.
+    a network that is then forgotten, with as many threads as are fastest; the global generator is left unchanged.
     """
     assert config.max_time is not None
     if engine.device.type == "cuda":
@@ -36,13 +35,14 @@ def affordable_images(
     with torch.random.fork_rng([]):
         model = build(config.arch, in_channels=channels, image_size=side, num_classes=classes, dropout=0.0)
         network = engine.place(model, config.normalize).train()
-        seconds = 0.0
-        for _ in range(2):
-            begun = time.perf_counter()
+
+        def step() -> None:
             loss = head_loss(network(as_input(images)), labels, config.head)
             loss.backward()
             loss.item()  # which waits for the device
-            seconds = time.perf_counter() - begun
+
+        timing = fastest_threads(step, candidates(), ForeignLoad.since_start.cores())
+        seconds = timing.seconds[timing.count]
     affordable: int = processes.agree(int(_TRAINING_SHARE * config.max_time / seconds * len(images) * processes.count))
     return affordable
 

@@ -8,7 +8,7 @@ content, so that a flipped bit is noticed.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class _Position:
     compiled: bool | None
     rows: list[EpochRow]
     moved: bool = True  # versions that did not say so had no still epochs
+    threads: list[tuple[int, int]] = field(default_factory=list)
 
 
 def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
@@ -60,6 +61,7 @@ def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) ->
         compiled=state.compiled,
         rows=state.rows,
         moved=state.moved,
+        threads=state.threads,
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
     metadata = {"position": json.dumps(asdict(position))}
@@ -91,7 +93,7 @@ def load_checkpoint(
             continue
         state.epoch, state.step, state.steps_taken = position.epoch, position.step, position.taken
         state.seconds, state.elapsed, state.compiled = position.seconds, position.elapsed, position.compiled
-        state.rows, state.moved = position.rows, position.moved
+        state.rows, state.moved, state.threads = position.rows, position.moved, position.threads
         return True
     if damaged:
         raise TrainingError(f"{'. '.join(damaged)}. No complete checkpoint is left; start a new run.")

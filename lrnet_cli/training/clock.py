@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.settings.durations import duration_of
 from lrnet_cli.settings.recipe import robust_of
 from lrnet_cli.training.certainty import novelty_images
 from lrnet_cli.training.prepare import Run
@@ -14,6 +15,15 @@ from lrnet_cli.training.prepare import Run
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 _TIMED = 128  # pictures, whose prediction is timed before the first validation tells how long it takes
 _PREDICTION_MARGIN = 1.1
+_PACE_STEPS = 30  # the last ones, whose mean is the pace
+
+
+_FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
+
+
+def fewest_steps(run: Run) -> int:
+    """Return how many steps ``run`` needs for a result: an epoch, or a hundred steps of a longer one."""
+    return min(_FEWEST_STEPS, run.steps_per_epoch)
 
 
 class Clock:
@@ -21,7 +31,7 @@ class Clock:
 
     ``progress``, the share of the run that is over, in [0, 1], ``epochs_left``, at the present pace if a time ends the
     run, and ``stopped``, whether it was asked to stop, are those of the last ``look``, and the same in every process.
-    ``pace`` is the seconds per step over the last hundred steps.
+    ``pace`` is the seconds per step, and ``last_step`` those of the last one.
     """
 
     def __init__(self, run: Run, statistics_images: int) -> None:
@@ -31,10 +41,11 @@ class Clock:
         # And what follows the run's last step: this, what is foreign, and the test.
         known = min(len(run.train_split), novelty_images(len(run.card.classes)))
         self._images_later = self._images_between + known + len(run.val_split) + run.config.test * len(run.test_split)
-        self._step_ends: deque[float] = deque(maxlen=101)
+        self._step_ends: deque[float] = deque(maxlen=_PACE_STEPS + 1)
         self._checkpoint = self._since = self._stood_still = time.perf_counter()
         self._before = (0, 0.0)  # steps and seconds before this part of an epoch
         self._prediction_pace = 0.0  # seconds per picture
+        self._has_warned = False
         self.pace = 0.0
         self.progress = 0.0
         self.epochs_left = math.inf
@@ -48,6 +59,9 @@ class Clock:
     def look(self) -> None:
         """Update ``progress``, ``epochs_left`` and ``stopped``."""
         config, shares, left = self._run.config, [0.0], [math.inf]
+        if self.pace and config.max_time is not None and not self._has_warned:
+            self._has_warned = True
+            self._warn_of_too_few_steps(config.max_time)
         done = self._run.state.steps_taken / self._run.steps_per_epoch
         if config.epochs is not None:
             shares.append(done / config.epochs)
@@ -108,6 +122,29 @@ class Clock:
         self._step_ends.append(time.perf_counter())
         if len(self._step_ends) > 1:
             self.pace = (self._step_ends[-1] - self._step_ends[0]) / (len(self._step_ends) - 1)
+
+    @property
+    def last_step(self) -> float | None:
+        """The seconds of the last step, if its beginning is known."""
+        return self._step_ends[-1] - self._step_ends[-2] if len(self._step_ends) > 1 else None
+
+    def expect_pace(self, seconds: float) -> None:
+        """Note that steps take ``seconds`` each from now on."""
+        self._step_ends.clear()
+        self.pace = seconds
+
+    def _warn_of_too_few_steps(self, max_time: float) -> None:
+        """Say so if, at the present pace, the time ends before there have been steps enough for a result."""
+        run, state = self._run, self._run.state
+        later = self._prediction_pace * self._images_later
+        steps = state.steps_taken + int(max(0.0, max_time - later - self.elapsed) / self.pace)
+        fewest = fewest_steps(run)
+        if steps < fewest:
+            needed = self.elapsed + later + (fewest - state.steps_taken) * self.pace
+            run.reporter.message(
+                f"At the present pace, the time allows about {steps} steps, too few for a result; {fewest} would need "
+                f"--max-time {duration_of(1.1 * needed)}."
+            )
 
     @contextmanager
     def paused(self) -> Iterator[None]:

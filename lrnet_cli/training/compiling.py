@@ -11,7 +11,6 @@ import torch
 
 from lrnet_cli import __version__
 from lrnet_cli.models.engine import compiled, matrix_product
-from lrnet_cli.models.heads import head_loss
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.prepare import Run
@@ -81,19 +80,11 @@ def _saved_share(run: Run, pace: float) -> float:
 
 def _compile(run: Run, step: Step) -> None:
     """Compile the network's training passes and change nothing else; if that fails, continue uncompiled."""
-    begun = time.perf_counter()
-    forward = compiled(step.network.train())
-    buffers = {name: buffer.clone() for name, buffer in run.state.model.named_buffers()}
-    device = run.engine.device
-    batch = torch.arange(run.batch_size // run.processes.count, device=device)
-    before = _graphs()
+    begun, before = time.perf_counter(), _graphs()
+    step.compiled = compiled(step.network.train()), torch.get_num_threads()
     try:
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices), warnings.catch_warnings(action="ignore"):  # the compiler's are not ours
-            # Laid out as in a step, which would otherwise compile again.
-            logits = forward(step.inputs(batch, step.given(progress=1.0, epochs_left=0.0)))
-            head_loss(logits, run.train_split.labels[batch], run.config.head).backward()
-        step.forward = forward
+        with warnings.catch_warnings(action="ignore"):  # the compiler's are not ours
+            step.rehearse(step.share)
         graphs = _graphs() - before
         kept = ", with code that PyTorch's cache had kept" if graphs["reused"] and not graphs["written"] else ""
         run.reporter.message(f"Compiled in {time.perf_counter() - begun:.0f} s{kept}.")
@@ -101,13 +92,9 @@ def _compile(run: Run, step: Step) -> None:
             with suppress(OSError):  # then a later run does not know that the code is there
                 _mark_of(run).touch()
     except Exception as error:  # a compiler, or the lack of one, may raise anything
-        run.state.compiled = False
+        run.state.compiled, step.compiled = False, None
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         run.reporter.message(f"Training continues without compiling, which failed: {reason}")
-    finally:
-        for name, buffer in run.state.model.named_buffers():
-            buffer.copy_(buffers[name])
-        run.state.model.zero_grad()
 
 
 def _is_kept(run: Run) -> bool:

@@ -21,6 +21,7 @@ from lrnet_cli.runs.folder import Status, read_result, write_config, write_resul
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.settings.schedule import as_text
 from lrnet_cli.settings.words import Select
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.checkpoint import save_checkpoint
@@ -140,6 +141,7 @@ class Keep:
             "device": self._device,
             "precision": run.engine.precision,
             "compiled": bool(state.compiled),
+            "threads": as_text(state.threads) or None,
             "processes": run.processes.count,
             "parameters": costs.parameters,
             "multiply_adds": costs.multiply_adds,

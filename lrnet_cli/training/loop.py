@@ -15,14 +15,14 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import Status, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import changed
+from lrnet_cli.threads import available_threads, threads_of_operations
 from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkpoint
-from lrnet_cli.training.clock import Clock
+from lrnet_cli.training.clock import Clock, fewest_steps
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
 from lrnet_cli.training.prepare import Run, prepare, rooted
 from lrnet_cli.training.step import Step
-
-_FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
+from lrnet_cli.training.threads import StepThreads
 
 
 def train(
@@ -83,6 +83,8 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
     """Train to the end, keeping the best weights, or until ``clock`` says that the run is to stop."""
     if run.config.max_time is not None:
         clock.time_prediction()
+    threads = StepThreads(run, step, clock)
+    threads.begin()
     compile_as_settled(run, step)
     clock.look()
     while not clock.is_over:
@@ -97,6 +99,7 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
                     break
                 step(batch, clock.progress, clock.epochs_left)
                 clock.tick()
+                threads.follow()
                 compile_if_it_pays(run, step, clock)
                 run.reporter.step(run.state.epoch, run.state.step, run.steps_per_epoch)
                 clock.look()
@@ -116,8 +119,19 @@ def _carry_out(
     config: TrainConfig, resumed: Path | None, reporter: Reporter, should_stop: Callable[[], bool]
 ) -> dict[str, Any]:
     start, folder = time.perf_counter(), resumed
-    engine = Engine.choose(config.device, config.precision, fuse=config.fuse, gpus=config.gpus, procs=config.procs)
-    with joined(engine.device) as processes, loss_named(processes, lambda: _way_on(folder)):
+    engine = Engine.choose(
+        config.device,
+        config.precision,
+        fuse=config.fuse,
+        gpus=config.gpus,
+        procs=config.procs,
+        threads=config.threads,
+    )
+    with (
+        threads_of_operations(available_threads()),  # which the run changes
+        joined(engine.device) as processes,
+        loss_named(processes, lambda: _way_on(folder)),
+    ):
         run = prepare(config, resumed, engine, processes, reporter, should_stop, start)
         folder = run.folder
         with _way_on_named(folder), nullcontext() if resumed else alone_in(folder, reporter.message):
@@ -140,7 +154,7 @@ def _worked(run: Run, reporter: Reporter) -> dict[str, Any]:
         return before
     # The folder is complete before the test images are read, so that a run that is killed there is not lost.
     status: Status = "testing" if run.config.test else "finished"
-    if run.state.steps_taken < min(_FEWEST_STEPS, run.steps_per_epoch):  # that is no result
+    if run.state.steps_taken < fewest_steps(run):  # that is no result
         status = "unfinished"
     elif run.state.steps_taken < run.steps_per_epoch:
         seen = run.state.steps_taken / run.steps_per_epoch

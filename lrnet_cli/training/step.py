@@ -1,5 +1,6 @@
 """One step of training: inputs, loss, gradients, update."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -26,14 +27,15 @@ _STEPS_AHEAD = 2  # that a GPU is given while it is at work
 class Step:
     """Performs the steps of a run, which its state counts.
 
-    ``network`` is the view of the model that learns; ``forward`` is what a step calls, it or its compiled form.
+    ``network`` is the view of the model that learns; ``compiled`` is its compiled form, if there is one, and the number
+    of threads that it is compiled for.
     ``statistics_images`` are the training pictures over which batch statistics are recomputed.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.network = run.engine.place(run.state.model, run.config.normalize, run.processes)
-        self.forward: Callable[[Tensor], Tensor] = self.network
+        self.compiled: tuple[Callable[[Tensor], Tensor], int] | None = None
         size, device = len(run.train_split), run.engine.device
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
         self._phase = torch.from_numpy(_draws(run.card.seed, _FLIP_STREAM).integers(0, 2, size)).to(device)
@@ -139,6 +141,34 @@ class Step:
         mirrored = (self._phase[batch] + given.epoch) % 2 == 1
         mirrored = mirrored & run.mirrors & (given.moved > 0)
         return augment(images, run.config, mirrored, run.processes, moved=given.moved, robust_share=given.robust_share)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of ``inputs``, by the compiled network if it is compiled for this many threads."""
+        if self.compiled is not None and self.compiled[1] == torch.get_num_threads():
+            return self.compiled[0](inputs)
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    @property
+    def share(self) -> int:
+        """The number of images in this process's part of a batch."""
+        return self.run.batch_size // self.run.processes.count
+
+    def rehearse(self, images: int) -> None:
+        """Take the passes of a step of so many ``images``, forward and backward, and leave all as it was."""
+        run = self.run
+        self.network.train()
+        buffers = {name: buffer.clone() for name, buffer in run.state.model.named_buffers()}
+        batch = torch.arange(images, device=run.engine.device)
+        try:
+            with torch.random.fork_rng([run.engine.device] if run.engine.device.type == "cuda" else []):
+                # Laid out as in a step, for which a compiled network would otherwise be compiled again.
+                loss, _ = self.loss(batch, self.given(progress=1.0, epochs_left=math.inf))
+                loss.backward()
+        finally:
+            for name, buffer in run.state.model.named_buffers():
+                buffer.copy_(buffers[name])
+            run.state.model.zero_grad()
 
     def _capture(self, batch: Tensor) -> None:
         """Record a step as a graph, or report that this failed."""

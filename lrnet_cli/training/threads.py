@@ -1,0 +1,115 @@
+"""How many threads a run's steps use: chosen by timing, and again when the pace or the machine's load has changed."""
+
+import os
+import time
+from collections import deque
+from functools import partial
+from statistics import fmean
+
+import torch
+
+from lrnet_cli.settings.schedule import thread_counts
+from lrnet_cli.threads import BUSY, ForeignLoad, candidates, fastest_threads
+from lrnet_cli.training.clock import Clock
+from lrnet_cli.training.compiling import compile_as_settled
+from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.step import Step
+
+_IMAGES_PER_THREAD = 8  # of all threads, that are timed
+_RECENT = 5  # steps, whose mean is the pace
+_MUCH_SLOWER = 2.0  # times as slow as when the threads were chosen
+_FREED = 0.4  # cores that other programs no longer use
+_WAIT, _LONGEST_WAIT = 10.0, 320.0  # seconds between two choices; doubled by each that changed nothing
+
+
+class StepThreads:
+    """Sets the number of threads before a run's first step and after each, and records it in the run's state.
+
+    What the user has fixed, or the run's state has recorded, is repeated; another number adds in another order.
+    """
+
+    def __init__(self, run: Run, step: Step, clock: Clock) -> None:
+        self._run, self._step, self._clock = run, step, clock
+        self._counts = candidates()
+        if run.engine.device.type != "cpu" or run.processes.together or run.config.deterministic:
+            self._counts = self._counts[:1]
+        self._schedule = thread_counts(run.config.threads) if run.config.threads else None
+        self._load = ForeignLoad()
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._pace: float | None = None  # seconds per step, the best since the choice
+        self._load_then = float("inf")  # cores in use by other programs at the choice, if that is known
+        self._wait = _WAIT
+        self._next = time.monotonic() + self._wait
+
+    def begin(self) -> None:
+        """Set the threads of the first step that follows."""
+        state = self._run.state
+        if self._schedule is not None:
+            self._use(self._scheduled())
+        elif state.threads and state.threads[-1][1] <= (os.cpu_count() or 1):  # else it was another machine
+            self._use(state.threads[-1][1])
+        elif len(self._counts) > 1:
+            self._choose(ForeignLoad.since_start.cores())
+        else:
+            self._use(self._counts[0])
+
+    def follow(self) -> None:
+        """Set the threads of the step that follows the one that has just ended."""
+        if self._schedule is not None:
+            self._use(self._scheduled())
+        elif len(self._counts) > 1:
+            self._watch()
+
+    def _scheduled(self) -> int:
+        assert self._schedule is not None
+        return next(count for step, count in reversed(self._schedule) if step <= self._run.state.steps_taken)
+
+    def _watch(self) -> None:
+        """Choose anew if steps have become much slower, or other programs have left cores that could be used."""
+        if self._clock.last_step is not None:
+            self._recent.append(self._clock.last_step)
+        if len(self._recent) < _RECENT:
+            return
+        pace = fmean(self._recent)
+        self._pace = pace if self._pace is None else min(pace, self._pace)
+        if time.monotonic() < self._next:
+            return
+        is_slow = pace > _MUCH_SLOWER * self._pace
+        load = self._load.cores()
+        is_freed = torch.get_num_threads() < self._counts[0] and self._load_then - load > _FREED
+        if is_slow or is_freed:
+            self._choose(load)
+        else:
+            self._next = time.monotonic() + _WAIT
+
+    def _choose(self, foreign_cores: float) -> None:
+        before, compiled = torch.get_num_threads(), self._step.compiled
+        images = min(self._step.share, _IMAGES_PER_THREAD * self._counts[0])
+        with self._clock.paused():
+            self._step.compiled = None  # for another number of images
+            timing = fastest_threads(partial(self._step.rehearse, images), self._counts, foreign_cores)
+            self._step.compiled = compiled
+        self._use(timing.count)
+        self._wait = _WAIT if timing.count != before else min(2 * self._wait, _LONGEST_WAIT)
+        self._next = time.monotonic() + self._wait
+        self._recent.clear()
+        self._pace = None
+        self._load_then = foreign_cores
+        self._load.cores()  # begins anew
+        self._clock.expect_pace(timing.seconds[timing.count] * self._step.share / images)
+        if timing.count != (before if self._run.state.steps_taken else self._counts[0]):
+            paces = ", ".join(f"{images / timing.seconds[n]:.0f} images/s with {n}" for n in sorted(timing.seconds))
+            load = f" while other programs use {foreign_cores:.1f} cores" if foreign_cores > BUSY else ""
+            self._run.reporter.message(
+                f"Computing with {timing.count} of {self._counts[0]} threads, the fastest{load}: {paces}."
+            )
+
+    def _use(self, count: int) -> None:
+        state = self._run.state
+        torch.set_num_threads(count)
+        if not state.threads or state.threads[-1][1] != count:
+            state.threads.append((state.steps_taken, count))
+            if state.compiled:  # for another number of threads
+                self._step.compiled = None
+                state.compiled = None
+                compile_as_settled(self._run, self._step)
