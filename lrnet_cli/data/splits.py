@@ -56,8 +56,17 @@ def cut_of(split: Split, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """
     if split.groups is None:
         return stratified_cut(split.labels, fraction, seed)
-    parts = min(round(1 / fraction), len(split.groups.unique()))
-    return _group_folds(split, max(parts, 2), seed)[0]
+    parts = min(max(round(1 / fraction), 2), _most_group_folds(split))
+    if parts < 2:  # nothing can be cut off
+        everything = torch.arange(len(split))
+        return everything, everything[:0]
+    return _group_folds(split, parts, seed)[0]
+
+
+def _most_group_folds(split: Split) -> int:
+    """Return into how many folds the groups can be cut: as many as there are, or images of the largest class."""
+    assert split.groups is not None
+    return min(len(split.groups.unique()), int(torch.bincount(split.labels).max()))
 
 
 def _group_folds(split: Split, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -117,8 +126,12 @@ def fold_cut(name: str, pool: Split, number: int, count: int, classes: Sequence[
     from sklearn.model_selection import StratifiedKFold  # takes a second
 
     if pool.groups is not None:
-        if len(pool.groups.unique()) < count:
-            raise DataError(f"{name}: has fewer groups than {count} folds; use fewer folds.")
+        if (most := _most_group_folds(pool)) < count:
+            advice = f"use at most {most} folds" if most > 1 else "give more images or groups"
+            raise DataError(
+                f"{name}: its {len(pool.groups.unique())} groups of images cannot be cut into {count} folds, which "
+                f"need as many groups, and as many images of the largest class; {advice}."
+            )
         kept, cut = _group_folds(pool, count, _TEST_SEED)[number - 1]
         return pool.take(kept), _named(pool).take(cut)
     counts = torch.bincount(pool.labels)

@@ -88,6 +88,24 @@ def test_a_group_never_straddles_a_cut(tmp_path: Path) -> None:
     assert all(pages(fold.train) & pages(fold.test) == set() for fold in folds)
 
 
+@pytest.mark.parametrize("groups", [1, 16])
+def test_groups_are_cut_even_with_few_images_of_each_class(tmp_path: Path, groups: int) -> None:
+    rows = rows_of(
+        tmp_path, 16, label=lambda number: "abcd"[number % 4], group=lambda number: f"page {number % groups}"
+    )
+    path = written(tmp_path / "list.csv", rows)
+    most = min(groups, 4)
+    if most > 1:
+        dataset, _ = loaded(path)
+        assert 1 <= len(dataset.test) <= 8
+        assert len(loaded(path, fold=(1, most))[0].test)
+    else:
+        with pytest.raises(DataError, match="too few pictures to set a fifth aside"):
+            loaded(path)
+    with pytest.raises(DataError, match=f"its {groups} groups of images cannot be cut into 5 folds"):
+        loaded(path, fold=(1, 5))
+
+
 def test_groups_in_several_declared_splits_are_named(tmp_path: Path) -> None:
     rows = rows_of(
         tmp_path, split=lambda number: "test" if number > 29 else "train", group=lambda number: f"page{number // 4}"
