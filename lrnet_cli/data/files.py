@@ -5,7 +5,8 @@ import os
 import stat
 import threading
 import warnings
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -53,47 +54,53 @@ def longer_side(path: Path) -> int:
         return 0
 
 
-def open_picture(path: str | os.PathLike[str], side: int | None, remarks: list[str], turn: ExitStack) -> Image.Image:
-    """Open and decode a picture file; a large one only once it is its turn, which lasts until ``turn`` is closed.
-
-    Where the format can, it is decoded reduced, its longer side to no less than ``side`` pixels. ``remarks`` receives
-    what deserves one. Raises ``ImageError`` for a picture that cannot be read.
-    """
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Raise as ``ImageError`` whatever Pillow and its decoders raise inside for an image that cannot be read."""
     try:
-        # Not with Path, which would take a third of the time that a small picture does.
-        status = os.stat(path)  # noqa: PTH116
-        if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
-            raise ImageError("is a folder, pipe or device, not a picture file")
-        if status.st_size == 0:
-            raise ImageError("is empty")
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            source = BytesIO(file.read()) if status.st_size <= _SMALL_FILE else path
-        with Image.open(source, formats=_FORMATS) as image:
-            limit = _MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
-            if math.prod(image.size) > limit:
-                raise too_large(f"{image.width}×{image.height}", limit)
-            if side is not None:
-                least = side / max(image.size)  # of either side, as a share
-                image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
-            if math.prod(image.size) > _LARGE:
-                turn.enter_context(_turn)
-            # In-place rotation needs a loaded picture; loading also detects a truncated file.
-            image.load()
-            # Cameras put a preview or a depth map behind a photo; that is no second page.
-            if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-                remarks.append(f"has {frames} frames or pages, of which only the first is read")
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
+        yield
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError("is not a picture in a format that Pillow reads") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise too_large("more") from error
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from error
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's decoders raise anything for damaged files
+    except Exception as error:  # Pillow raises anything for damaged files
         raise ImageError(f"is damaged: {str(error) or type(error).__name__}") from error
+
+
+def open_picture(path: str | os.PathLike[str], side: int | None, remarks: list[str], turn: ExitStack) -> Image.Image:
+    """Open and decode a picture file; a large one only once it is its turn, which lasts until ``turn`` is closed.
+
+    Where the format can, it is decoded reduced, its longer side to no less than ``side`` pixels. ``remarks`` receives
+    what deserves one. To be called inside ``image_errors``.
+    """
+    # Not with Path, which would take a third of the time that a small picture does.
+    status = os.stat(path)  # noqa: PTH116
+    if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
+        raise ImageError("is a folder, pipe or device, not a picture file")
+    if status.st_size == 0:
+        raise ImageError("is empty")
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        source = BytesIO(file.read()) if status.st_size <= _SMALL_FILE else path
+    with Image.open(source, formats=_FORMATS) as image:
+        limit = _MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
+        if math.prod(image.size) > limit:
+            raise too_large(f"{image.width}×{image.height}", limit)
+        if side is not None:
+            least = side / max(image.size)  # of either side, as a share
+            image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
+        if math.prod(image.size) > _LARGE:
+            turn.enter_context(_turn)
+        # In-place rotation needs a loaded picture; loading also detects a truncated file.
+        image.load()
+        # Cameras put a preview or a depth map behind a photo; that is no second page.
+        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+            remarks.append(f"has {frames} frames or pages, of which only the first is read")
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
 
 
 def too_large(size: str, limit: int = MAX_PIXELS) -> ImageError:

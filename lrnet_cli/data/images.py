@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrnet_cli.data.files import MAX_PIXELS, open_picture, too_large
+from lrnet_cli.data.files import MAX_PIXELS, image_errors, open_picture, too_large
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
 from lrnet_cli.settings.words import Invert, Normalize
@@ -74,7 +74,7 @@ def prepare(
     Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels (32 million in
     AVIF and WebP, 24 million in JPEG 2000).
     """
-    with ExitStack() as turn:
+    with ExitStack() as turn, image_errors():
         return _prepared(_flat(source, preprocessing, remarks, turn), preprocessing, invert)
 
 
@@ -129,7 +129,7 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
 
 def flat_picture(source: Picture) -> Image.Image:
     """Return a picture as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
-    with ExitStack() as turn:
+    with ExitStack() as turn, image_errors():
         return _flat(source, None, None, turn)
 
 
@@ -185,7 +185,9 @@ def _flatten(image: Image.Image) -> Image.Image:
     """Return the picture as 8-bit ``L`` or ``RGB``, transparency laid on black or white, whichever shows it."""
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep(image)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa"):
         return _on_background(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
 

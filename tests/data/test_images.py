@@ -1,6 +1,7 @@
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from lrnet_cli.data.images import Preprocessing, prepare
+from lrnet_cli.data.images import Preprocessing, flat_picture, prepare
 from lrnet_cli.errors import ImageError
 
 GREY = Preprocessing(28, 1, "light-on-dark")
@@ -67,6 +68,28 @@ def grey_with_alpha(tmp_path: Path) -> Path:
     return saved(tmp_path / "a.png", Image.fromarray(corner_mark()).convert("LA"))
 
 
+def grey_with_associated_alpha(tmp_path: Path) -> Path:
+    """A TIFF of two samples, of which the second is alpha that the first was multiplied by; Pillow writes none."""
+    pixels = np.stack([corner_mark(), np.full((28, 28), 255, np.uint8)], axis=-1).tobytes()
+    bits, strip = 8, 8 + 2 + 12 * 10 + 4
+    tags = [
+        (256, 3, 1, 28),
+        (257, 3, 1, 28),
+        (258, 3, 2, bits | bits << 16),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, strip),
+        (277, 3, 1, 2),
+        (278, 3, 1, 28),
+        (279, 4, 1, len(pixels)),
+        (338, 3, 1, 1),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    content = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + pixels
+    (tmp_path / "a.tiff").write_bytes(content)
+    return tmp_path / "a.tiff"
+
+
 def colour(tmp_path: Path) -> Path:
     return saved(tmp_path / "a.bmp", Image.fromarray(corner_mark()).convert("RGB"))
 
@@ -93,6 +116,7 @@ def turned_by_exif(tmp_path: Path) -> Path:
         palette_with_transparency,
         light_ink_on_transparency,
         grey_with_alpha,
+        grey_with_associated_alpha,
         colour,
         cmyk_jpeg,
         turned_by_exif,
@@ -169,12 +193,25 @@ def test_a_picture_of_one_grey_value_is_never_inverted_by_itself() -> None:
     assert not inverted
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
+
+def png_claiming(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("read", [lambda path: prepare(path, GREY), flat_picture])
+def test_a_file_that_fails_only_when_it_is_converted_is_an_image_error(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 3, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"PLTE", bytes(6)), (b"tRNS", bytes(257)), (b"IDAT", zlib.compress(bytes(72)))]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in [*parts, (b"IEND", b"")]))
+    with pytest.raises(ImageError, match="palette index out of range"):
+        read(tmp_path / "a.png")
 
 
 def png_bytes(tmp_path: Path) -> bytes:
