@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -108,10 +109,31 @@ def test_a_reading_that_is_given_up_ends_its_processes() -> None:
     assert not psutil.pid_exists(process)
 
 
-def test_a_process_that_is_killed_is_reported_with_the_files_that_it_read() -> None:
-    outcomes = read_ahead([f"{number}.png" for number in range(100_000)], _killed_by_5000)
-    with pytest.raises(DataError, match=r"files from 4\d+\.png to \d+\.png, or some after them, was killed"):
-        list(outcomes)
+def test_a_file_that_ends_its_reader_is_an_error_and_all_others_are_read() -> None:
+    sources = [f"{number}.png" for number in range(6000)]
+    outcomes = list(read_ahead(sources, _killed_by_5000))
+    assert [source for source, _ in outcomes] == sources
+    assert [source for source, outcome in outcomes if isinstance(outcome, ImageError)] == ["5000.png"]
+    assert "ends the process that reads it" in str(outcomes[5000][1])
+
+
+def test_a_reader_that_is_killed_from_outside_costs_nothing() -> None:
+    sources = [f"{number}.png" for number in range(8000)]
+    read = []
+    for source, process in (outcomes := read_ahead(sources, _process_of)):
+        if process != os.getpid() and len(read) < 7000 and psutil.pid_exists(process):
+            os.kill(process, signal.SIGKILL)
+            time.sleep(0.2)  # so that the pool knows when it is given the next chunk
+            read += [source, *(source for source, _ in islice(outcomes, 7000 - len(read)))]
+        else:
+            read.append(source)
+    assert read == sources
+
+
+def test_readers_that_are_always_killed_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_MOST_KILLED", 1)
+    with pytest.raises(DataError, match=r"killed again and again, at last one that read 5\d+\.png"):
+        list(read_ahead([f"{number}.png" for number in range(6000)], _killed_from_5000))
 
 
 def test_the_processes_of_a_reading_that_is_killed_end_with_it(tmp_path: Path) -> None:
@@ -141,6 +163,11 @@ def _process_of(_: object) -> int:
 
 def _killed_by_5000(name: str) -> None:
     if name == "5000.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killed_from_5000(name: str) -> None:
+    if int(name.removesuffix(".png")) >= 5000:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
