@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,16 @@ from lrnet_cli.escape import in_spreadsheet
 WEIGHTS_NAME = "model.safetensors"  # of a run folder
 SERIES_NAME = "series.json"  # of a folder with several runs
 _RECORD = "runs.txt"
+_TEMPORARY = ".lrnet.tmp"
+_MOST_NAME = 60  # characters in the name of a temporary file; a file system takes 255 bytes
+
+
+def expanded(text: str | Path) -> Path:
+    """Return the path that ``text`` is, with the user's folder for ``~``; a file may be called ``~foo.png`` as well."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(text)
 
 
 def data_dir(chosen: Path | None = None) -> Path:
@@ -37,7 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Readers of ``path`` see the old file or the complete new one, even after a power cut.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can guess and no link has: others may write to the folder, too.
+    temporary = path.with_name(f"{path.name[:_MOST_NAME]}.{secrets.token_hex(8)}{_TEMPORARY}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield temporary
         with temporary.open("r+b") as written:  # Windows flushes no file that is open for reading only
@@ -45,6 +58,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Return whether ``path`` has the name of a temporary file of ``replacing``, as a killed process leaves it."""
+    return path.name.endswith(_TEMPORARY)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -130,7 +130,7 @@ def alone_in(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]
     except NotImplementedError:
         on_message(f"{run_dir}: this file system has no locks; take care that only one process works on this run.")
     try:
-        for leftover in run_dir.rglob("*.[0-9]*.tmp"):  # of a process that was killed while it wrote
+        for leftover in filter(paths.is_leftover, run_dir.rglob("*.tmp")):  # of a process that was killed
             leftover.unlink(missing_ok=True)
         yield
     finally:

@@ -439,11 +439,13 @@ def test_a_checkpoint_of_earlier_versions_is_read(uninterrupted: Path, stopped: 
 
 
 def test_what_a_killed_process_left_half_written_is_deleted(stopped: Path) -> None:
-    leftovers = [stopped / "model.safetensors.123.tmp", stopped / "checkpoint" / "latest.safetensors.9.tmp"]
-    for path in leftovers:
+    leftovers = [stopped / "model.safetensors.a_1.lrnet.tmp", stopped / "checkpoint" / "latest.safetensors.9.lrnet.tmp"]
+    mine = stopped / "my.2024.tmp"
+    for path in (*leftovers, mine):
         path.write_bytes(b"half")
     resume(stopped, should_stop=lambda: True)
     assert not any(path.exists() for path in leftovers)
+    assert mine.exists()
 
 
 def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) -> None:
