@@ -1,12 +1,32 @@
-"""JSON that this tool reads back, checked against the types that declare what it holds."""
+"""Files that this tool reads back, and JSON in them, checked against the types that declare what it holds."""
 
+import errno
 import json
+import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 _Document = TypeVar("_Document")
+_MOST_BYTES = 100_000_000  # of a document, which is held in memory
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file with contents for reading; raises ``OSError`` for a pipe, socket or device, which could hang."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is a folder, pipe or device, not a file", str(path))
+    return path.open("rb")
+
+
+def read_document(path: Path) -> str:
+    """Return the UTF-8 text of a file; raises what ``open_regular`` raises, and ``ValueError`` for a huge one."""
+    with open_regular(path) as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"is larger than {_MOST_BYTES // 1_000_000} MB")
+    return content.decode("utf-8")
 
 
 def loaded(text: str) -> Any:

@@ -1,6 +1,7 @@
 """The run folder: writing and reading the output of a training run."""
 
 import csv
+import io
 import json
 import platform
 import time
@@ -14,7 +15,7 @@ import torch
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.data.reading import Skipped
-from lrnet_cli.documents import parsed, shaped
+from lrnet_cli.documents import parsed, read_document, shaped
 from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import EpochRow
@@ -132,7 +133,7 @@ def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
 def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[TrainConfig, _Document]:
     """Return the settings in the JSON file ``path``, and all of it."""
     try:
-        content = parsed(path.read_text(encoding="utf-8"), dict[str, Any])
+        content = parsed(read_document(path), dict[str, Any])
         found = content.get("schema")
         if found != schema:
             raise TrainingError(f"{path}: was written by another version ({found}); start a new run.")
@@ -147,7 +148,7 @@ def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[Trai
 def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Return the content of ``result.json``, or None if it is missing or unreadable."""
     try:
-        content = parsed((run_dir / "result.json").read_text(encoding="utf-8"), dict[str, Any])
+        content = parsed(read_document(run_dir / "result.json"), dict[str, Any])
         if "interrupted" in content:  # earlier versions had no status
             content["status"] = "interrupted" if content.pop("interrupted") else "finished"
         shaped(content, _Result)
@@ -182,8 +183,8 @@ def read_rows(run_dir: Path) -> list[dict[str, float]]:
     """Return the rows of ``metrics.csv``, none if there is no such file; raises ``DataError`` for a damaged one."""
     path = run_dir / "metrics.csv"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        lines = io.StringIO(read_document(path), newline="")
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:

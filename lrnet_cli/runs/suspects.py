@@ -5,12 +5,14 @@ cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 """
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean
 
 from lrnet_cli import paths
+from lrnet_cli.documents import open_regular
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.evaluation.exam import PROBABILITY_OF
 
@@ -42,7 +44,7 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
     for run_dir in run_dirs:
         path = predictions_of(run_dir)
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with open_regular(path) as content, io.TextIOWrapper(content, "utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     _, shares = found.setdefault(row["path"], (row["true"], {}))
                     for name, value in row.items():

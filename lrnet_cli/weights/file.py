@@ -11,7 +11,7 @@ from torch import nn
 
 from lrnet_cli import paths
 from lrnet_cli.data.files import is_regular_file
-from lrnet_cli.documents import parsed
+from lrnet_cli.documents import parsed, read_document
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.registry import build
@@ -115,7 +115,7 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
 
 def _result_of(series: Path) -> _SeriesNote:
     try:
-        return parsed((series / "result.json").read_text(encoding="utf-8"), _SeriesNote)
+        return parsed(read_document(series / "result.json"), _SeriesNote)
     except (OSError, ValueError):
         return {}
 

@@ -1,10 +1,12 @@
 """Weight files by name: released networks, run folders and files."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from lrnet_cli import paths
 from lrnet_cli.data.walk import natural
+from lrnet_cli.documents import open_regular
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.escape import resuming
 from lrnet_cli.paths import WEIGHTS_NAME
@@ -16,7 +18,7 @@ _DEFAULT = "digits"
 
 def located_weights(name: str) -> str:
     """Return ``name`` unchanged if it is that of a released network, else its absolute path."""
-    return name if name in RELEASED else str(Path(name).expanduser().resolve())
+    return name if name in RELEASED else str(paths.expanded(name).resolve())
 
 
 def find_weights(name: str | Path | None) -> Path:
@@ -31,16 +33,16 @@ def find_weights(name: str | Path | None) -> Path:
         return newest if is_series(newest) else newest / WEIGHTS_NAME
     if name in RELEASED:
         return RELEASED[name] / WEIGHTS_NAME
-    path = Path(name).expanduser()
+    path = paths.expanded(name)
     if is_series(path):
         if not members_of(path):
             raise WeightsError(f"{path}: none of its runs has weights yet; finish it with: {resuming(path)}")
         return path
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112
         if not (path / WEIGHTS_NAME).exists():
             raise WeightsError(f"{path}: the folder holds no {WEIGHTS_NAME}; give a finished run or a weight file.")
         return path / WEIGHTS_NAME
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110
         raise WeightsError(
             f"{path}: there is no such weight file or run folder, and no released network of that name "
             f"({', '.join(RELEASED)})."
@@ -50,7 +52,7 @@ def find_weights(name: str | Path | None) -> Path:
 
 def is_series(path: Path) -> bool:
     """Return whether ``path`` is the folder of several runs, whose networks count as one."""
-    return (path / paths.SERIES_NAME).is_file()
+    return os.path.isfile(path / paths.SERIES_NAME)  # noqa: PTH113 # Path raises an error for a name that is too long
 
 
 def members_of(series: Path) -> list[Path]:
@@ -59,8 +61,12 @@ def members_of(series: Path) -> list[Path]:
 
 
 def fingerprint_of(path: Path) -> str:
-    """Return the SHA-256 of a weight file, or of those of several runs."""
+    """Return the SHA-256 of a weight file, or of those of several runs; raises ``WeightsError`` if it cannot."""
     digest = hashlib.sha256()
-    for file in members_of(path) if is_series(path) else [path]:
-        digest.update(file.read_bytes())
+    for weights in members_of(path) if is_series(path) else [path]:
+        try:
+            with open_regular(weights) as file:
+                hashlib.file_digest(file, lambda: digest)
+        except OSError as error:
+            raise WeightsError(f"{weights}: {error.strerror or error}.") from error
     return digest.hexdigest()

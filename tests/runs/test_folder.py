@@ -1,15 +1,19 @@
 """What earlier versions wrote is read as what it meant."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lrnet_cli.errors import DataError, TrainingError
+from lrnet_cli.data.readers.idx import read_idx
+from lrnet_cli.errors import DataError, LRNetError, TrainingError
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, read_series, write_config, write_series
+from lrnet_cli.runs.suspects import find_suspects
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.weights.find import RELEASED
+from lrnet_cli.weights.find import RELEASED, fingerprint_of
 
 
 def rewritten(path: Path, **settings: Any) -> None:
@@ -25,6 +29,35 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert read_config(tmp_path)[0] == config
     write_series(tmp_path, config, 3, 5)
     assert read_series(tmp_path) == (config, 3, 5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.json", read_config),
+        ("series.json", read_series),
+        ("metrics.csv", read_rows),
+        ("predictions.csv", lambda folder: find_suspects([folder])),
+        ("model.safetensors", lambda folder: fingerprint_of(folder / "model.safetensors")),
+        ("train-labels-idx1-ubyte", lambda folder: read_idx(folder / "train-labels-idx1-ubyte", 1)),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(LRNetError, match="pipe or device"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe and a sparse file")
+def test_results_that_are_a_pipe_or_huge_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    os.mkfifo(path)
+    assert read_result(tmp_path) is None
+    path.unlink()
+    path.touch()
+    os.truncate(path, 20_000_000_000)
+    assert read_result(tmp_path) is None
 
 
 def test_a_run_that_did_not_fold_is_one_that_does_not_fuse(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lrnet_cli.data.readers.raw import (
     numbered,
     refuse_excess,
 )
+from lrnet_cli.documents import open_regular
 from lrnet_cli.errors import DataError
 
 _UNSIGNED_BYTE = 8
@@ -54,9 +55,9 @@ def read_idx(path: Path, dimensions: int, count: int | None = None, contrast: st
     ``contrast`` says what ``count`` comes from.
     """
     try:
-        with path.open("rb") as source:
+        with open_regular(path) as source:
             compressed = source.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if compressed else path.open("rb") as source:
+        with open_regular(path) as file, gzip.open(file) if compressed else file as source:
             shape = _read_shape(path, source, dimensions)
             if count not in (None, shape[0]):
                 raise DataError(f"{path}: holds {shape[0]} pictures, {contrast}.")
