@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lrnet_cli import paths
 from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
@@ -33,7 +34,7 @@ def compare_command(
     from lrnet_cli.weights.find import RELEASED
 
     folders = [
-        folder for name in runs for folder in find_runs(RELEASED.get(name, Path(name).expanduser()), output.message)
+        folder for name in runs for folder in find_runs(RELEASED.get(name, paths.expanded(name)), output.message)
     ]
     rows = compare_runs(folders)
     if plot is not None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lrnet_cli import paths
 from lrnet_cli.errors import UsageError
 
 
@@ -18,15 +19,16 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
 
     for text in inputs:
         if text == "-":
-            lines = (line.rstrip("\n").rstrip("\r") for line in sys.stdin)
+            # Bytes that the encoding does not know stay as they are.
+            lines = (line.decode(sys.stdin.encoding, "surrogateescape").rstrip("\r\n") for line in sys.stdin.buffer)
             yield from (Path(line) for line in lines if line)
             continue
-        path = Path(text).expanduser()
-        if path.is_dir():
+        path = paths.expanded(text)
+        # Path raises an error for a name that is too long, which becomes that input's error instead.
+        if os.path.isdir(path):  # noqa: PTH112
             found = pictures_below(path)
-        elif not path.exists() and any(mark in text for mark in "*?["):
-            anchor = Path(path.anchor or ".")
-            found = iter(sorted(p for p in anchor.glob(str(path.relative_to(path.anchor))) if not p.is_dir()))
+        elif not os.path.exists(path) and any(mark in text for mark in "*?["):  # noqa: PTH110
+            found = iter(_matching(path, text))
         else:
             yield path
             continue
@@ -35,6 +37,14 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
             raise UsageError(f"{text}: no pictures found ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         yield first
         yield from found
+
+
+def _matching(path: Path, text: str) -> list[Path]:
+    try:
+        pattern = str(path.relative_to(path.anchor))
+        return sorted(p for p in Path(path.anchor or ".").glob(pattern) if not p.is_dir())
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{text}: is not a pattern that can be searched for: {error}.") from error
 
 
 def shown(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,7 +86,7 @@ def load_dataset(
         count = sum(len(part.labels) for part in raw.parts.values())
         on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
     reading = Reading(
-        str(Path(name).expanduser().resolve()),
+        str(paths.expanded(name).resolve()),
         raw,
         own,
         invert=invert,
@@ -139,8 +140,8 @@ def located(source: str) -> str:
     """
     if canonical_name(source) in KNOWN_NAMES:
         return source
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = paths.expanded(source)
+    if not os.path.exists(path):  # noqa: PTH110 # Path raises an error for a name that is too long
         raise UsageError(
             f"There is no data set {source!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
         )
@@ -150,7 +151,7 @@ def located(source: str) -> str:
 def name_of(source: str) -> str:
     """Return what a data set is called: its known name, or that of its file or folder, without suffixes."""
     known = canonical_name(source)
-    return known if known in KNOWN_NAMES else Path(source).expanduser().resolve().stem
+    return known if known in KNOWN_NAMES else paths.expanded(source).resolve().stem
 
 
 def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:

@@ -35,6 +35,18 @@ def pictures_below(folder: Path, left_out: Counter[str] | None = None) -> Iterat
     files of other kinds. A folder that cannot be read is itself yielded, to be reported as an error.
     """
     left_out = Counter() if left_out is None else left_out
+    waiting = [(folder, True)]  # a stack, with what comes first on top: folders may be nested by the thousand
+    while waiting:
+        path, is_folder = waiting.pop()
+        if is_folder:
+            waiting += reversed(_listed(path, left_out))
+        else:
+            yield path
+
+
+def _listed(folder: Path, left_out: Counter[str]) -> list[tuple[Path, bool]]:
+    """Return the images and folders in ``folder``, and which of them are folders to be listed in turn."""
+    found = []
     try:
         with os.scandir(folder) as entries:
             listed = sorted(
@@ -46,15 +58,15 @@ def pictures_below(folder: Path, left_out: Counter[str] | None = None) -> Iterat
                 key=lambda item: natural(item[0]),
             )
     except OSError:
-        yield folder
-        return
+        return [(folder, False)]
     for name, is_folder, is_link in listed:
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 # several times as fast as Path
         if is_folder:
-            yield from pictures_below(folder / name, left_out)
+            found.append((folder / name, True))
         elif is_link and (folder / name).is_dir():
             left_out["links to folders"] += 1
         elif suffix in IMAGE_SUFFIXES:
-            yield folder / name
+            found.append((folder / name, False))
         else:
             left_out[f"{suffix} files" if suffix else "files without a suffix"] += 1
+    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lrnet_cli import paths
 from lrnet_cli.errors import UsageError
 
 _WORDS = ("none", "balanced")
@@ -15,7 +16,7 @@ _WORDS = ("none", "balanced")
 
 def located_class_weights(source: str) -> str:
     """Return ``none`` or ``balanced`` unchanged, and a file's path as it is from every working folder."""
-    return source if source in _WORDS else str(Path(source).expanduser().resolve())
+    return source if source in _WORDS else str(paths.expanded(source).resolve())
 
 
 def class_weights_of(source: str, classes: tuple[str, ...], labels: Tensor) -> Tensor | None:
