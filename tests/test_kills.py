@@ -116,7 +116,7 @@ def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
 
     def check() -> None:
         assert rows.read_bytes() == whole
-        assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["rows.csv"]
+        assert [path.name for path in tmp_path.glob("[!.]*") if path.is_file()] == ["rows.csv"]
         rows.unlink()
 
     words = ("predict", pictures, "--output", rows, "--resume")

@@ -64,7 +64,12 @@ def predict_command(
         Path | None,
         typer.Option("--output", help="Write csv or jsonl rows to this file, which appears once it is complete."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted --output.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Add rows to --output for the inputs that have none, also after an interruption."
+        ),
+    ] = False,
     save_inputs: Annotated[
         Path | None, typer.Option(help="Write each picture as the network saw it, as a PNG file, to this folder.")
     ] = None,
@@ -121,9 +126,6 @@ def _predict(
         bar.disable |= form in get_args(RowFormat) and to is None and sys.stdout.isatty()
         savers = _savers(path, place.get("device", "auto"), save_inputs, explain)
         work = Work(classifier, processes, inputs, asked, top_k, savers, rows, bar)
-        if processes.agree(rows is not None and rows.is_complete):
-            output.message(f"{to} is already complete: there is nothing to resume.")
-            return work
         with bar if not bar.disable else nullcontext(), rows or nullcontext():
             _render(work, path, form)
         work.remark()
@@ -184,6 +186,8 @@ def _write(records: Iterator[dict[str, Any]], rows: RowFile) -> None:
         for record in records:
             rows.write(record)
         rows.finish()
+        if not rows.added:
+            output.message(f"{rows.path} already has a row for each input; none was added.")
     except KeyboardInterrupt:
         if rows.count:
             output.message(f"{rows.count} rows are in {rows.part}; continue with --resume.")

@@ -28,8 +28,8 @@ _Place = tuple[int, Path]  # in all inputs, from 1 up
 class Work:
     """The current prediction, by the settings ``asked`` of the classifier.
 
-    ``rows`` and ``bar`` are those of the first process. ``done`` and ``failed`` count pictures, including those of an
-    interrupted output.
+    ``rows`` and ``bar`` are those of the first process. ``done`` and ``failed`` count pictures, including those of
+    earlier predictions into the same output.
     """
 
     classifier: "Classifier"
@@ -82,11 +82,13 @@ class Work:
         if self.processes.together:  # others could find other files, or nothing on stdin
             listed = list(enumerate(found, place + 1)) if self.processes.is_first else None
             listed = self.processes.agree(listed)
-            self.bar.update(task, completed=place, total=place + len(listed))
-            return iter(listed)
-        is_unknown = self.bar.disable or "-" in self.inputs
-        self.bar.update(task, completed=place, total=None if is_unknown else sum(1 for _ in find_inputs(self.inputs)))
-        return enumerate(found, place + 1)
+        elif self.bar.disable or "-" in self.inputs:
+            self.bar.update(task, completed=place)
+            return enumerate(found, place + 1)
+        else:  # the bar shows how many there are
+            listed = list(enumerate(found, place + 1))
+        self.bar.update(task, completed=place, total=place + len(listed))
+        return iter(listed)
 
     def _made(self, places: Iterator[_Place]) -> Iterator[dict[str, Any]]:
         ahead = deque[int]()  # the places of what is being read

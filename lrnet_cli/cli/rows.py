@@ -3,7 +3,6 @@
 import csv
 import glob
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -11,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from lrnet_cli.documents import loaded, read_document
 from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import as_json, in_spreadsheet
-from lrnet_cli.paths import Target, table_writer
+from lrnet_cli.paths import Target, replacing, table_writer, write_text
 
 RowFormat = Literal["csv", "spreadsheet", "jsonl"]  # a spreadsheet is CSV in which no text is a formula
 _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "error")
@@ -45,16 +45,20 @@ def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = Tr
 class RowFile:
     """A file of rows that grows as ``part`` next to its final ``path``, and takes that name once it is complete.
 
-    The name of the part holds ``fingerprint``, so that only a prediction with the same weights and settings resumes
-    it. ``count`` is the number of rows so far, first of those that an interrupted prediction left, and ``failed`` of
-    those of them with an error. Without any row, no part is left behind.
+    The name of the part holds ``fingerprint``, and so does the hidden file ``.NAME.lrnet`` beside a complete one: only
+    a prediction with the same weights and settings adds rows to either. A complete file is copied to a part first, so
+    that readers of ``path`` see the old rows or all of them. ``count`` is the number of rows so far, first of those
+    that earlier predictions left, ``failed`` of those of them with an error, and ``added`` of those written here.
+    Without any row of its own, no part is left behind.
 
-    Raises ``UsageError`` if there is an interrupted prediction and ``resume`` is false or its settings differ.
+    Raises ``UsageError`` if there is such a file or part and ``resume`` is false, its weights or settings differ, or it
+    cannot be read.
     """
 
     def __init__(self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool) -> None:
-        self.path, self._form = path, form
+        self.path, self._form, self._fingerprint = path, form, fingerprint
         self.part = path.with_name(f"{path.name}.{fingerprint}.part")
+        self._record = path.with_name(f".{path.name}.lrnet")
         left = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
         if left and not resume:
             raise UsageError(
@@ -64,13 +68,19 @@ class RowFile:
             raise UsageError(
                 f"{left[0]}: was started with other weights or settings; repeat those with --resume, or delete it."
             )
-        self.is_complete = resume and not left and path.exists()
+        exists = os.path.lexists(path)
+        if exists and not resume:
+            raise UsageError(f"{path}: exists already; add rows to it with --resume, or choose another file.")
         self._left: Counter[str] = Counter()  # by the path in the row
-        self.count = self.failed = 0
-        if self.is_complete:
-            return
+        self.count = self.failed = self.added = 0
         try:
-            is_new = not self.part.exists() or not self._take_up()
+            if exists and not left and self._recorded() != fingerprint:
+                raise UsageError(
+                    f"{path}: was written with other weights or settings, or not by this command; choose another file."
+                )
+            is_new = not left and not exists
+            self._is_copy = exists and not left
+            is_new = is_new or not self._take_up(path if self._is_copy else self.part)
             self._file = self.part.open("a", encoding="utf-8", newline="")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -80,14 +90,13 @@ class RowFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.is_complete:
-            with suppress(OSError):  # rows that did not fit on a full disk, which has been reported
-                self._file.close()
-            if not self.count:
-                self.part.unlink(missing_ok=True)
+        with suppress(OSError):  # rows that did not fit on a full disk, which has been reported
+            self._file.close()
+        if not self.count or (self._is_copy and not self.added):
+            self.part.unlink(missing_ok=True)
 
     def lacks(self, path: str) -> bool:
-        """Return whether an interrupted prediction left no row of ``path``; to be asked once for each input."""
+        """Return whether earlier predictions left no row of ``path``; to be asked once for each input."""
         written = str(in_spreadsheet(path)) if self._form == "spreadsheet" else path
         if not self._left[written]:
             return True
@@ -99,6 +108,7 @@ class RowFile:
         try:
             self._write(record)
             self.count += 1
+            self.added += 1
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -108,26 +118,43 @@ class RowFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            write_text(self._record, self._fingerprint + "\n")
             self.part.replace(self.path)
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _take_up(self) -> bool:
-        """Remove an unfinished row from the part and count the others; return whether anything is left."""
-        content = self.part.read_bytes()
+    def _recorded(self) -> str | None:
+        try:
+            return read_document(self._record).strip()
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _take_up(self, source: Path) -> bool:
+        """Bring the complete rows of ``source`` into the part and count them; return whether there is any line."""
+        content = source.read_bytes()
+        if self._is_copy and not content.endswith(b"\n"):  # as an editor may leave it
+            content += b"\n"
         whole = place = quotes = 0
         for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
             place += len(line) + 1
             quotes += line.count(b'"') if self._form != "jsonl" else 0
             if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
                 whole = place
-        with self.part.open("r+b") as file:
-            file.truncate(whole)
-        text = io.StringIO(content[:whole].decode("utf-8"), newline="")
-        for record in map(json.loads, text) if self._form == "jsonl" else csv.DictReader(text):
-            self._left[record["path"]] += 1
-            self.count += 1
-            self.failed += bool(record.get("error"))
+        try:
+            text = io.StringIO(content[:whole].decode("utf-8-sig"), newline="")
+            if self._form != "jsonl" and whole and not text.getvalue().startswith(_COLUMNS[0]):
+                raise ValueError("no header")
+            for record in map(loaded, text) if self._form == "jsonl" else csv.DictReader(text):
+                self._left[record["path"]] += 1
+                self.count += 1
+                self.failed += bool(record.get("error"))
+        except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+            raise UsageError(f"{source}: its rows cannot be read; choose another file, or delete this one.") from error
+        if self._is_copy:
+            with replacing(self.part) as temporary:
+                temporary.write_bytes(content)
+        else:
+            os.truncate(self.part, whole)
         return whole > 0
 
     def _unwritable(self, error: OSError) -> UsageError:

@@ -176,7 +176,10 @@ def test_pages_show_them_as_text(lrnet: CliRun, named: Named, page: str) -> None
 def test_a_spreadsheet_gets_no_formulas_if_asked_for(lrnet: CliRun, named: Named, command: str) -> None:
     def rows(more: str) -> list[list[str]]:
         result = lrnet(*named.filled_in(f"{command} --weights RUN --max-novelty inf --top-k 99 {more}"))
-        text = Path("rows.csv").read_text(encoding="utf-8") if "--output" in command else result.stdout
+        text = result.stdout
+        if "--output" in command:
+            text = Path("rows.csv").read_text(encoding="utf-8")
+            Path("rows.csv").unlink()
         return list(csv.reader(io.StringIO(text, newline="")))
 
     plain, guarded = rows(""), rows("--spreadsheet")

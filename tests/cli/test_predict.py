@@ -98,6 +98,55 @@ def test_some_bad_inputs_are_rows_with_an_error_and_exit_code_3(lrnet: CliRun, f
         assert set(rows[1]) == set(rows[2]) == {"path", "error"}
 
 
+@pytest.mark.parametrize("name", ["~nosuch.png", "n" * 300 + ".png", "a\0.png"])
+def test_a_name_that_cannot_be_a_file_is_a_row_with_an_error(lrnet: CliRun, name: str) -> None:
+    result = lrnet("predict", "pictures/0.png", name, "--json")
+    assert result.exit_code == 3
+    assert ["error" in entry for entry in json.loads(result.stdout)["predictions"]] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["~nosuch/w", "n" * 300])
+def test_a_name_that_cannot_be_weights_or_a_data_set_is_one_sentence(lrnet: CliRun, name: str) -> None:
+    for words in (("predict", "pictures", "--weights", name), ("check", name)):
+        result = lrnet(*words)
+        assert (
+            result.exit_code in (1, 2),
+            "no such weight file" in result.stderr or "There is no data set" in result.stderr,
+        ) == (True, True)
+
+
+def test_a_pattern_that_is_none_is_wrong_usage(lrnet: CliRun) -> None:
+    result = lrnet("predict", "x**y*.png")
+    assert result.exit_code == 2
+    assert "x**y*.png: " in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_names_on_stdin_need_not_be_text(pictures: Path) -> None:
+    name = os.fsencode(pictures) + b"/\xff.png"
+    (pictures / "0.png").rename(os.fsdecode(name))
+    script = "import sys; from lrnet_cli.cli.inputs import find_inputs; print(*map(ascii, find_inputs(['-'])))"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, input=name + b"\r\nb.png", env=environment, capture_output=True, check=True)
+    assert b"udcff.png') PosixPath('b.png')" in done.stdout
+
+
+def test_folders_may_be_nested_by_the_thousand(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(1500):  # deeper than Python recurses
+        folder /= "a"
+        folder.mkdir()
+    (folder / "0.png").touch()
+    try:
+        assert [*find_inputs([str(tmp_path)])] == [folder / "0.png"]
+    finally:  # pytest would recurse, too
+        (folder / "0.png").unlink()
+        while folder != tmp_path:
+            folder.rmdir()
+            folder = folder.parent
+
+
 def test_only_bad_inputs_are_exit_code_1(lrnet: CliRun) -> None:
     assert lrnet("predict nowhere.png --json").exit_code == 1
 
@@ -142,7 +191,7 @@ def test_rows_go_to_a_file_that_appears_whole(lrnet: CliRun) -> None:
         assert result.exit_code == 0
         assert result.stdout == ""
         assert Path(f"rows.{form}").read_text() == lrnet(f"predict pictures --format {form} --top-k 2").stdout
-    assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["rows.csv", "rows.jsonl"]
+    assert sorted(path.name for path in Path().glob("[!.]*") if path.is_file()) == ["rows.csv", "rows.jsonl"]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -193,9 +242,46 @@ def test_an_interrupted_file_is_neither_lost_nor_mixed_with_other_settings(lrnet
     assert "was started with other weights or settings" in other.stderr
     assert part.exists()
     assert lrnet("predict pictures --output rows.csv --resume").exit_code == 0
-    done = lrnet("predict pictures --output rows.csv --resume")
-    assert done.exit_code == 0
-    assert "rows.csv is already complete" in done.stderr
+
+
+def test_a_complete_file_gets_rows_for_the_inputs_that_have_none(lrnet: CliRun, pictures: Path) -> None:
+    (pictures / "bad.png").write_bytes(b"")
+    for form in ("csv", "jsonl"):
+        names = sorted(pictures.glob("*.png"))
+        assert lrnet(f"predict pictures/0.png pictures/2.png --output rows.{form}").exit_code == 0
+        first = Path(f"rows.{form}").read_text()
+        assert lrnet(f"predict pictures/*.png --output rows.{form} --resume").exit_code == 3
+        whole = Path(f"rows.{form}").read_text()
+        assert whole.startswith(first)
+        for name in names:
+            assert whole.count(name.name) == 1
+        done = lrnet(f"predict pictures/*.png --output rows.{form} --resume")
+        assert f"rows.{form} already has a row for each input; none was added." in done.stderr
+        assert Path(f"rows.{form}").read_text() == whole
+    assert not list(Path().glob("*.part"))
+
+
+def test_a_complete_file_gets_no_rows_of_other_weights_or_settings(lrnet: CliRun) -> None:
+    assert lrnet("predict pictures/0.png --output rows.csv").exit_code == 0
+    before = Path("rows.csv").read_bytes()
+    for words in ("--min-confidence 0.5", "--weights digits"):
+        result = lrnet(f"predict pictures --output rows.csv --resume {words}")
+        assert result.exit_code == 2
+        assert "rows.csv: was written with other weights or settings" in result.stderr
+    assert Path("rows.csv").read_bytes() == before
+    Path("rows.csv").write_bytes(b"changed")
+    result = lrnet("predict pictures --output rows.csv --resume")
+    assert (result.exit_code, "rows.csv: its rows cannot be read" in result.stderr) == (2, True)
+    assert not list(Path().glob("*.part"))
+
+
+def test_a_file_that_exists_is_never_overwritten(lrnet: CliRun) -> None:
+    Path("mine.csv").write_text("file_name,label\n")
+    for words in ("", "--resume"):
+        result = lrnet(f"predict pictures --output mine.csv {words}")
+        assert result.exit_code == 2
+        assert "mine.csv: exists already" in result.stderr or "not by this command" in result.stderr
+    assert Path("mine.csv").read_text() == "file_name,label\n"
 
 
 @pytest.mark.slow
