@@ -1,19 +1,20 @@
 """Prepared pictures, kept per user, so that files that have not changed need not be decoded again.
 
-One pack for each source and preprocessing: a safetensors file with the identity and the pixels of every picture. A
-file's identity is its path, size, times of change and place on the disk, so that a changed file is read again. Packs
-are removed, the least recently used first, beyond a total size; nothing here is needed, so a pack that cannot be read
-or written is passed by.
+One pack for each source and preprocessing: a safetensors file with the identity and the pixels of every picture, and a
+digest. A file's identity is its path, size, times of change and place on the disk, so that a changed file is read
+again. Packs are removed, the least recently used first, beyond a total size; nothing here is needed, so a pack that
+cannot be read or written is passed by.
 """
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +78,14 @@ class Prepared:
     def _load(self) -> None:
         try:
             pack = load_file(self._path)
+            if pack.pop("digest").tobytes() != _digest_of(pack).tobytes():
+                return
             identities, images, several = pack["identities"], pack["images"], pack["several"]
-            if images.dtype != np.uint8 or images.shape[1:] != self.images.shape[1:] or len(identities) != len(images):
+            shapes = {"identities": (_IDENTITY,), "images": self.images.shape[1:], "several": ()}
+            if images.dtype != np.uint8 or any(pack[name].shape != (len(images), *shapes[name]) for name in shapes):
                 return
             places = {identity.tobytes(): place for place, identity in enumerate(identities)}
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError):
             return
         wanted = [places.get(identity.tobytes(), -1) for identity in self._identities]
         rows = np.array(wanted)
@@ -95,12 +99,15 @@ class Prepared:
         """Keep the pictures of the files whose ``whole``, bool (N,), is true, unless they are already kept."""
         if not self._is_wanted or (whole == self.known).all():
             return
+        if int(whole.sum()) * self.images[:1].nbytes > MOST_BYTES:  # it would be the first to be removed
+            return
         with suppress(OSError, SafetensorError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with paths.replacing(self._path) as temporary:
-                kept = {"identities": self._identities, "images": self.images, "several": self.several}
-                save_file({name: values[whole] for name, values in kept.items()}, temporary)
-            for leftover in self._path.parent.glob("*.tmp"):  # of processes that were killed while they wrote
+                arrays = {"identities": self._identities, "images": self.images, "several": self.several}
+                kept = {name: values[whole] for name, values in arrays.items()}
+                save_file(kept | {"digest": _digest_of(kept)}, temporary)
+            for leftover in filter(paths.is_leftover, self._path.parent.iterdir()):  # of processes that were killed
                 if time.time() - leftover.stat().st_mtime > _ABANDONED:
                     leftover.unlink()
             used = 0
@@ -112,6 +119,15 @@ class Prepared:
 
 def _folder(data_dir: Path | None) -> Path:
     return paths.data_dir(data_dir) / "prepared"
+
+
+def _digest_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return a digest of ``arrays``, so that a flipped bit on the disk is noticed."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype};".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _identity(file: Path) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from lrnet_cli.data import prepared, reading
 from lrnet_cli.data.datasets import Dataset, load_dataset
@@ -119,6 +120,25 @@ def test_a_damaged_pack_is_passed_by_and_replaced(folders: Path, decoded: list[P
     assert decoded == []
 
 
+def test_a_pack_with_a_flipped_bit_or_other_shapes_is_passed_by(folders: Path, decoded: list[Path]) -> None:
+    first = load_dataset(str(folders))
+    path = prepared.packs()[0].path
+    whole = path.read_bytes()
+    flipped = whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:]
+    arrays = load_file(path)
+    del arrays["digest"]
+    for name, values in {"several": np.zeros(3, bool), "identities": np.array(3, np.uint8)}.items():
+        other = arrays | {name: values}
+        save_file(other | {"digest": prepared._digest_of(other)}, path)
+        decoded.clear()
+        assert same(first, load_dataset(str(folders)))
+        assert len(decoded) == COUNT
+    path.write_bytes(flipped)
+    decoded.clear()
+    assert same(first, load_dataset(str(folders)))
+    assert len(decoded) == COUNT
+
+
 def test_a_cache_that_cannot_be_written_stops_nothing(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     assert len(load_dataset(str(folders), data_dir=tmp_path / "file").train) == COUNT * 4 // 5
@@ -134,6 +154,14 @@ def test_the_total_is_bounded_and_the_least_used_go_first(folders: Path, monkeyp
     left = [pack.path for pack in prepared.packs()]
     assert oldest not in left
     assert 1 <= len(left) <= 2
+
+
+def test_a_pack_that_is_too_large_is_not_even_written(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(prepared, "save_file", lambda _, path: written.append(path))
+    monkeypatch.setattr(prepared, "MOST_BYTES", COUNT * 28 * 28 - 1)
+    load_dataset(str(folders))
+    assert written == []
 
 
 def test_few_pictures_are_not_kept(folders: Path) -> None:
@@ -154,7 +182,7 @@ def test_the_command_shows_and_deletes_what_is_kept(lrnet: Callable[..., Any], f
 
 def test_a_pack_that_was_left_half_written_goes_after_a_while(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared").mkdir()
-    old, new = tmp_path / "prepared" / "a.safetensors.1.tmp", tmp_path / "prepared" / "b.safetensors.2.tmp"
+    old, new = tmp_path / "prepared" / "a.safetensors.1.lrnet.tmp", tmp_path / "prepared" / "b.safetensors.2.lrnet.tmp"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
