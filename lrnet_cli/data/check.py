@@ -13,7 +13,7 @@ from PIL import Image
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.look import SIZES, Seen, Source, look
 from lrnet_cli.data.readers.raw import RawDataset
-from lrnet_cli.data.reading import Skipped, listed, torn_groups
+from lrnet_cli.data.reading import Skipped, listed, torn_groups, twins
 from lrnet_cli.errors import ImageError
 from lrnet_cli.reporter import OnPictures, silent
 
@@ -162,6 +162,8 @@ def _findings(found: Check) -> Iterator[str]:
     if found.damaged:
         pictures = _counted(found.damaged, "picture", "pictures")
         yield f"{pictures} cannot be read: {_names(item.path for item in found.damaged)}."
+    if sentence := twins(found.classes):
+        yield sentence
     if small := [f"{name} ({totals[name]})" for name in found.classes if totals[name] < FEWEST]:
         yield f"{_counted(small, 'class has', 'classes have')} fewer than {FEWEST} pictures: {listed(small)}."
     if "test" in found.counts and (lacking := [name for name in found.classes if not train.get(name)]):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ def remarks(
             f"{name}: skipped {len(skipped)} pictures that cannot be read: "
             f"{listed(f'{item.path} ({item.reason})' for item in skipped)}."
         )
+    if sentence := twins(raw.classes):
+        yield f"{name}: {sentence}"
     if not isinstance(raw.train.pictures, list):
         return
     if torn := torn_groups(raw):
@@ -161,6 +164,14 @@ def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
                 f"{count} of the {total} pictures of class {label} cannot be read, more than 5 %; fix or remove them. "
                 f"The first is {first.path}: {first.reason}."
             )
+
+
+def twins(classes: Sequence[str]) -> str | None:
+    """Return a sentence on names of ``classes`` that differ only in how Unicode composes them, if there are any."""
+    counts = Counter(normalize("NFC", label) for label in classes)
+    alike = [label for label in classes if counts[normalize("NFC", label)] > 1]
+    said = f"{len(alike)} classes have names that look the same and differ in Unicode form only: {listed(alike)}."
+    return said if alike else None
 
 
 def torn_groups(raw: RawDataset) -> list[str]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit
+from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit, refuse_excess
 from lrnet_cli.data.walk import natural
 from lrnet_cli.errors import DataError
 
 _FILE, _LABEL, _SPLIT, _GROUP = "file_name", "label", "split", "group"
+_COLUMNS = (_FILE, _LABEL, _SPLIT, _GROUP)
+_BYTES_OF_ROW = 400  # in memory, at least
 _IN_FOLDER = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 _Row = dict[str, Any]
@@ -77,6 +79,8 @@ def _numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
         with path.open(newline="", encoding="utf-8-sig") as source:
             if suffix == ".csv":
                 table = csv.DictReader(source)
+                if twice := [name for name in _COLUMNS if (table.fieldnames or []).count(name) > 1]:
+                    raise DataError(f"{path}: has the column {twice[0]} twice; remove one.")
                 for row in table:
                     yield table.line_num, row
                 return
@@ -95,7 +99,13 @@ def _parquet_rows(path: Path) -> list[_Row]:
     except ImportError as error:
         raise DataError(f"{path}: reading Parquet needs pyarrow; install it, or save the list as .csv.") from error
     try:
-        rows: list[_Row] = parquet.read_table(path).to_pylist()
+        with parquet.ParquetFile(path) as file:
+            refuse_excess(_BYTES_OF_ROW * file.metadata.num_rows, str(path))
+            # Without the others, such as one with the images themselves.
+            columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+            rows: list[_Row] = file.read(columns).to_pylist()
+    except DataError:
+        raise
     except Exception as error:  # whatever Arrow raises for damaged files
         raise DataError(f"{path}: is not a readable Parquet file ({error}).") from error
     return rows
@@ -106,11 +116,12 @@ def _checked(path: Path, number: int, row: object) -> tuple[str, str, str, str]:
     where = f"{path}: row {number}"
     if not isinstance(row, dict):
         raise DataError(f"{where}: is not an object with {_FILE} and {_LABEL}.")
-    texts = dict.fromkeys((_FILE, _LABEL, _SPLIT, _GROUP), "")
+    texts = dict.fromkeys(_COLUMNS, "")
     for name in texts:
-        if not isinstance(value := row.get(name), str | int | float | None):
+        value = row.get(name)
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
             raise DataError(f"{where}: {name} is neither text nor a number.")
-        texts[name] = "" if value is None else str(value).strip()
+        texts[name] = _text_of(value)
     for name in (_FILE, _LABEL):
         if not texts[name]:
             columns = ", ".join(str(column) for column in islice(row, 6))
@@ -119,3 +130,10 @@ def _checked(path: Path, number: int, row: object) -> tuple[str, str, str, str]:
     if wanted not in SPLIT_NAMES:
         raise DataError(f"{where}: the split {texts[_SPLIT]!r} is none of: {', '.join(SPLIT_NAMES)}.")
     return texts[_FILE], texts[_LABEL], SPLIT_NAMES[wanted], texts[_GROUP]
+
+
+def _text_of(value: str | float | None) -> str:
+    """Return a cell as text: NaN is missing, and a whole number has no decimals, whatever pandas made of a column."""
+    if value is None or value != value:
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()

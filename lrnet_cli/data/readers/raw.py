@@ -24,6 +24,7 @@ SPLIT_NAMES: dict[str, SplitName] = {
     "testing": "test",
 }
 _MOST_CLASSES = 65_536  # a larger label means damage, and would need more memory than any machine has
+_FEW_CLASSES = 1000  # which any number of images may have
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,13 @@ def refuse_excess(needed: int, where: str) -> None:
 
 
 def numbered(labels: Labels, where: str) -> tuple[str, ...]:
-    """Return the class names ``0``, ``1``, … up to the highest of ``labels``."""
+    """Return the class names ``0``, ``1``, … up to the highest of ``labels``; most of them have an image."""
     highest = int(labels.max())
-    if highest >= _MOST_CLASSES:
-        raise DataError(f"{where}: the label {highest} is out of range; at most {_MOST_CLASSES} classes are read.")
+    most = min(_MOST_CLASSES, max(_FEW_CLASSES, 2 * len(labels)))
+    if highest >= most:
+        raise DataError(
+            f"{where}: the label {highest} is out of range; at most {most} classes are read from {len(labels)} images."
+        )
     return tuple(map(str, range(highest + 1)))
 
 

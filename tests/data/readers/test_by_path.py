@@ -219,3 +219,9 @@ def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(DataError, match="pipe or device"):
         read_raw(tmp_path / "pipe.csv")
+
+
+def test_a_label_far_beyond_the_number_of_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("label,pixel0\n0,0\n60000,0\n")
+    with pytest.raises(DataError, match="label 60000 is out of range; at most 1000 classes are read from 2 images"):
+        read_raw(tmp_path / "a.csv")

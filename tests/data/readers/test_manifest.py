@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lrnet_cli.data.check import check
 from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.splits import cut_of
 from lrnet_cli.errors import DataError
 
@@ -59,6 +61,47 @@ def test_files_are_found_beside_the_list_and_labelled_by_it(tmp_path: Path, name
     assert dataset.train.paths is not None
     for file, label in zip(dataset.train.paths, dataset.train.labels.tolist(), strict=True):
         assert int(Path(file).stem) % 2 == label
+
+
+def test_a_number_is_one_class_however_it_is_written(tmp_path: Path) -> None:
+    labels = [1, 1.0, "1", 2, 2.0]
+    for name in ("list.jsonl", "floats.parquet"):
+        of = labels if name == "list.jsonl" else [1.0, 1.0, 1.0, 2.0, 2.0]
+        rows = rows_of(tmp_path, label=lambda number, of=of: of[number % 5])
+        assert loaded(written(tmp_path / name, rows))[0].classes == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"), [(None, "has no label"), (float("nan"), "has no label"), (True, "label is neither text nor")]
+)
+def test_a_missing_label_is_no_class(tmp_path: Path, label: object, problem: str) -> None:
+    rows = rows_of(tmp_path, label=lambda number: label if number == 7 else number % 2)
+    with pytest.raises(DataError, match=rf"list\.jsonl: row 8: {problem}"):
+        loaded(written(tmp_path / "list.jsonl", rows))
+
+
+def test_a_parquet_file_of_a_billion_rows_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "list.parquet", rows_of(tmp_path))
+    monkeypatch.setattr("lrnet_cli.memory.free_memory", lambda: 10_000)
+    with pytest.raises(DataError, match=r"list\.parquet: needs 0\.0 GB of memory, but 0\.0 GB are free"):
+        loaded(path)
+
+
+def test_a_column_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file_name,label,label\na.png,cat,dog\n")
+    with pytest.raises(DataError, match=r"list\.csv: has the column label twice"):
+        loaded(tmp_path / "list.csv")
+
+
+def test_names_that_look_the_same_are_remarked_on(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, label=lambda number: ("\u00e9", "e\u0301", "dog")[number % 3])
+    path = written(tmp_path / "list.csv", rows)
+    dataset, said = loaded(path)
+    assert len(dataset.classes) == 3
+    assert "list: 2 classes have names that look the same and differ in Unicode form only: e\u0301, \u00e9." in said
+    assert any("differ in Unicode form only" in finding for finding in check(read_raw(path)).findings)
 
 
 def test_splits_are_those_of_the_list(tmp_path: Path) -> None:
