@@ -49,6 +49,7 @@ def main() -> None:
                 classifier.logits(batch)
             rates["network alone"].append(options.pictures // BATCH_SIZE * BATCH_SIZE / (time.perf_counter() - start))
             rows = Path(folder) / "rows.csv"
+            rows.unlink(missing_ok=True)
             command = [sys.executable, "-m", "lrnet_cli", "predict", folder, "--output", str(rows)]
             start = time.perf_counter()
             subprocess.run([*command, "--weights", str(options.weights)], check=True)

@@ -66,7 +66,7 @@ def test_every_command_takes_a_series_and_tells_the_honest_figure(lrnet: CliRun,
     Image.fromarray(load_dataset("optdigits").test.images[0, 0].numpy()).save(tmp_path / "0.png")
     words = ("predict", tmp_path / "0.png", "--weights", folds, "--output", tmp_path / "rows.csv")
     assert lrnet(*words).exit_code == 0
-    assert "already complete" in lrnet(*words, "--resume").stderr
+    assert "already has a row for each input" in lrnet(*words, "--resume").stderr
     assert "ensemble" in lrnet("info", "--weights", folds).stdout
     for words in (("train", "--init", folds), ("train", "--distill", folds, "--seed", 4)):
         refused = lrnet(*words)
