@@ -24,6 +24,7 @@ IMAGE_SUFFIXES = frozenset(
 # Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 _SMALL_FILE = 1_000_000  # bytes, which are read in one piece: decoders ask for a few at a time
+_SCAN, _MOST_SCANS = b"\xff\xda", 200  # of a progressive JPEG, each of which is decoded over all pixels
 MAX_PIXELS = 64_000_000
 # Whose decoders hold several copies, or take ten times as long.
 _MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000}
@@ -94,13 +95,19 @@ def open_picture(path: str | os.PathLike[str], side: int | None, remarks: list[s
             image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
         if math.prod(image.size) > _LARGE:
             turn.enter_context(_turn)
+        if "progressive" in image.info and _count_in(source, _SCAN) > _MOST_SCANS:
+            raise ImageError(f"is a JPEG file of more than {_MOST_SCANS} scans, which would take too long")
         # In-place rotation needs a loaded picture; loading also detects a truncated file.
         image.load()
         # Cameras put a preview or a depth map behind a photo; that is no second page.
-        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-            remarks.append(f"has {frames} frames or pages, of which only the first is read")
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # counting them would take long
+            remarks.append("has several frames or pages, of which only the first is read")
         ImageOps.exif_transpose(image, in_place=True)
         return image
+
+
+def _count_in(source: BytesIO | str | os.PathLike[str], piece: bytes) -> int:
+    return (source.getvalue() if isinstance(source, BytesIO) else Path(source).read_bytes()).count(piece)
 
 
 def too_large(size: str, limit: int = MAX_PIXELS) -> ImageError:

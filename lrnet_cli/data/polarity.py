@@ -15,6 +15,7 @@ what stands out most from a plane through the border inside such stripes."""
 
 _AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
 _JUDGED_SIDE = 56  # pixels; larger pictures are judged by every second, third, … pixel
+_LONGEST_JUDGED = 10_000  # pixels, of which more would take seconds
 _DEEPEST_STRIPE = 1 / 6  # of the side
 # A stripe hardly varies, and most of its inner edge is a step; as shares of the picture's range and of the edge.
 _STRIPE_VARIES, _STEP, _STEPPING = 0.1, 0.3, 0.6
@@ -34,7 +35,8 @@ def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
     is ``mixed``.
     """
     step = max(1, min(pixels.shape[:2]) // _JUDGED_SIDE) if rule != "border" else 1
-    grey = pixels[::step, ::step].mean(axis=2, dtype=np.float32)
+    down, right = (max(step, side // _LONGEST_JUDGED) for side in pixels.shape[:2])
+    grey = pixels[::down, ::right].mean(axis=2, dtype=np.float32)
     if rule != "border":
         grey = _without_stripes(grey)
     lowest, highest = float(grey.min()), float(grey.max())

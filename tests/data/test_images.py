@@ -1,5 +1,6 @@
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from lrnet_cli.data.images import Preprocessing, flat_picture, prepare
+from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.errors import ImageError
 
 GREY = Preprocessing(28, 1, "light-on-dark")
@@ -68,24 +70,33 @@ def grey_with_alpha(tmp_path: Path) -> Path:
     return saved(tmp_path / "a.png", Image.fromarray(corner_mark()).convert("LA"))
 
 
-def grey_with_associated_alpha(tmp_path: Path) -> Path:
-    """A TIFF of two samples, of which the second is alpha that the first was multiplied by; Pillow writes none."""
-    pixels = np.stack([corner_mark(), np.full((28, 28), 255, np.uint8)], axis=-1).tobytes()
-    bits, strip = 8, 8 + 2 + 12 * 10 + 4
-    tags = [
-        (256, 3, 1, 28),
-        (257, 3, 1, 28),
-        (258, 3, 2, bits | bits << 16),
+def tiff_tags(side: int, strip: int) -> list[tuple[int, int, int, int]]:
+    """The tags of a grey TIFF, without compression, whose pixels are at ``strip``."""
+    return [
+        (256, 3, 1, side),
+        (257, 3, 1, side),
+        (258, 3, 1, 8),
         (259, 3, 1, 1),
         (262, 3, 1, 1),
         (273, 4, 1, strip),
-        (277, 3, 1, 2),
-        (278, 3, 1, 28),
-        (279, 4, 1, len(pixels)),
-        (338, 3, 1, 1),
+        (278, 3, 1, side),
+        (279, 4, 1, side * side),
     ]
+
+
+def directory(tags: list[tuple[int, int, int, int]], following: int) -> bytes:
+    """A page of a TIFF file, and where the one that follows it is."""
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    content = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + pixels
+    return struct.pack("<H", len(tags)) + entries + struct.pack("<I", following)
+
+
+def grey_with_associated_alpha(tmp_path: Path) -> Path:
+    """A TIFF of two samples, of which the second is alpha that the first was multiplied by; Pillow writes none."""
+    pixels = np.stack([corner_mark(), np.full((28, 28), 255, np.uint8)], axis=-1).tobytes()
+    tags = tiff_tags(28, strip=8 + 2 + 12 * 10 + 4)
+    tags[2:3] = [(258, 3, 2, 8 | 8 << 16)]
+    tags[6:] = [(277, 3, 1, 2), (278, 3, 1, 28), (279, 4, 1, len(pixels)), (338, 3, 1, 1)]
+    content = b"II*\0" + struct.pack("<I", 8) + directory(tags, 0) + pixels
     (tmp_path / "a.tiff").write_bytes(content)
     return tmp_path / "a.tiff"
 
@@ -148,6 +159,33 @@ def test_a_wide_picture_is_padded_with_its_background_and_keeps_its_aspect() -> 
     assert (pixels[0, :15] == 30).all()
     assert (pixels[0, 25:] == 30).all()
     assert (pixels[0, 15:25] == wide).all()
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path) -> None:
+    content = saved(tmp_path / "a.jpg", Image.fromarray(corner_mark()), progressive=True).read_bytes()
+    assert prepare(tmp_path / "a.jpg", GREY)[0].shape == (1, 28, 28)
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(content[:-2] + content[last:-2] * 300 + content[-2:])
+    with pytest.raises(ImageError, match="more than 200 scans"):
+        prepare(tmp_path / "a.jpg", GREY)
+
+
+def test_pages_are_not_counted(tmp_path: Path) -> None:
+    size, tags = len(directory(tiff_tags(1, 8), 0)), tiff_tags(1, 8)
+    pages = [directory(tags, 10 + size * number) for number in range(1, 10_000)]
+    (tmp_path / "a.tiff").write_bytes(b"II*\0" + struct.pack("<I", 10) + b"\1\0" + b"".join(pages) + directory(tags, 0))
+    remarks: list[str] = []
+    begun = time.process_time()
+    prepare(tmp_path / "a.tiff", GREY, "no", remarks)
+    assert remarks == ["has several frames or pages, of which only the first is read"]
+    assert time.process_time() - begun < 0.1
+
+
+def test_a_very_long_picture_is_judged_in_little_time() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 1_000_000, 1), np.uint8)
+    begun = time.process_time()
+    polarity_of(pixels, "plane")
+    assert time.process_time() - begun < 1
 
 
 def test_an_extremely_thin_picture_is_one_line() -> None:
