@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lrnet_cli import __version__, ranks
+from lrnet_cli import __version__
 from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
 from lrnet_cli.escape import printable
@@ -30,11 +30,12 @@ class _Group(TyperGroup):
         except LRNetError as error:
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
                 raise
-            if ranks.local_rank():
-                raise typer.Exit from error  # the first process fails in the same way, and reports it
-            if not (isinstance(error, LostProcessError) and launch.is_launched()):
+            code = _exit_code(error)
+            if not launch.is_launched():
                 output.error(*map(str, error.args))
-            raise typer.Exit(_exit_code(error)) from error
+            elif code != launch.LOST_ANOTHER:
+                launch.note_reason(code, *map(str, error.args))
+            raise typer.Exit(code) from error
         except typer.TyperException as error:  # wrong usage, which Typer reports
             error.message = printable(error.message)
             raise

@@ -1,10 +1,12 @@
 """Starting several processes of a command on this machine with PyTorch's elastic launcher."""
 
+import json
 import os
 import signal
 import sys
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from lrnet_cli.settings.words import Precision
 if TYPE_CHECKING:
     from lrnet_cli.processes import Processes
 
-LOST_ANOTHER = 75  # exit code of the first process when it ended because another one did
+LOST_ANOTHER = 75  # exit code of a process that ended because another one did
 _WAY_ON = "LRNET_WAY_ON"  # names the file that says what to do if a process is lost
 
 
@@ -31,6 +33,14 @@ def note_way_on(text: str) -> None:
     """Note for the launcher, if there is one, what it is to say should a process be lost from now on."""
     if is_launched():
         Path(os.environ[_WAY_ON]).write_text(text, encoding="utf-8")
+
+
+def note_reason(code: int, *lines: str) -> None:
+    """Leave for the launcher, which reports for all processes, why this one ends with the exit code ``code``."""
+    try:
+        _reason_of(Path(os.environ[_WAY_ON]), ranks.rank()).write_text(json.dumps([code, *lines]), encoding="utf-8")
+    except OSError:  # a full disk
+        output.error(*lines)
 
 
 def launch_if_asked(
@@ -61,7 +71,7 @@ def among(processes: "Processes") -> str:
 def launch(count: int) -> int:
     """Run this command line in ``count`` processes that work together; return the exit code.
 
-    Expected errors are reported by the first process. If one is killed, all of them end, which is reported here.
+    An error that several processes have in common is reported once. If one is killed, all of them end.
     """
     import logging
 
@@ -95,8 +105,10 @@ def launch(count: int) -> int:
         try:
             elastic_launch(config, sys.executable)("-m", "lrnet_cli", *sys.argv[1:])
         except SignalException:
-            return 130  # the processes were signalled, and the first one has reported it
+            return _reported(way_on, count) or 130  # or the first process has reported it
         except ChildFailedError as error:
+            if code := _reported(way_on, count):
+                return code
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
             first = codes.get(0, 0)
             if first > 0 and first != LOST_ANOTHER:
@@ -106,6 +118,20 @@ def launch(count: int) -> int:
             return 1
         finally:
             del os.environ[_WAY_ON]
+    return 0
+
+
+def _reason_of(way_on: Path, rank: int) -> Path:
+    return way_on.with_suffix(f".{rank}")
+
+
+def _reported(way_on: Path, count: int) -> int:
+    """Report the reason of the first process that left one, and return its exit code; without any, return 0."""
+    for rank in range(count):
+        with suppress(FileNotFoundError, json.JSONDecodeError):  # or the process was killed while it wrote
+            code, *lines = json.loads(_reason_of(way_on, rank).read_text(encoding="utf-8"))
+            output.error(*lines)
+            return int(code)
     return 0
 
 

@@ -27,11 +27,12 @@ def live() -> Iterator[tuple[Reporter, Callable[[], bool]]]:
         nonlocal asked
         if not ranks.is_first():
             return  # the first process decides, and ends the others
-        if asked or not shown.is_training:
-            raise KeyboardInterrupt
-        asked = True
         # The launcher ends the remaining processes with SIGTERM, which needs no message.
-        if not (launch.is_launched() and number == signal.SIGTERM):
+        is_ended = launch.is_launched() and number == signal.SIGTERM
+        if asked or not shown.is_training:
+            raise SystemExit(launch.LOST_ANOTHER) if is_ended else KeyboardInterrupt
+        asked = True
+        if not is_ended:
             output.message("Stopping after this step; press Ctrl-C again to stop at once.")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -123,6 +123,26 @@ def test_a_prediction_whose_process_is_killed_is_resumed_without_loss(
     assert [json.loads(line)["path"] for line in Path("rows.jsonl").read_text().splitlines()] == names * 20
 
 
+TOO_LITTLE_MEMORY_IN_THE_SECOND = """
+import os, psutil
+if os.environ.get("RANK") == "1":
+    psutil.virtual_memory = lambda real=psutil.virtual_memory: real()._replace(available=1000)
+"""
+
+
+def test_the_reason_of_another_process_is_reported(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(TOO_LITTLE_MEMORY_IN_THE_SECOND)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    words = command("eval", "--weights", trained_run, "--procs", 2)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "GB of memory, but 0.0 GB are free" in told
+    assert "Process" not in told
+
+
 def test_an_error_in_one_process_is_raised_in_all_after_what_came_before_it(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(FAILS_IN_THE_SECOND)
