@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from lrnet_cli.escape import printable
 
+mpl.rcdefaults()  # matplotlib has read a file matplotlibrc in the working folder, which may come from a stranger
 _COLOURS = ("#4285f4", "#e8710a", "#1e9e5a", "#b04fc4")  # distinguishable on white and on black
 _INK = "#010203"  # stands for the page's text colour until a figure is written
 

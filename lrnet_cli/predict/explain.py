@@ -66,7 +66,8 @@ def write_overlay(target: Path, pixels: NDArray[np.uint8], shares: NDArray[np.fl
     picture = np.repeat(pixels, 3, 0) if len(pixels) == 1 else pixels
     picture = picture.transpose(1, 2, 0)
     strength = shares / max(float(np.abs(shares).max()), 1e-12)
-    colours = colormaps["RdBu_r"]((strength + 1) / 2)[..., :3] * 255
+    # Resampled, or a file matplotlibrc in the working folder decides how many colours there are.
+    colours = colormaps["RdBu_r"].resampled(256)((strength + 1) / 2)[..., :3] * 255
     weight = np.abs(strength)[..., None] ** 0.5
     pale = 170 + picture.mean(2, keepdims=True) / 3
     overlay = np.rint(weight * colours + (1 - weight) * pale).astype(np.uint8)
