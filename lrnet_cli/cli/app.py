@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lrnet_cli import __version__
 from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
+from lrnet_cli.cli.help import Command, Group
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
 from lrnet_cli.escape import printable
 
@@ -23,7 +23,7 @@ def _exit_code(error: LRNetError) -> int:
     return INTERRUPTED if isinstance(error, InterruptedRunError) else FAILED
 
 
-class _Group(TyperGroup):
+class _Group(Group):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -44,10 +44,19 @@ class _Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
+def _epilog(*examples: str) -> str:
+    return "\n\n".join(["Examples:", *examples])  # an empty line starts a new line of the help page
+
+
 app = typer.Typer(
     cls=_Group,
     name="lrnet",
     help="LR-Net for small, noisy, low-resolution images: train, evaluate and predict.",
+    epilog=_epilog(
+        "lrnet check stamps/",
+        "lrnet train --dataset stamps/ --max-time 30m --out runs/stamps",
+        "lrnet predict scans/ --weights runs/stamps --output labels.csv",
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -69,21 +78,21 @@ def _options(
     pass
 
 
+# In the order of use.
 _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "download": (download.download_command, download.EXAMPLES),
+    "check": (check.check_command, check.EXAMPLES),
     "train": (train.train_command, train.EXAMPLES),
     "eval": (eval.eval_command, eval.EXAMPLES),
     "predict": (predict.predict_command, predict.EXAMPLES),
     "compare": (compare.compare_command, compare.EXAMPLES),
     "export": (export.export_command, export.EXAMPLES),
     "info": (info.info_command, info.EXAMPLES),
-    "check": (check.check_command, check.EXAMPLES),
     "cache": (cache.cache_command, cache.EXAMPLES),
     "bench": (bench.bench_command, bench.EXAMPLES),
 }
 for _name, (_command, _examples) in _COMMANDS.items():
-    # An empty line starts a new line of the help page.
-    app.command(_name, epilog="\n\n".join(["Examples:", *_examples]))(_command)
+    app.command(_name, cls=Command, epilog=_epilog(*_examples))(_command)
 
 
 def main() -> None:

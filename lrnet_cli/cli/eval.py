@@ -43,7 +43,7 @@ def eval_command(
     given: dict[str, Any],
     weights: Weights = None,
     dataset: Judged = None,
-    split: Annotated[Literal["test", "train", "val"], typer.Option(help="The split to evaluate on.")] = "test",
+    split: Annotated[Literal["test", "train", "val"], typer.Option(help="The split: test, train or val.")] = "test",
     tta: Annotated[
         bool,
         typer.Option(

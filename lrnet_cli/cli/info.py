@@ -22,10 +22,13 @@ def info_command(
     given: dict[str, Any],
     arch: Annotated[
         Literal[words.Arch, "all"] | None,
-        typer.Option(help="Show the layers of this network instead, with their costs; all: the costs of each network."),
+        typer.Option(
+            help="Show the layers of this network instead, with their costs: lrnet, cnn, vgg16, inception_v3, resnet50 "
+            "or alexnet; all: the costs of each network."
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="With --arch: the side of the pictures in pixels.", show_default="28")
+        int | None, typer.Option(help="With --arch: the side of the images in pixels.", show_default="28")
     ] = None,
     channels: Annotated[int | None, typer.Option(help="With --arch: 1 (grey) or 3 (RGB).", show_default="1")] = None,
     classes: Annotated[int | None, typer.Option(help="With --arch: the number of classes.", show_default="10")] = None,
@@ -65,9 +68,9 @@ def _show_architectures(image_size: int, channels: int, classes: int, out: Outpu
     ]
     out.document({"schema": "lrnet.info/1", "architectures": listed})
     out.table(
-        ("network", "parameters", "multiply-adds per picture"),
+        ("network", "parameters", "multiply-adds per image"),
         ((arch, f"{summary.parameters:,}", f"{summary.multiply_adds:,}") for arch, summary in costs.items()),
-        title=f"Pictures of {channels}×{image_size}×{image_size}, {classes} classes",
+        title=f"Images of {channels}×{image_size}×{image_size}, {classes} classes",
     )
 
 
@@ -88,9 +91,9 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
             )
             for layer in summary.layers
         ),
-        title=f"{arch} for a picture of {channels}×{image_size}×{image_size}",
+        title=f"{arch} for an image of {channels}×{image_size}×{image_size}",
     )
-    out.line(f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds per picture")
+    out.line(f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds per image")
 
 
 def _show_weights(name: str, out: Output) -> None:

@@ -51,7 +51,7 @@ Weights = Annotated[
 Judged = Annotated[str | None, _of_weights("A known data set or a path.")]
 Calibrating = Annotated[
     str | None,
-    _of_weights("With --int8: a known data set or a path, half of whose validation pictures calibrate, half judge."),
+    _of_weights("With --int8: a known data set or a path, half of whose validation images calibrate, half judge."),
 ]
 Spreadsheet = Annotated[
     bool,
@@ -62,5 +62,7 @@ Spreadsheet = Annotated[
 ]
 Invert = Annotated[
     words.Invert,
-    typer.Option(help="Swap light and dark: auto decides for each picture by the polarity of the training pictures."),
+    typer.Option(
+        help="Swap light and dark: yes, no, or auto: decided for each image by the polarity of the training images."
+    ),
 ]

@@ -101,15 +101,15 @@ def progress(*columns: ProgressColumn) -> Progress:
 
 
 class RateColumn(ProgressColumn):
-    """Shows the number of pictures per second."""
+    """Shows the number of images per second."""
 
     def render(self, task: Task) -> Text:
         """Return the rate of ``task``, or nothing while it is unknown."""
-        return Text(f"{task.speed:.0f} pictures/s" if task.speed else "")
+        return Text(f"{task.speed:.0f} images/s" if task.speed else "")
 
 
 class LoadBars:
-    """Shows a bar for each file that arrives, then one for the pictures that are read."""
+    """Shows a bar for each file that arrives, then one for the images that are read."""
 
     def __init__(self) -> None:
         self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
@@ -135,7 +135,7 @@ class LoadBars:
         self._downloads.update(self._tasks[name], completed=done, total=total)
 
     def pictures(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` picture files are read."""
+        """Show that ``done`` of ``total`` image files are read."""
         self._downloads.stop()
         self._pictures.start()
         if "" not in self._tasks:

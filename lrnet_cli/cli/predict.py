@@ -57,7 +57,7 @@ def predict_command(
     invert: Invert = "auto",
     format: Annotated[
         Format | None,
-        typer.Option(help="The format of the predictions.", show_default="table, or the suffix of --output"),
+        typer.Option(help="Write a table, json, jsonl or csv.", show_default="table, or the suffix of --output"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     to: Annotated[

@@ -62,7 +62,9 @@ def _kind(setting: Setting) -> Any:
 def _option(setting: Setting, panel: str | None) -> Any:
     # A switch that is off by default needs no second flag to turn it off.
     flags = [setting.flag] if setting.kind is bool and not setting.default else []
-    more: dict[str, Any] = {"metavar": "TIME", "parser": seconds_of} if setting.unit == "time" else {}
+    more: dict[str, Any] = {"metavar": setting.placeholder}
+    if setting.unit == "time":
+        more["parser"] = seconds_of
     if setting.name in _COMPLETIONS:
         more["autocompletion"] = _COMPLETIONS[setting.name]
     return typer.Option(

@@ -16,7 +16,7 @@ from lrnet_cli.cli.settings import with_settings
 from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.settings.config import SETTINGS, TrainConfig
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import changed
 
 EXAMPLES = (
@@ -43,10 +43,7 @@ def train_command(
     ctx: typer.Context,
     runs: Annotated[
         int | None,
-        typer.Option(
-            help="Train this many times, with the seeds --seed, --seed + 1, …, and report the mean.",
-            rich_help_panel=SETTINGS["folds"].panel,
-        ),
+        typer.Option(help="Train this many times, with the seeds --seed, --seed + 1, …, and report the mean."),
     ] = None,
     resume: Annotated[
         Path | None,

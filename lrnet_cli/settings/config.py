@@ -29,7 +29,7 @@ from lrnet_cli.settings.words import (
 _COUNT = Range("whole number", 1)
 _POSITIVE = Range("number", 0, low_included=False)
 _SHARE = Range("share", 0, 1)
-_AUGMENTATION, _SEVERAL = "Augmentation", "Several runs"
+_AUGMENTATION = "Augmentation"
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,16 @@ class TrainConfig:
 
     dataset: str = setting(
         "optdigits",
-        "A known data set (optdigits, digits, fashion, oracle), or the path of class folders, IDX files, an .npz or a "
-        ".csv.",
+        "A known data set (optdigits, digits, fashion, oracle), or the path of class folders, IDX, .npz or .csv files.",
         "data",
         panel="basic",
     )
     arch: Arch = setting(
         "lrnet",
-        "The network: LR-Net, or one to compare it with: a plain small one (cnn), or torchvision's, fitted to small "
-        "pictures.",
+        "The network: lrnet, or one to compare it with: a small plain cnn, vgg16, inception_v3, resnet50, alexnet.",
         "recipe",
-        panel="basic",
     )
-    preset: Preset = setting("default", "The recipe that other settings start from.", "recipe", panel="basic")
+    preset: Preset = setting("default", "The recipe that other settings start from.", "recipe")
     epochs: int | None = setting(
         12,
         "Passes over the training images; with --max-time as many as fit in, unless both are given.",
@@ -67,10 +64,11 @@ class TrainConfig:
         within=_POSITIVE,
         resumable=True,
         unit="time",
+        placeholder="TIME",
     )
     seed: int | None = setting(
         None,
-        "Seed of weights, order, augmentation and splits; drawn and recorded if not given.",
+        "Seed of weights, order, augmentation and splits. Default: drawn, and recorded.",
         "engine",
         panel="basic",
         within=Range("whole number", 0, 2**32 - 1, high_included=True),
@@ -78,20 +76,16 @@ class TrainConfig:
     )
     out: Path | None = setting(
         None,
-        "The run folder; by default a new one in runs/, named after data set, network and time.",
+        "The run folder. Default: a new one in runs/, named after data set, network and time.",
         "place",
         panel="basic",
     )
     limit: int | None = setting(
-        None,
-        "Use only this many of the images; in training, of the training images.",
-        "recipe",
-        panel="Data",
-        within=_COUNT,
+        None, "Use only this many images; in training, training images.", "recipe", panel="Data", within=_COUNT
     )
     val_fraction: float | None = setting(
         None,
-        "Share of the training images set aside for validation; by default 0.1, up to 0.2 if that is under 300 images.",
+        "Share of the training images set aside for validation. Default: 0.1, up to 0.2 if that is under 300 images.",
         "data",
         within=Range("share", 0, 1, low_included=False),
     )
@@ -102,17 +96,17 @@ class TrainConfig:
         None,
         "Cross-validate: cut the training images into this many parts and test on each of them in a separate run.",
         "data",
-        panel=_SEVERAL,
+        panel="basic",
         within=Range("whole number", 2),
     )
     test_fold: int | None = setting(
         None, "Which of the folds the run is tested on, from 1 up.", "data", compared=False, option=False
     )
     image_size: int | None = setting(
-        None, "Side in pixels; by default the pictures' own, 28 for class folders.", "data", within=_COUNT
+        None, "Side in pixels. Default: the images' own, 28 for class folders.", "data", within=_COUNT
     )
     channels: int | None = setting(
-        None, "1 (grey) or 3 (RGB); by default the pictures' own, grey for class folders.", "data", within=(1, 3)
+        None, "1 (grey) or 3 (RGB). Default: the images' own, grey for class folders.", "data", within=(1, 3)
     )
     mirror: str | None = setting(
         None,
@@ -120,17 +114,14 @@ class TrainConfig:
         "place",
         panel="Data",
         envvar="LRNET_MIRROR",
+        placeholder="URL",
     )
     data_dir: Path | None = setting(
-        None,
-        "Folder of downloaded data sets; by default one per user.",
-        "place",
-        panel="Data",
-        envvar="LRNET_DATA_DIR",
+        None, "Folder of downloaded data sets. Default: one per user.", "place", panel="Data", envvar="LRNET_DATA_DIR"
     )
     on_error: OnError = setting(
         "skip",
-        "Picture files that cannot be read: skip them and list them in skipped.csv, or stop at the first.",
+        "Image files that cannot be read: skip them and list them in skipped.csv, or stop at the first.",
         "data",
         compared=False,
     )
@@ -139,7 +130,7 @@ class TrainConfig:
     )
     batch_size: int | None = setting(
         None,
-        "Images per step; by default 128, and fewer on small sets and in short times (--max-time).",
+        "Images per step. Default: 128, and fewer on small sets and in short times (--max-time).",
         "recipe",
         within=Range("whole number", 2, because="batch normalisation has no statistics of one image"),
     )
@@ -181,7 +172,7 @@ class TrainConfig:
     class_weights: str = setting(
         "none", "Weigh classes in the loss: none, balanced, or a .json or .csv file of classes and weights.", "recipe"
     )
-    sampler: Sampler = setting("uniform", "Show every picture once per epoch, or every class equally often.", "recipe")
+    sampler: Sampler = setting("uniform", "Show every image once per epoch, or every class equally often.", "recipe")
     select: Select = setting(
         "accuracy",
         "What decides which epoch is kept, on validation images as they are and, with --robust, altered.",
@@ -192,11 +183,12 @@ class TrainConfig:
     )
     normalize: Normalize = setting(
         "none",
-        "Bring each picture's own background to zero and its contrast to one: stretch (even), ground (uneven), none.",
+        "Remove each image's own background and contrast: stretch (even paper), ground (uneven light), none.",
         "recipe",
+        panel="basic",
     )
     augment: bool = setting(
-        True, "Alter each training picture at random, as set by the following options.", "recipe", panel=_AUGMENTATION
+        True, "Alter each training image at random, as set by the following options.", "recipe", panel=_AUGMENTATION
     )
     shift: float = setting(
         0.05,
@@ -207,21 +199,19 @@ class TrainConfig:
     scale: float = setting(0.08, "Largest relative change of width and of height.", "augmentation", within=_SHARE)
     shear: float = setting(
         0.12,
-        "Largest shear in either direction; both together turn a picture by up to this many radians.",
+        "Largest shear in either direction; both together turn an image by up to this many radians.",
         "augmentation",
         within=_SHARE,
     )
     flip: Flip = setting(
-        "auto",
-        "Mirror every other time; auto: where the data set's classes keep their meaning.",
-        "augmentation",
+        "auto", "Mirror every other time: on, off, or auto (where the classes keep their meaning).", "augmentation"
     )
     still_epochs: float = setting(
         2.0, "Epochs at the end without shift, scale, shear and flip.", "augmentation", within=Range("number", 0)
     )
     cutout: float = setting(
         0.0,
-        "Side of a square blanked at a random place, as a share of the picture's side.",
+        "Side of a square blanked at a random place, as a share of the image's side.",
         "augmentation",
         within=_SHARE,
     )
@@ -236,8 +226,9 @@ class TrainConfig:
     )
     robust: float = setting(
         0.0,
-        "Add stains, uneven light, blur, noise and more to most pictures, up to this strength, from 0 to 1.",
+        "Add stains, uneven light, blur, noise and more to most training images, up to this strength, from 0 to 1.",
         "augmentation",
+        panel="basic",
         within=Range("share", 0, 1, high_included=True),
     )
     device: str = setting(
@@ -256,8 +247,9 @@ class TrainConfig:
     )
     threads: str | None = setting(
         None,
-        "Threads on the CPU; by default as many as are fastest beside what else the machine is doing.",
+        "Threads on the CPU. Default: as many as are fastest beside what else the machine is doing.",
         "place",
+        placeholder="N",
         panel="Engine",
         resumable=True,
     )

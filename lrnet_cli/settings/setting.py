@@ -1,6 +1,7 @@
 """What a setting is: a dataclass field with help, range and role in addition to type and default."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -40,7 +41,8 @@ class Setting:
 
     ``resumable`` settings may change when a run is resumed. Runs that differ only in settings that are not ``compared``
     have the same recipe. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time``
-    for seconds that are written as durations.
+    for seconds that are written as durations. ``placeholder`` stands for its value in ``--help``, where its kind does
+    not say enough.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Setting:
     option: bool
     unit: Literal["time"] | None
     envvar: str | None
+    placeholder: str | None
 
     @property
     def flag(self) -> str:
@@ -70,10 +73,13 @@ class Setting:
 
     @property
     def description(self) -> str:
-        """The help text, followed by the default unless that is None, False or empty."""
+        """The help text, its choices if it does not name them, and the default unless that is None, False or empty."""
+        text = self.help
+        if not all(re.search(rf"\b{choice}\b", text) for choice in self.choices):
+            text += f" One of: {', '.join(map(str, self.choices))}."
         if self.default is None or self.default is False or self.default == ():
-            return self.help
-        return f"{self.help} {'On by default' if self.default is True else f'Default: {self.default}'}."
+            return text
+        return f"{text} Default: {'on' if self.default is True else self.default}."
 
     def check(self, value: Any) -> None:
         """Raise ``UsageError`` naming the flag if ``value`` is out of range or an unknown word; None always passes."""
@@ -100,10 +106,11 @@ def setting(
 
     Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
     """
-    usual = {"resumable": False, "compared": role != "place", "option": True, "unit": None, "envvar": None}
+    usual = {"resumable": False, "compared": role != "place", "option": True}
+    unset = dict.fromkeys(("unit", "envvar", "placeholder"))
     shown = None if panel == "basic" else panel or role.capitalize()
     return field(
-        default=default, metadata=usual | more | {"help": help, "role": role, "panel": shown, "within": within}
+        default=default, metadata=unset | usual | more | {"help": help, "role": role, "panel": shown, "within": within}
     )
 
 

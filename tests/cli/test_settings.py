@@ -44,26 +44,67 @@ def test_a_resumed_run_may_have_another_end_and_place() -> None:
         "device",
         "gpus",
         "procs",
+        "threads",
     }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_at_80_columns_cuts_nothing_and_has_examples(
-    lrnet: CliRun, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def shown_by(lrnet: CliRun, words: str) -> str:
+    """Return the help at 80 columns, without the frames of its panels."""
+    return lrnet(f"{words} --help").stdout.replace("│", " ")
+
+
+@pytest.fixture
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    shown = lrnet(command, "--help").stdout
+
+
+@pytest.mark.usefixtures("_narrow")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_at_80_columns_breaks_no_word_and_has_examples(lrnet: CliRun, command: str) -> None:
+    shown = shown_by(lrnet, command)
     assert max(map(len, shown.splitlines())) <= 80
-    assert not re.search(r"\S…", shown)  # an ellipsis of the texts stands alone
+    words = set(shown.split())
     for parameter in COMMANDS[command].params:
-        for flag in (*parameter.opts, *parameter.secondary_opts):
-            assert not flag.startswith("--") or f"{flag} " in shown
+        flags = {flag for flag in (*parameter.opts, *parameter.secondary_opts) if flag.startswith("--")}
+        assert {*flags, *(parameter.help or "").split()} <= words
     examples = shown.split("Examples:")[1].strip().splitlines()
     assert 2 <= sum("lrnet " in line for line in examples) <= 4
 
 
-def test_the_first_screen_of_train_is_for_newcomers(lrnet: CliRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    first = lrnet("train --help").stdout.split("╭─ Data")[0]
-    assert {"--dataset", "--epochs", "--max-time", "--out", "--resume"} <= set(first.split())
-    assert not {"--clip-norm", "--no-fuse", "--procs", "--shear"} & set(first.split())
+@pytest.mark.usefixtures("_narrow")
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_names_no_types_and_has_one_form_for_defaults(lrnet: CliRun, command: str) -> None:
+    shown = shown_by(lrnet, command)
+    for word in ("<", ">", "{", "}", "list[", "[default:", "y default"):
+        assert word not in shown
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_help_says_what_to_give(lrnet: CliRun) -> None:
+    usage, options = shown_by(lrnet, "predict").split("Classify", 1)
+    assert usage.split()[-2:] == ["[OPTIONS]", "INPUTS..."]
+    for line in ("inputs... Files, folders", "--top-k N How many", "--json The same", "--explain PATH Write"):
+        assert line in " ".join(options.split())
+    assert "[NAMES]..." in shown_by(lrnet, "download")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_choice(command: str) -> None:
+    for parameter in COMMANDS[command].params:
+        for choice in parameter.type_descriptor.choices or ():
+            assert re.search(rf"\b{choice}\b", parameter.help), (parameter.name, choice)
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_the_first_panel_of_train_is_for_every_day(lrnet: CliRun) -> None:
+    first = set(shown_by(lrnet, "train").split("╭─")[1].split())
+    everyday = "dataset max-time epochs folds runs robust normalize out resume seed json help"
+    assert {word for word in first if re.fullmatch(r"--\w[\w-]*", word)} == {f"--{name}" for name in everyday.split()}
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_the_commands_are_listed_in_the_order_of_use_with_examples(lrnet: CliRun) -> None:
+    shown = shown_by(lrnet, "")
+    listed = re.findall(r"^  (\w+)  ", shown.split("╭─ Commands")[1], re.MULTILINE)
+    assert listed == ["download", "check", "train", "eval", "predict", "compare", "export", "info", "cache", "bench"]
+    assert "lrnet train --dataset" in shown.split("Examples:")[1]
