@@ -1,5 +1,14 @@
 """Expected failures. Each message says what was wrong, where, and what to do."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return a sentence, after a space, with the one of ``known`` that is nearest to ``word``; empty if none is."""
+    near = get_close_matches(word.lower(), list(known), 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
 
 class LRNetError(Exception):
     """Something outside the program is not as required. The command line ends with exit code 1.

@@ -5,7 +5,7 @@ Hashes are those of the uncompressed files, so that a mirror that compresses ane
 
 from dataclasses import dataclass
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import UsageError, suggestion
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -137,5 +137,8 @@ def catalog_entry(name: str) -> CatalogEntry:
     if known == EMBEDDED:
         raise UsageError(f"{EMBEDDED} is part of the installation and needs no download.")
     if known not in CATALOG:
-        raise UsageError(f"There is no data set {name!r} to download; choose from: {', '.join(CATALOG)}, all.")
+        raise UsageError(
+            f"There is no data set {name!r} to download; choose from: {', '.join(CATALOG)}, all."
+            + suggestion(name, (*CATALOG, *ALIASES))
+        )
     return CATALOG[known]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lrnet_cli import paths
-from lrnet_cli.data.catalog import CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
+from lrnet_cli.data.catalog import ALIASES, CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
 from lrnet_cli.data.download import check_files, download, overall_state
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
@@ -20,7 +20,7 @@ from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Reading, Skipped, listed, remarks
 from lrnet_cli.data.splits import Split, copies_of, cut_off_test, fold_cut
-from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.errors import DataError, UsageError, suggestion
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert, OnError
 
@@ -144,6 +144,7 @@ def located(source: str) -> str:
     if not os.path.exists(path):  # noqa: PTH110 # Path raises an error for a name that is too long
         raise UsageError(
             f"There is no data set {source!r}: neither a known name ({', '.join(KNOWN_NAMES)}) nor a file or folder."
+            + suggestion(source, (*KNOWN_NAMES, *ALIASES))
         )
     return str(path.resolve())
 

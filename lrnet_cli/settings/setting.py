@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import UsageError, suggestion
 
 Role = Literal["recipe", "augmentation", "data", "engine", "place"]
 """What a setting decides: how the network learns, how training images are altered, on which images, how it is computed,
@@ -87,7 +87,10 @@ class Setting:
             return
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value
         if self.choices and value not in self.choices:
-            raise UsageError(f"{self.flag} takes {' or '.join(map(str, self.choices))}, got {shown}.")
+            raise UsageError(
+                f"{self.flag} takes {' or '.join(map(str, self.choices))}, got {shown}."
+                + suggestion(str(value), map(str, self.choices))
+            )
         if isinstance(self.within, Range) and value not in self.within:
             because = f": {self.within.because}" if self.within.because else ""
             raise UsageError(f"{self.flag} takes {self.within}, got {shown}{because}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from lrnet_cli import paths
 from lrnet_cli.data.walk import natural
 from lrnet_cli.documents import open_regular
-from lrnet_cli.errors import WeightsError
+from lrnet_cli.errors import WeightsError, suggestion
 from lrnet_cli.escape import resuming
 from lrnet_cli.paths import WEIGHTS_NAME
 
@@ -45,7 +45,7 @@ def find_weights(name: str | Path | None) -> Path:
     if not os.path.exists(path):  # noqa: PTH110
         raise WeightsError(
             f"{path}: there is no such weight file or run folder, and no released network of that name "
-            f"({', '.join(RELEASED)})."
+            f"({', '.join(RELEASED)}).{suggestion(str(name), RELEASED)}"
         )
     return path
 

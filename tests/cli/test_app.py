@@ -79,6 +79,9 @@ assert not heavy, heavy
         ("bench --rounds 0", 2, "--rounds takes 1 or more"),
         ("info --arch lrnet --channels 2", 2, "--channels takes 1 or 3, got 2"),
         ("download --list --force", 2, "--force has no meaning with them"),
+        ("train --dataset minst", 2, "Did you mean mnist?"),
+        ("download fashoin", 2, "Did you mean fashion?"),
+        ("eval --weights digts", 1, "Did you mean digits?"),
         ("fly", 2, "No such command 'fly'"),
     ],
 )

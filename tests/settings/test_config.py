@@ -36,6 +36,7 @@ from lrnet_cli.settings.recipe import changed
         ({"precision": "fp8"}, "--precision"),
         ({"compile": "yes"}, "--compile"),
         ({"procs": 0}, "--procs"),
+        ({"arch": "resnet18"}, r"got 'resnet18'\. Did you mean resnet50\?"),
     ],
 )
 def test_bad_values_name_the_flag(setting: dict[str, Any], flag: str) -> None:
