@@ -16,7 +16,7 @@ class PlainHelp:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # that of Typer's class
         for param in params:
             if isinstance(param, TyperArgument):
-                param.display_type_rich = _nothing  # type: ignore[method-assign,assignment]  # its name says enough
+                param.display_type_rich = _nothing  # type: ignore[method-assign]  # its name says enough
             elif isinstance(param, TyperOption):
                 if param.metavar is None:
                     param.metavar = _PLACEHOLDERS.get(param.display_type(ctx), "CHOICE")
@@ -32,7 +32,7 @@ class PlainHelp:
         return [piece.replace("{", "").replace("}", "").upper() for piece in pieces]
 
 
-def _nothing(ctx: object) -> None:
+def _nothing(ctx: object) -> None:  # noqa: ARG001  # passed by name
     return None
 
 
