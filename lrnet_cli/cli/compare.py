@@ -30,7 +30,7 @@ def compare_command(
     if json and markdown:
         raise UsageError("--json and --markdown are two formats of one table; choose one.")
     from lrnet_cli.runs.compare import compare_runs, find_runs
-    from lrnet_cli.runs.table import COLUMNS, as_markdown, cells, legend, write_comparison_plot
+    from lrnet_cli.runs.table import as_markdown, legend, narrow_tables, write_comparison_plot
     from lrnet_cli.weights.find import RELEASED
 
     folders = [
@@ -44,5 +44,9 @@ def compare_command(
     if markdown:
         print(as_markdown(rows), end="")
         return
-    out.table(COLUMNS, map(cells, rows))
+    sentences, tables = narrow_tables(rows)
+    for sentence in sentences:
+        out.line(sentence)
+    for columns, lines in tables:
+        out.table(columns, lines)
     out.line(legend(rows))

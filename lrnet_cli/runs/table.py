@@ -12,6 +12,7 @@ COLUMNS = (
     *("data set", "network", "runs", "test accuracy", "95 % interval", "published", "parameters", "multiply-adds"),
     *("training images/s", "test images/s", "epochs", "minutes per run"),
 )
+_RESULTS = 6  # this many columns say how well the runs did, the others what they cost
 
 
 def as_markdown(rows: Sequence[ComparedRuns]) -> str:
@@ -56,6 +57,31 @@ def cells(row: ComparedRuns) -> tuple[str, ...]:
     )
 
 
+def narrow_tables(rows: Sequence[ComparedRuns]) -> tuple[list[str], list[tuple[list[str], list[list[str]]]]]:
+    """Return sentences on ``rows``, and two tables of them, columns and lines: results, then costs.
+
+    Neither is wider than a terminal of 80 columns: what all rows have in common, and the settings in which they differ,
+    is in the sentences.
+    """
+    lines = [(cell[0], row.arch, *cell[2:]) for row, cell in zip(rows, map(cells, rows), strict=True)]
+    by_column = {name: column for name, *column in zip(COLUMNS, *lines, strict=True)}
+    same = [
+        name
+        for name, column in by_column.items()
+        if len(rows) > 1 and len(set(column)) == 1 and name not in ("network", "test accuracy")
+    ]
+    tables = []
+    for part in (COLUMNS[:_RESULTS], COLUMNS[_RESULTS:]):
+        shown = [name for name in part if name not in same and any(by_column[name])]
+        if shown:
+            cells_of = zip(*(by_column[name] for name in shown), strict=True)
+            heads = ["#", *("accuracy" if name == "test accuracy" else name for name in shown)]  # or it would not fit
+            tables.append((heads, [[str(number), *line] for number, line in enumerate(cells_of, 1)]))
+    common = ", ".join(f"{name} {by_column[name][0]}" for name in same if by_column[name][0])
+    sentences = [f"The same in all rows: {common}"] if common else []
+    return sentences + [f"#{n}: {text}" for n, row in enumerate(rows, 1) if (text := _settings(row))], tables
+
+
 def legend(rows: Sequence[ComparedRuns]) -> str:
     """Return the legend that a table of ``rows`` needs."""
     text = "Intervals: Wilson's over the test images"
@@ -67,7 +93,11 @@ def legend(rows: Sequence[ComparedRuns]) -> str:
 
 
 def _network(row: ComparedRuns) -> str:
+    settings = _settings(row)
+    return f"{row.arch} ({settings})" if settings else row.arch
+
+
+def _settings(row: ComparedRuns) -> str:
     given = {name: value for name, value in row.settings.items() if value not in (None, (), [])}
     shown = {name: " + ".join(value) if isinstance(value, tuple | list) else value for name, value in given.items()}
-    settings = ", ".join(f"{name} {value}" for name, value in shown.items())
-    return f"{row.arch} ({settings})" if settings else row.arch
+    return ", ".join(f"{name} {value}" for name, value in shown.items())

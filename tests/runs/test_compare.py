@@ -1,4 +1,6 @@
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,22 @@ def test_the_command_prints_a_table_json_markdown_and_a_chart(
     assert lrnet("compare", *runs, "--markdown", "--json").exit_code == 2
     assert "is not a run folder" in lrnet("compare", tmp_path / "none").stderr
     assert lrnet("compare", runs[0], "--plot", tmp_path / "none" / "x.png").exit_code == 2
+
+
+def test_a_comparison_is_readable_at_80_columns(a_run: RunWriter, in_terminal: Callable[..., tuple[int, str]]) -> None:
+    costs = {"parameters": 14_710_464, "multiply_adds": 313_000_000, "epochs": 7, "seconds": 99.0}
+    runs = [a_run(0.9, label_smoothing=0.1, robust=0.5), a_run(0.95), a_run(0.97, 1)]
+    runs.append(a_run(0.8, 5, dataset="fashion", arch="inception_v3", changes=costs))
+    command = [sys.executable, "-m", "lrnet_cli", "compare", *map(str, runs)]
+    code, shown = in_terminal(command, COLUMNS="80")
+    shown = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    same, *lines = shown.splitlines()
+    assert (code, same) == (0, "The same in all rows: test images/s 300")
+    assert lines[0] == "#1: label_smoothing 0.05, robust 0.0"
+    assert max(map(len, lines[:-1])) <= 80
+    assert len(lines) <= 26
+    for cell in ("inception_v3", "2 seeds", "0.9000", "0.8000", "0.9947", "14,710,464", "313 M"):
+        assert f" {cell} " in shown
 
 
 def _wilson(right: int) -> tuple[float, float]:
