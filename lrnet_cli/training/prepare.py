@@ -24,7 +24,7 @@ from lrnet_cli.runs.folder import create_run_dir, versions, write_skipped
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import recipe_of
 from lrnet_cli.training.batches import affordable_images, batch_size_of
-from lrnet_cli.training.checkpoint import load_checkpoint
+from lrnet_cli.training.checkpoint import has_checkpoint, load_checkpoint
 from lrnet_cli.training.class_weights import class_weights_of, located_class_weights
 from lrnet_cli.training.inherit import freeze, start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
@@ -116,7 +116,7 @@ def prepare(
     _refuse_excess(card, engine, batch_size // processes.count)
     _set_up_torch(config)
     model = build(config.arch, dropout=config.dropout, **card.arch_args)
-    if config.init is not None and resumed is None:
+    if config.init is not None and (resumed is None or not has_checkpoint(resumed)):
         start_from(model, config.init, card, unseen, reporter.message)
     if config.freeze is not None:
         freeze(model, config.freeze)

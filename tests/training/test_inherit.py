@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.sketch import share_in, sketch_of
 from lrnet_cli.data.splits import Split
-from lrnet_cli.errors import TrainingError, WeightsError
+from lrnet_cli.errors import InterruptedRunError, TrainingError, WeightsError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import taught_loss
 from lrnet_cli.models.logits import predict_logits
@@ -166,6 +167,21 @@ def test_a_run_with_ancestors_is_resumed_to_the_same_result_from_any_folder(
     assert resumed["test_accuracy"] == whole["test_accuracy"]
     one, other = (load_weights(tmp_path / name / "model.safetensors")[0] for name in ("whole", "stopped"))
     assert differing(one, other) == set()
+
+
+def test_a_run_without_a_checkpoint_yet_is_resumed_from_the_weights_that_it_starts_from(
+    finished_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    known = finished_run("teacher", epochs=1, limit=300, seed=5)
+    settings: dict[str, Any] = {"epochs": 1, "limit": 300, "seed": 5, "lr": 1e-12, "init": str(known)}
+    with pytest.raises(InterruptedRunError):
+        train(TrainConfig(**settings, out=tmp_path / "run"), should_stop=lambda: True)
+    shutil.rmtree(tmp_path / "run" / "checkpoint")  # as if it had been killed before its first one
+    resume(tmp_path / "run")
+    weights = [
+        load_weights(run / "model.safetensors")[0].state_dict()["out.weight"] for run in (known, tmp_path / "run")
+    ]
+    assert torch.allclose(*weights, atol=1e-6)
 
 
 def test_the_command_line_takes_several_teachers(lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path) -> None:
