@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import platform
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -22,6 +23,11 @@ from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.command import from_plain, to_plain
 from lrnet_cli.settings.config import TrainConfig
 
+# The names that ``paths.replacing`` gives the files of a run.
+_TEMPORARY = re.compile(
+    r"((config|result|series)\.json|(metrics|predictions|skipped|suspects)\.csv|curves\.png|README\.md|suspects\.html"
+    r"|(model|latest|\d{3,})\.safetensors)\.\w+\.tmp"
+)
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
 Status = Literal["interrupted", "unfinished", "testing", "finished"]
@@ -81,19 +87,45 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
         candidate = run_dir.with_name(f"{run_dir.name}-{count}")
     try:
         candidate.mkdir(parents=True, exist_ok=True)
-        result = read_result(candidate)
-        if (candidate / "config.json").exists() and (result is None or result["status"] != "finished"):
-            raise TrainingError(
-                f"{candidate}: holds a run that is not finished; continue it with: {resuming(candidate)} "
-                "(or choose another folder with --out)"
-            )
-        if any(candidate.iterdir()):
-            raise TrainingError(f"{candidate}: the folder is not empty; choose another with --out.")
     except OSError as error:
-        raise TrainingError(
-            f"{candidate}: cannot be the run folder ({error.strerror}); choose another with --out."
-        ) from error
+        raise _unusable(candidate, error) from error
+    check_run_dir(candidate)
     return candidate
+
+
+def check_run_dir(run_dir: Path) -> None:
+    """Raise ``TrainingError`` if ``run_dir``, the folder of a new run, exists with contents.
+
+    What a killed process leaves that had not yet written what it was does not count.
+    """
+    try:
+        names = {path.name for path in run_dir.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(run_dir, error) from error
+    if names & {"config.json", paths.SERIES_NAME}:
+        raise TrainingError(
+            f"{run_dir}: holds a run already; continue it with: {resuming(run_dir)} (or choose another folder with "
+            "--out)"
+        )
+    if not all(_is_leftover(path.relative_to(run_dir)) and not path.is_symlink() for path in run_dir.rglob("*")):
+        raise TrainingError(
+            f"{run_dir}: the folder is not empty; choose another with --out, or continue a run with --resume."
+        )
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether ``path`` is a file of a run that is being written, or whose writing was killed."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def _unusable(run_dir: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{run_dir}: cannot be the run folder ({error.strerror}); choose another with --out.")
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.as_posix() in ("checkpoint", "checkpoint/.lock") or is_temporary(path)
 
 
 def versions() -> dict[str, str]:

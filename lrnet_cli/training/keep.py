@@ -17,7 +17,7 @@ from lrnet_cli.evaluation.exam import write_predictions
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
-from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows
+from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows, write_skipped
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.recipe import robust_of
@@ -42,9 +42,7 @@ class Keep:
         before = read_result(run.folder)
         self._test_reads: int = before["test_reads"] if before is not None else 0
         self._device = describe_device(run.engine.device)
-        robust = robust_of(run.config)
-        self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
-        if run.processes.is_first:
+        if run.processes.is_first:  # a run that is killed from here on can be resumed
             write_config(
                 run.folder,
                 run.config,
@@ -52,6 +50,10 @@ class Keep:
                 precision=run.engine.precision,
                 processes=run.processes.count,
             )
+            if run.skipped:
+                write_skipped(run.folder, run.skipped)
+        robust = robust_of(run.config)
+        self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
 
     def checkpoint(self) -> None:
         """Write everything that the run needs to be resumed from here."""

@@ -12,7 +12,7 @@ from lrnet_cli.escape import resuming
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined, loss_named
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.folder import Status, read_config, read_result, versions
+from lrnet_cli.runs.folder import Status, check_run_dir, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
@@ -38,6 +38,8 @@ def train(
     Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used, and
     ``InterruptedRunError`` if it is stopped before there are any weights.
     """
+    if config.out is not None:
+        check_run_dir(config.out)  # before data are read
     return _carry_out(rooted(config), None, _heard(reporter), should_stop)
 
 
@@ -178,11 +180,13 @@ def _way_on_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        begun = (folder / "config.json").exists()
         raise TrainingError(
             f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix permissions "
-            f"and resume with: {resuming(folder)}"
+            f"and {f'resume with: {resuming(folder)}' if begun else 'start the run again.'}"
         ) from error
 
 
 def _way_on(folder: Path | None) -> str:
-    return f"Resume with: {resuming(folder)}" if folder else "Training had not started."
+    begun = folder is not None and (folder / "config.json").exists()
+    return f"Resume with: {resuming(folder)}" if begun else "Training had not started."

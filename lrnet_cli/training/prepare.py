@@ -3,7 +3,7 @@
 import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset, located
+from lrnet_cli.data.reading import Skipped
 from lrnet_cli.data.sketch import sketch_of
 from lrnet_cli.data.splits import Split, cut_of, limited
 from lrnet_cli.errors import DataError, UsageError
@@ -20,7 +21,7 @@ from lrnet_cli.models.engine import Engine, to_device
 from lrnet_cli.models.registry import build, summary_of
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.folder import create_run_dir, versions, write_skipped
+from lrnet_cli.runs.folder import create_run_dir, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import recipe_of
 from lrnet_cli.training.batches import affordable_images, batch_size_of
@@ -41,8 +42,8 @@ class Run:
 
     ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training pictures;
     ``taught`` are the teachers' logits for the training pictures, if there are teachers. ``mirrors`` says whether
-    pictures are mirrored every other time; ``begun`` is when the run began by ``time.perf_counter``, had it never been
-    stopped.
+    pictures are mirrored every other time; ``skipped`` are the image files that could not be read. ``begun`` is when
+    the run began by ``time.perf_counter``, had it never been stopped.
     """
 
     config: TrainConfig
@@ -57,6 +58,7 @@ class Run:
     test_split: Split
     batch_size: int
     mirrors: bool
+    skipped: Sequence[Skipped]
     folder: Path
     reporter: Reporter
     should_stop: Callable[[], bool]
@@ -94,6 +96,8 @@ def prepare(
 ) -> Run:
     """Load and cut the data, build the network and create the run folder, or take up the run in ``resumed``.
 
+    Nothing is written to the folder, on which there may be no lock yet.
+
     ``start`` is when this process began with the run, by ``time.perf_counter``. Raises what ``train`` raises.
     """
     # Known only here: torchrun starts processes that the settings do not mention.
@@ -122,16 +126,19 @@ def prepare(
         freeze(model, config.freeze)
     model = to_device(model, engine.device)
     state = TrainingState.start(model, config, engine.device)
+    train_split = train_split.to(engine.device)
+    class_weights = class_weights_of(config.class_weights, dataset.classes, train_split.labels)
+    taught = None
+    if config.distill:
+        taught = teachers_logits(config.distill, card, train_split, unseen, engine, reporter.message)
+    # What cannot be used has been refused by now, before there is a folder.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
-    if processes.is_first and dataset.skipped:
-        write_skipped(run_dir, dataset.skipped)
     if resumed is not None and load_checkpoint(run_dir, state, dataset.content_sha256, reporter.message):
         reporter.message(f"Resuming epoch {state.epoch}, after {state.step} of its steps.")
     reporter.message(
         f"Training {config.arch} on {dataset.name}: {sizes['train']} training, {sizes['val']} validation and "
         f"{sizes['test']} test images in {len(dataset.classes)} classes; seed {seed}; run folder {run_dir}."
     )
-    train_split = train_split.to(engine.device)
     return Run(
         config=config,
         card=card,
@@ -139,14 +146,13 @@ def prepare(
         processes=processes,
         state=state,
         train_split=train_split,
-        class_weights=class_weights_of(config.class_weights, dataset.classes, train_split.labels),
-        taught=teachers_logits(config.distill, card, train_split, unseen, engine, reporter.message)
-        if config.distill
-        else None,
+        class_weights=class_weights,
+        taught=taught,
         val_split=val_split.to(engine.device),
         test_split=dataset.test,
         batch_size=batch_size,
         mirrors=mirrors,
+        skipped=dataset.skipped,
         folder=run_dir,
         reporter=reporter,
         should_stop=should_stop,

@@ -2,6 +2,8 @@ import csv
 import json
 import math
 import re
+import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from safetensors.torch import load_file
 
 from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError
+from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine, matrix_product
 from lrnet_cli.models.registry import summary_of
@@ -160,12 +162,51 @@ def test_stopping_before_the_first_epoch_says_that_there_are_no_weights(tmp_path
         train(short(tmp_path), should_stop=lambda: True)
 
 
-def test_a_run_folder_with_contents_is_never_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("precious.txt", "is not empty; choose another with --out, or continue a run with --resume"),
+        ("my.2024.tmp", "is not empty"),
+        ("config.json", "holds a run already; continue it with: lrnet train --resume"),
+        ("series.json", "holds a run already"),
+    ],
+)
+def test_a_run_folder_with_contents_is_refused_before_data_are_read(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "precious.txt").write_text("mine")
-    with pytest.raises(TrainingError, match="is not empty; choose another with --out"):
-        train(short(tmp_path))
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
+    (tmp_path / "run" / name).write_text("mine")
+    np.savez(tmp_path / "damaged.npz", train_images=0)
+    with pytest.raises(TrainingError, match=reason):
+        train(short(tmp_path, dataset=str(tmp_path / "damaged.npz")))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    for settings in ({"class_weights": "balance"}, {"distill": ("digits",)}):
+        with pytest.raises((UsageError, TrainingError)):
+            train(short(tmp_path, **settings))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of resources")
+def test_a_full_disk_as_a_run_with_skipped_images_begins_is_one_sentence(tmp_path: Path) -> None:
+    import resource
+
+    for number in range(400):
+        path = tmp_path / "set" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number % 256).save(path)
+        if number > 380:
+            path.write_bytes(b"damaged")
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1][1]))
+        with pytest.raises(
+            TrainingError, match=r"cannot be written \(File too large\)\. Free space or fix permissions"
+        ):
+            train(short(tmp_path, dataset=str(tmp_path / "set"), limit=None))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+        signal.signal(signal.SIGXFSZ, before[0])
 
 
 def test_runs_without_a_name_get_one_each(isolated_user: Path) -> None:

@@ -14,6 +14,7 @@ from lrnet_cli.errors import DataError, InterruptedRunError, UsageError
 from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow, Reporter
+from lrnet_cli.runs.folder import write_series
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.series import resume_series, train_series
 
@@ -66,6 +67,18 @@ def test_an_interrupted_series_goes_on_to_the_same_result(tmp_path: Path, epochs
     assert result["status"] == "finished"
     assert figures(result) == figures(whole)
     assert figures(resume_series(stopped)) == figures(whole)
+
+
+def test_a_series_killed_as_a_run_began_is_resumed(tmp_path: Path) -> None:
+    config = short(tmp_path / "series", limit=60, test=False)
+    train_series(config, runs=1)
+    write_series(tmp_path / "series", config, 2, None)
+    lock = tmp_path / "series" / "seed-6" / "checkpoint" / ".lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    (lock.parents[1] / "config.json.4711.tmp").write_text("{")
+    assert [run["seed"] for run in resume_series(tmp_path / "series")["runs"]] == [5, 6]
+    assert not list((tmp_path / "series").rglob("*.tmp"))
 
 
 def test_every_picture_is_tested_in_one_fold(tmp_path: Path) -> None:
