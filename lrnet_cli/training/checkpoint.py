@@ -117,24 +117,34 @@ def drop_checkpoints(run_dir: Path) -> None:
 @contextmanager
 def alone_in(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock on the run in ``run_dir`` that ends with this process; ``TrainingError`` if another one holds it."""
-    folder = run_dir / "checkpoint"
     if not ranks.is_first() or not run_dir.is_dir():
         yield
         return
-    folder.mkdir(exist_ok=True)
+    lock = _locked(run_dir, on_message)
+    try:
+        for leftover in filter(paths.is_leftover, run_dir.rglob("*.tmp")):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _locked(run_dir: Path, on_message: Callable[[str], None]) -> FileLock:
+    folder = run_dir / "checkpoint"
+    for path in (folder, folder / _LOCK):
+        if path.is_symlink():  # opening the lock empties it, and checkpoints are replaced and deleted
+            raise TrainingError(f"{path}: is a link to somewhere else; delete it, and the run can be resumed.")
     lock = FileLock(folder / _LOCK)
     try:
+        folder.mkdir(exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise TrainingError(f"{run_dir}: another process is at work on this run; wait for it, or stop it.") from error
     except NotImplementedError:
         on_message(f"{run_dir}: this file system has no locks; take care that only one process works on this run.")
-    try:
-        for leftover in filter(paths.is_leftover, run_dir.rglob("*.tmp")):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
-        yield
-    finally:
-        lock.release()
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written ({error.strerror or error}); fix its permissions.") from error
+    return lock
 
 
 def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:

@@ -455,6 +455,28 @@ def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) ->
         resume(tmp_path / "run", {"epochs": 2})
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint/.lock"])
+def test_a_link_in_the_place_of_the_lock_is_refused_and_not_followed(stopped: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim"
+    if name == "checkpoint":
+        shutil.move(stopped / name, victim)
+    else:
+        (stopped / name).unlink(missing_ok=True)
+        victim.write_text("precious")
+    (stopped / name).symlink_to(victim)
+    with pytest.raises(TrainingError, match=f"{name}: is a link to somewhere else; delete it"):
+        resume(stopped)
+    assert victim.is_dir() or victim.read_text() == "precious"
+
+
+def test_only_the_temporary_files_of_a_run_are_cleaned_away(stopped: Path) -> None:
+    names = {"my.2024.tmp", "config.json.77.tmp", "curves.png.8.tmp", "checkpoint/latest.safetensors.9.tmp"}
+    for name in names:
+        (stopped / name).touch()
+    resume(stopped, should_stop=lambda: True)
+    assert [path.name for path in stopped.rglob("*.tmp")] == ["my.2024.tmp"]
+
+
 def test_a_file_system_without_locks_is_told(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unsupported(*_: Any, **__: Any) -> None:
         raise NotImplementedError
