@@ -8,7 +8,7 @@ from typing import Any
 
 from lrnet_cli import ranks
 from lrnet_cli.errors import TrainingError
-from lrnet_cli.escape import resuming
+from lrnet_cli.escape import in_shell, resuming
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined, loss_named
 from lrnet_cli.reporter import Reporter
@@ -63,14 +63,16 @@ def resume(
         config = changed(before, **(changes or {}))
         result = read_result(run_dir)
         if result is not None and result["status"] == "finished":
-            if (config.epochs, config.max_time) == (before.epochs, before.max_time):
-                reporter.message(f"{run_dir} is already finished; raise --epochs or --max-time to continue.")
-                return result
-            if not has_checkpoint(run_dir):
-                raise TrainingError(
-                    f"{run_dir}: is finished, and kept no checkpoint to continue from; start a new run from its "
-                    f"weights with --init {run_dir}, or train with --keep-checkpoint."
+            is_longer = (config.epochs, config.max_time) != (before.epochs, before.max_time)
+            anew = f"start a new run from its weights with {in_shell('--init', run_dir, '--seed', before.seed)}."
+            if is_longer and not has_checkpoint(run_dir):
+                raise TrainingError(f"{run_dir}: is finished, and kept no checkpoint to continue from; {anew}")
+            if not is_longer:
+                way_on = (
+                    "raise --epochs or --max-time to continue." if has_checkpoint(run_dir) else f"to train on, {anew}"
                 )
+                reporter.message(f"{run_dir} is already finished; {way_on}")
+                return result
         others = [
             f"{name} {recorded.get(name)} then, {now} now"
             for name, now in versions().items()
@@ -156,16 +158,17 @@ def _worked(run: Run, reporter: Reporter) -> dict[str, Any]:
         return before
     # The folder is complete before the test images are read, so that a run that is killed there is not lost.
     status: Status = "testing" if run.config.test else "finished"
-    if run.state.steps_taken < fewest_steps(run):  # that is no result
-        status = "unfinished"
-    elif run.state.steps_taken < run.steps_per_epoch:
-        seen = run.state.steps_taken / run.steps_per_epoch
-        reporter.message(f"The time ended in the first epoch: {seen:.0%} of the training images were seen.")
     if clock.stopped:
         status = "interrupted"
-    elif run.config.augment and not run.state.moved:
-        still = f"--still-epochs {run.config.still_epochs:g}"
-        reporter.message(f"Shift, scale, shear and flip were not used, because the run is no longer than {still}.")
+    else:
+        if run.state.steps_taken < fewest_steps(run):  # that is no result
+            status = "unfinished"
+        elif run.state.steps_taken < run.steps_per_epoch:
+            seen = 100 * run.state.steps_taken / run.steps_per_epoch
+            reporter.message(f"The time ended in the first epoch: {seen:.0f} % of the training images were seen.")
+        if run.config.augment and not run.state.moved:
+            still = f"--still-epochs {run.config.still_epochs:g}"
+            reporter.message(f"Shift, scale, shear and flip were not used, because the run is no longer than {still}.")
     result = keep.result(status)
     return keep.tested(result) if status == "testing" else result
 

@@ -158,8 +158,18 @@ def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path
 
 
 def test_stopping_before_the_first_epoch_says_that_there_are_no_weights(tmp_path: Path) -> None:
+    class Messages(Reporter):
+        texts: list[str] = []  # noqa: RUF012 # of one run
+
+        def message(self, text: str) -> None:
+            self.texts.append(text)
+
+    # A run of more steps than are needed for a result, so that it is the end of the time that could be reported.
+    many_steps = short(tmp_path, limit=None, batch_size=4)
+    asked = iter([False] * 101)
     with pytest.raises(InterruptedRunError, match="no weights yet; resume with: lrnet train --resume"):
-        train(short(tmp_path), should_stop=lambda: True)
+        train(many_steps, Messages(), should_stop=lambda: next(asked, True))
+    assert not [text for text in Messages.texts if "The time ended" in text]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -176,8 +177,15 @@ def test_a_finished_run_gives_its_result_and_reads_no_test_set_again(uninterrupt
     before = (uninterrupted / "model.safetensors").read_bytes()
     result = resume(uninterrupted, reporter=messages)
     assert result["test_reads"] == 1
-    assert "is already finished" in messages.text
+    assert "is already finished; raise --epochs or --max-time to continue" in messages.text
     assert (uninterrupted / "model.safetensors").read_bytes() == before
+
+
+def test_what_a_finished_run_without_a_checkpoint_advises_works(tmp_path: Path, lrnet: Callable[..., Any]) -> None:
+    train(config(tmp_path / "it's", epochs=1, keep_checkpoint=False))
+    told = lrnet("train", "--resume", tmp_path / "it's").stderr
+    options = re.findall(r"to train on, start a new run from its weights with (--init .* --seed 11)\.", told)[0]
+    assert lrnet(f"train {options} --epochs 1 --limit 200 --no-test --out {tmp_path / 'new'}").exit_code == 0
 
 
 def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
@@ -451,7 +459,7 @@ def test_what_a_killed_process_left_half_written_is_deleted(stopped: Path) -> No
 def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) -> None:
     train(config(tmp_path / "run", epochs=1, limit=100, keep_checkpoint=False))
     assert not (tmp_path / "run" / "checkpoint").exists()
-    with pytest.raises(TrainingError, match=r"kept no checkpoint to continue from.*--init.*--keep-checkpoint"):
+    with pytest.raises(TrainingError, match="kept no checkpoint to continue from; start a new run"):
         resume(tmp_path / "run", {"epochs": 2})
 
 
