@@ -52,7 +52,8 @@ def train_command(
     json: Json = False,
 ) -> None:
     """Train a network and leave a run folder: weights, metrics, curves and a model card."""
-    job = _begun(given, runs) if resume is None else _resumed(resume, _on_command_line(ctx, given), runs)
+    given = _on_command_line(ctx, given)
+    job = _begun(given, runs) if resume is None else _resumed(resume, given, runs)
     if not job.is_series:
         launch_if_asked(job.config.device, job.config.precision, job.config.gpus, job.config.procs)
     with live() as (reporter, should_stop):
@@ -117,7 +118,10 @@ def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
 
 
 def _on_command_line(ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Return those of ``given`` that do not come from environment variables, which a resumed run ignores."""
+    """Return those of ``given`` that do not come from environment variables.
+
+    Those belong to a machine and are read where they are needed: a run resumed elsewhere follows the ones there.
+    """
     sources = {name: ctx.get_parameter_source(name) for name in given}
     return {name: given[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 

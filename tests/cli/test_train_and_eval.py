@@ -110,6 +110,18 @@ def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
     assert lrnet("train --resume nowhere").exit_code == 1
 
 
+def test_folders_of_the_environment_are_not_kept_in_a_run(
+    lrnet: CliRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LRNET_MIRROR", str(tmp_path / "mirror"))
+    words = "train --limit 60 --epochs 1 --no-test"
+    assert lrnet(f"{words} --out r").exit_code == 0
+    assert lrnet(f"{words} --data-dir {tmp_path} --runs 1 --out s").exit_code == 0
+    kept = [json.loads(Path(name).read_text())["settings"] for name in ("r/config.json", "s/series.json")]
+    assert [settings["data_dir"] for settings in kept] == [None, str(tmp_path)]
+    assert [settings["mirror"] for settings in kept] == [None, None]
+
+
 def test_a_time_budget_that_is_no_duration_is_refused(lrnet: CliRun) -> None:
     refused = lrnet("train --max-time soon")
     assert refused.exit_code == 2
