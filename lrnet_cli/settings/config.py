@@ -166,6 +166,9 @@ class TrainConfig:
     init_sha256: str | None = setting(
         None, "The hash of the weight file that it started from.", "recipe", compared=False, option=False
     )
+    sources_sha256: tuple[str, ...] = setting(
+        (), "The hashes of the files of --distill and --class-weights.", "recipe", compared=False, option=False
+    )
     freeze: Freeze | None = setting(
         None, "Do not train the first N blocks of --init, or all blocks: 1, 2, 3 or blocks.", "recipe"
     )

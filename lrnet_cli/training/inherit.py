@@ -11,12 +11,34 @@ from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.words import Freeze
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
-from lrnet_cli.weights.find import find_weights, members_of
+from lrnet_cli.weights.find import find_weights, fingerprint_of, members_of
 
 _FEW_SEEN = 0.01  # of the images, such as blank ones, that may be alike by chance
+
+
+def sources_of(config: TrainConfig) -> list[Path]:
+    """Return the files that a run reads again whenever it is resumed: its teachers and its class weights."""
+    weights = Path(config.class_weights)
+    of_classes = [weights] if weights.is_absolute() and weights.is_file() else []  # else it is a word, or refused later
+    return [find_weights(name) for name in config.distill] + of_classes
+
+
+def refuse_changed(config: TrainConfig, *, with_init: bool) -> None:
+    """Raise ``TrainingError`` if one of the ``sources_of`` a run, or its init, has changed since the run began."""
+    # Earlier versions recorded no hashes of the sources.
+    recorded = list(zip(sources_of(config), config.sources_sha256, strict=False))
+    if with_init and config.init is not None and config.init_sha256 is not None:
+        recorded.append((find_weights(config.init), config.init_sha256))
+    for path, before in recorded:
+        if (now := fingerprint_of(path)) != before:
+            raise TrainingError(
+                f"{path}: has changed since the run began (SHA-256 {now[:12]}…, then {before[:12]}…); restore the old "
+                "file or start a new run."
+            )
 
 
 def start_from(

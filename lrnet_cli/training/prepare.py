@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset, located
@@ -27,7 +27,7 @@ from lrnet_cli.settings.recipe import recipe_of
 from lrnet_cli.training.batches import affordable_images, batch_size_of
 from lrnet_cli.training.checkpoint import has_checkpoint, load_checkpoint
 from lrnet_cli.training.class_weights import class_weights_of, located_class_weights
-from lrnet_cli.training.inherit import freeze, start_from, teachers_logits
+from lrnet_cli.training.inherit import freeze, refuse_changed, sources_of, start_from, teachers_logits
 from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
 from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights
@@ -75,13 +75,17 @@ def rooted(config: TrainConfig) -> TrainConfig:
 
     Raises ``UsageError`` for a data set that there is none of.
     """
-    return replace(
+    config = replace(
         config,
         dataset=located(config.dataset),
         init=config.init and located_weights(config.init),
-        init_sha256=config.init and fingerprint_of(find_weights(config.init)),
         class_weights=located_class_weights(config.class_weights),
         distill=tuple(map(located_weights, config.distill)),
+    )
+    return replace(
+        config,
+        init_sha256=config.init and fingerprint_of(find_weights(config.init)),
+        sources_sha256=tuple(map(fingerprint_of, sources_of(config))),
     )
 
 
@@ -119,12 +123,7 @@ def prepare(
     unseen = (val_split, dataset.test)
     _refuse_excess(card, engine, batch_size // processes.count)
     _set_up_torch(config)
-    model = build(config.arch, dropout=config.dropout, **card.arch_args)
-    if config.init is not None and (resumed is None or not has_checkpoint(resumed)):
-        start_from(model, config.init, card, unseen, reporter.message)
-    if config.freeze is not None:
-        freeze(model, config.freeze)
-    model = to_device(model, engine.device)
+    model = to_device(_network(config, card, resumed, unseen, reporter), engine.device)
     state = TrainingState.start(model, config, engine.device)
     train_split = train_split.to(engine.device)
     class_weights = class_weights_of(config.class_weights, dataset.classes, train_split.labels)
@@ -198,6 +197,20 @@ def _card(config: TrainConfig, dataset: Dataset, sizes: DataNote, validation: st
         protocol=protocol,
         versions=versions(),
     )
+
+
+def _network(
+    config: TrainConfig, card: WeightsCard, resumed: Path | None, unseen: Sequence[Split], reporter: Reporter
+) -> nn.Module:
+    """Return the network at its start, which a checkpoint of ``resumed``, if there is one, takes further."""
+    begins = resumed is None or not has_checkpoint(resumed)
+    refuse_changed(config, with_init=begins)
+    model = build(config.arch, dropout=config.dropout, **card.arch_args)
+    if config.init is not None and begins:
+        start_from(model, config.init, card, unseen, reporter.message)
+    if config.freeze is not None:
+        freeze(model, config.freeze)
+    return model
 
 
 def _refuse_excess(card: WeightsCard, engine: Engine, batch_size: int) -> None:

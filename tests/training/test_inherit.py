@@ -184,6 +184,25 @@ def test_a_run_without_a_checkpoint_yet_is_resumed_from_the_weights_that_it_star
     assert torch.allclose(*weights, atol=1e-6)
 
 
+@pytest.mark.parametrize("role", ["init", "distill", "class_weights"])
+def test_what_a_run_takes_over_may_not_change_before_it_is_resumed(
+    finished_run: Callable[..., Path], tmp_path: Path, role: str
+) -> None:
+    known = tmp_path / "known.safetensors"
+    shutil.copy(finished_run("teacher", epochs=1, limit=300, seed=5) / "model.safetensors", known)
+    if role == "class_weights":
+        known = tmp_path / "weights.csv"
+        known.write_text("".join(f"{number},1\n" for number in range(10)))
+    config = TrainConfig(epochs=1, limit=300, seed=5, out=tmp_path / "run")
+    with pytest.raises(InterruptedRunError):
+        train(replace(config, **{role: (str(known),) if role == "distill" else str(known)}), should_stop=lambda: True)
+    known.write_bytes(known.read_bytes() + b" ")
+    if role == "init":  # which a run with a checkpoint does not need again
+        shutil.rmtree(tmp_path / "run" / "checkpoint")
+    with pytest.raises(TrainingError, match=f"{known.name}: has changed since the run began"):
+        resume(tmp_path / "run")
+
+
 def test_the_command_line_takes_several_teachers(lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path) -> None:
     words = ("--seed", 1, "--epochs", 1, "--distill", trained_run, "--distill", trained_run, "--init", trained_run)
     result = lrnet("train", *words, "--out", tmp_path / "run")
