@@ -94,6 +94,7 @@ def _begun(given: dict[str, Any], runs: int | None) -> _Job:
 def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
     """Return the job of the run or series in ``folder``, changed by what was given on the command line."""
     from lrnet_cli.runs.folder import read_config, read_series
+    from lrnet_cli.threads import usable_cores
     from lrnet_cli.weights.find import is_series
 
     if runs is not None:
@@ -114,7 +115,13 @@ def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
 
         return resume(folder, changes, reporter, should_stop)
 
-    return _Job(changed(read_config(folder)[0], **changes), False, run)
+    config = changed(read_config(folder)[0], **changes)
+    if "procs" not in changes and (config.procs or 1) > usable_cores():  # a stranger's folder may ask for any number
+        raise UsageError(
+            f"{folder}: was trained in {config.procs} processes, and there are {usable_cores()} cores here; "
+            "give --procs."
+        )
+    return _Job(config, False, run)
 
 
 def _on_command_line(ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any]:

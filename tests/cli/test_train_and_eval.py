@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from lrnet_cli.data.readers.idx import read_idx
+from lrnet_cli.runs.folder import write_config
+from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.weights.file import load_weights
 
 CliRun = Callable[..., Any]
@@ -120,6 +122,14 @@ def test_folders_of_the_environment_are_not_kept_in_a_run(
     kept = [json.loads(Path(name).read_text())["settings"] for name in ("r/config.json", "s/series.json")]
     assert [settings["data_dir"] for settings in kept] == [None, str(tmp_path)]
     assert [settings["mirror"] for settings in kept] == [None, None]
+
+
+def test_a_run_that_asks_for_more_processes_than_cores_is_resumed_only_if_told_so(
+    lrnet: CliRun, tmp_path: Path
+) -> None:
+    write_config(tmp_path, TrainConfig(procs=1000))
+    refused = lrnet("train", "--resume", tmp_path)
+    assert (refused.exit_code, refused.stderr.count("was trained in 1000 processes")) == (2, 1)
 
 
 def test_a_time_budget_that_is_no_duration_is_refused(lrnet: CliRun) -> None:
