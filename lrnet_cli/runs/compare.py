@@ -12,12 +12,10 @@ from lrnet_cli.errors import TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.reporter import silent
-from lrnet_cli.runs.folder import read_config, read_result
+from lrnet_cli.runs.folder import Figures, figures_of, read_config, read_result
 from lrnet_cli.runs.published import PUBLISHED_ACCURACY
 from lrnet_cli.settings.command import to_plain
 from lrnet_cli.settings.config import SETTINGS
-
-_NEEDED = ("test_images", "test_images_per_second", "multiply_adds")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list
         recipe = settings | {"dataset": result["dataset"]}
         key = repr(recipe)
         recipes[key] = recipe
-        groups[key].append(result | {"test_fold": config.test_fold, "folder": str(folder)})
+        groups[key].append({**result, "test_fold": config.test_fold, "folder": str(folder)})
     rows = []
     for key, results in groups.items():
         recipe = recipes[key]
@@ -125,15 +123,19 @@ def accuracy_over(results: Sequence[dict[str, Any]]) -> Accuracy:
     return Accuracy(middle, (max(0.0, middle - margin), min(1.0, middle + margin)), "seeds")
 
 
-def _result_of(folder: Path) -> dict[str, Any]:
+def tested_figures_of(result: dict[str, Any], folder: Path) -> Figures:
+    """Return the figures of a finished run's result; raises ``TrainingError`` if it is damaged or has no test."""
+    figures = figures_of(result, folder)
+    if None in (figures["test_accuracy"], figures["test_images_per_second"]) or not figures["test_images"]:
+        raise TrainingError(f"{folder}: was trained with --no-test, so there is no test accuracy to compare.")
+    return figures
+
+
+def _result_of(folder: Path) -> Figures:
     result = read_result(folder)
     if result is None or result["status"] != "finished":
         raise TrainingError(f"{folder}: is not finished; resume with: {resuming(folder)}")
-    if result["test_accuracy"] is None:
-        raise TrainingError(f"{folder}: was trained with --no-test, so there is no test accuracy to compare.")
-    if lacking := [name for name in _NEEDED if name not in result]:
-        raise TrainingError(f"{folder}: was written by another version, its result.json lacks {', '.join(lacking)}.")
-    return result
+    return tested_figures_of(result, folder)
 
 
 def _subject(recipe: dict[str, Any]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import platform
 import re
 import time
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
 import torch
+from msgspec import Meta
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.data.reading import Skipped
@@ -29,6 +31,9 @@ _TEMPORARY = re.compile(
     r"|(model|latest|\d{3,})\.safetensors)\.\w+\.tmp"
 )
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
+
+MOST_RUNS = 1000  # of a series
+_MOST_DRAWN = 1e38  # about the largest loss in float32
 
 Status = Literal["interrupted", "unfinished", "testing", "finished"]
 """How far a run has got: stopped before its end; out of time after too few steps; trained, but the test images not read
@@ -48,33 +53,42 @@ class _SeriesDocument:
     """``series.json``."""
 
     settings: dict[str, Any]
-    runs: int
-    folds: int | None
+    runs: Annotated[int, Meta(ge=1, le=MOST_RUNS)]
+    folds: Annotated[int, Meta(ge=2)] | None
 
 
 _Document = TypeVar("_Document", _RunDocument, _SeriesDocument)
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_Speed = Annotated[float, Meta(ge=0, le=1e15)]
 
 
-class _Figures(TypedDict, total=False):
-    """``result.json``, as far as it is read back; earlier versions have less, and a series means instead."""
+class Figures(TypedDict):
+    """What ``result.json`` of a finished run says that other commands read."""
 
+    run_dir: str
+    weights: str
     dataset: str
-    arch: str
     device: str
-    seed: int
-    epochs: int
-    test_images: int
-    test_accuracy: float | dict[str, Any] | None
-    test_reads: int
-    parameters: int
-    multiply_adds: int
-    seconds: float
-    train_images_per_second: float
-    test_images_per_second: float | None
+    seed: _Count
+    epochs: Annotated[int, Meta(ge=1, le=2**53)]
+    best_epoch: _Count
+    val_accuracy: _Share
+    test_images: _Count
+    test_accuracy: _Share | None
+    test_accuracy_ci95: tuple[_Share, _Share] | None
+    test_images_per_second: _Speed | None
+    train_images_per_second: _Speed
+    parameters: _Count
+    multiply_adds: _Count
+    seconds: _Speed
 
 
-class _Result(_Figures):
+class _Result(TypedDict):
+    """``result.json``, as far as that of any run or series is read back."""
+
     status: Status
+    test_reads: NotRequired[_Count]
 
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
@@ -189,6 +203,19 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     return content
 
 
+def figures_of(result: dict[str, Any], run_dir: Path) -> Figures:
+    """Return the figures of a finished run's result; raises ``TrainingError`` for one that is damaged."""
+    try:
+        figures = shaped(result, Figures)
+        if (figures["test_accuracy"] is None) != (figures["test_accuracy_ci95"] is None):
+            raise ValueError("an accuracy and its interval go together")
+        return figures
+    except ValueError as error:
+        raise TrainingError(
+            f"{run_dir / 'result.json'}: is damaged, or was written by another version ({error}); train the run again."
+        ) from error
+
+
 def write_result(run_dir: Path, result: dict[str, Any]) -> None:
     """Write ``result.json``, the document that ``lrnet train --json`` prints."""
     paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
@@ -216,7 +243,7 @@ def read_rows(run_dir: Path) -> list[dict[str, float]]:
     path = run_dir / "metrics.csv"
     try:
         lines = io.StringIO(read_document(path), newline="")
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+        rows = [{name: _drawable(value) for name, value in row.items()} for row in csv.DictReader(lines)]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
@@ -225,3 +252,10 @@ def read_rows(run_dir: Path) -> list[dict[str, float]]:
     if rows and (lacking := needed - rows[0].keys()):
         raise DataError(f"{path}: the learning curves lack the columns {', '.join(sorted(lacking))}.")
     return rows
+
+
+def _drawable(text: str) -> float:
+    value = float(text)
+    if math.isfinite(value) and abs(value) > _MOST_DRAWN:
+        raise ValueError(f"{text} is no figure of a training")
+    return value

@@ -6,7 +6,7 @@ cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean
@@ -44,13 +44,11 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
     for run_dir in run_dirs:
         path = predictions_of(run_dir)
         try:
-            with open_regular(path) as content, io.TextIOWrapper(content, "utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    _, shares = found.setdefault(row["path"], (row["true"], {}))
-                    for name, value in row.items():
-                        if name.startswith(PROBABILITY_OF):
-                            shares.setdefault(name.removeprefix(PROBABILITY_OF), []).append(float(value))
-        except (OSError, KeyError, ValueError, csv.Error, AttributeError) as error:
+            for file_name, given, probabilities in _rows_of(path):
+                _, shares = found.setdefault(file_name, (given, {}))
+                for name, value in probabilities.items():
+                    shares.setdefault(name, []).append(value)
+        except (OSError, ValueError, csv.Error) as error:
             raise TrainingError(f"{path}: the predictions cannot be read ({error}).") from error
     suspects = []
     for file_name, (given, several) in found.items():
@@ -59,6 +57,23 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
         if suggested != given:
             suspects.append(Suspect(file_name, given, suggested, means[given]))
     return sorted(suspects, key=lambda suspect: (suspect.score, suspect.file))
+
+
+def _rows_of(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Yield each image's file, label and the probability of every class; raises ``ValueError`` for other content."""
+    with open_regular(path) as content, io.TextIOWrapper(content, "utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file, restval=""), 1):
+            if None in row:
+                raise ValueError(f"row {number} has more values than there are columns")
+            shares = {
+                name.removeprefix(PROBABILITY_OF): float(value)
+                for name, value in row.items()
+                if name.startswith(PROBABILITY_OF)
+            }
+            file_name, given = row.get("path"), row.get("true")
+            if not file_name or given not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
+                raise ValueError(f"row {number} is no prediction")
+            yield file_name, given, shares
 
 
 def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from filelock import FileLock, Timeout
+from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -30,17 +31,20 @@ _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
 _LOCK = ".lock"
 
 
+_Count = Annotated[int, Meta(ge=0)]
+
+
 @dataclass(frozen=True)
 class _Position:
     """What a checkpoint holds besides tensors; ``content_sha256`` is that of the data."""
 
     format: str
     content_sha256: str
-    epoch: int
-    step: int
-    taken: int
-    seconds: float
-    elapsed: float
+    epoch: Annotated[int, Meta(ge=1)]
+    step: _Count
+    taken: _Count
+    seconds: Annotated[float, Meta(ge=0)]
+    elapsed: Annotated[float, Meta(ge=0)]
     compiled: bool | None
     rows: list[EpochRow]
     moved: bool = True  # versions that did not say so had no still epochs

@@ -40,7 +40,7 @@ class Keep:
     def __init__(self, run: Run, step: Step, clock: Clock) -> None:
         self._run, self._step, self._clock = run, step, clock
         before = read_result(run.folder)
-        self._test_reads: int = before["test_reads"] if before is not None else 0
+        self._test_reads: int = (before or {}).get("test_reads", 0)
         self._device = describe_device(run.engine.device)
         if run.processes.is_first:  # a run that is killed from here on can be resumed
             write_config(
@@ -137,7 +137,7 @@ class Keep:
             "test_images": len(run.test_split),
             **_test_figures(None),
             "test_images_per_second": None,
-            "train_images_per_second": state.steps_taken * run.batch_size / state.seconds,
+            "train_images_per_second": state.steps_taken * run.batch_size / max(state.seconds, 1e-9),
             "seconds": self._clock.elapsed,
             "seed": run.card.seed,
             "device": self._device,

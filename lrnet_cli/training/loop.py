@@ -12,7 +12,7 @@ from lrnet_cli.escape import in_shell, resuming
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined, loss_named
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.folder import Status, check_run_dir, read_config, read_result, versions
+from lrnet_cli.runs.folder import Status, check_run_dir, figures_of, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.recipe import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
@@ -63,6 +63,7 @@ def resume(
         config = changed(before, **(changes or {}))
         result = read_result(run_dir)
         if result is not None and result["status"] == "finished":
+            figures_of(result, run_dir)  # or say that it is damaged
             is_longer = (config.epochs, config.max_time) != (before.epochs, before.max_time)
             anew = f"start a new run from its weights with {in_shell('--init', run_dir, '--seed', before.seed)}."
             if is_longer and not has_checkpoint(run_dir):

@@ -11,8 +11,16 @@ from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.compare import accuracy_over
-from lrnet_cli.runs.folder import create_run_dir, read_result, read_series, write_result, write_series
+from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
+from lrnet_cli.runs.folder import (
+    MOST_RUNS,
+    create_run_dir,
+    figures_of,
+    read_result,
+    read_series,
+    write_result,
+    write_series,
+)
 from lrnet_cli.runs.suspects import find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.loop import resume, train
@@ -33,8 +41,8 @@ def train_series(
     ``lrnet.series/1`` with the results of the runs that are done, and the accuracy over them. Raises what ``train``
     raises, and ``UsageError`` for an invalid number of runs or folds, or for several processes.
     """
-    if runs < 1:
-        raise UsageError(f"--runs takes a whole number from 1 up, got {runs}.")
+    if not 1 <= runs <= MOST_RUNS:
+        raise UsageError(f"--runs takes a whole number from 1 to {MOST_RUNS}, got {runs}.")
     if config.processes > 1 or ranks.started_together():
         raise UsageError("--runs and --folds train in one process; start the runs one by one for several.")
     if folds is not None:
@@ -52,14 +60,16 @@ def resume_series(
     """Resume the series in ``folder``: finish the run that was interrupted and those after it."""
     reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
-    members = list(_members(folder, config, runs, folds))
+    count = runs * (folds or 1)
     results = []
     interrupted = False
-    for number, member in enumerate(members, 1):
+    for number, member in enumerate(_members(folder, config, runs, folds), 1):
         assert member.out is not None
         result = read_result(member.out)
-        if result is None or result["status"] != "finished":
-            reporter.message(f"Run {number} of {len(members)}: {member.out.name}.")
+        if result is not None and result["status"] == "finished":  # or say that it is damaged
+            (tested_figures_of if config.test else figures_of)(result, member.out)
+        else:
+            reporter.message(f"Run {number} of {count}: {member.out.name}.")
             try:
                 if (member.out / "config.json").exists():
                     result = resume(member.out, None, reporter, should_stop)
@@ -84,7 +94,7 @@ def resume_series(
         "arch": config.arch,
         "dataset": results[0]["dataset"],
         "seed": config.seed,
-        "of_runs": len(members),
+        "of_runs": count,
         "folds": folds,
         "val_accuracy": sum(result["val_accuracy"] for result in results) / len(results),
         "test_accuracy": asdict(accuracy_over(results)) if config.test else None,
@@ -93,7 +103,7 @@ def resume_series(
         "runs": results,
     }
     if folds is not None and not interrupted and config.test:
-        document["suspects"] = _write_suspects(folder, members, reporter)
+        document["suspects"] = _write_suspects(folder, list(_members(folder, config, runs, folds)), reporter)
     write_result(folder, document)
     try:
         paths.record_run(folder)

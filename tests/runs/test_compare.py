@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -32,6 +33,11 @@ def a_run(tmp_path: Path) -> RunWriter:
         folder.mkdir()
         write_config(folder, config)
         result = {
+            "run_dir": str(folder),
+            "weights": str(folder / "model.safetensors"),
+            "best_epoch": 2,
+            "val_accuracy": 0.9,
+            "test_accuracy_ci95": None if accuracy is None else [0.0, 1.0],
             "dataset": config.dataset,
             "seed": seed,
             "epochs": 2,
@@ -111,6 +117,27 @@ def test_a_folder_given_twice_counts_once_and_a_copy_is_refused(a_run: RunWriter
 def test_runs_without_a_figure_are_named(a_run: RunWriter, accuracy: Any, changes: Any, reason: str) -> None:
     with pytest.raises(TrainingError, match=reason):
         compare_runs([a_run(accuracy, changes=changes)])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test_images": None},
+        {"test_images": 10**400},
+        {"seed": "1"},
+        {"test_accuracy": [0.9]},
+        {"test_accuracy": 2},
+        {"test_accuracy": math.nan},
+        {"test_accuracy_ci95": None},
+        {"seconds": math.inf},
+        {"epochs": 0},
+        {"multiply_adds": 0.5},
+        {"device": {}},
+    ],
+)
+def test_a_damaged_result_is_one_sentence(a_run: RunWriter, changes: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=r"result\.json: is damaged, or was written by another version"):
+        compare_runs([a_run(0.9, changes=changes), a_run(0.9, 1)])
 
 
 def test_runs_are_found_in_a_folder(a_run: RunWriter, tmp_path: Path) -> None:

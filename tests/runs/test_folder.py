@@ -10,8 +10,9 @@ import pytest
 
 from lrnet_cli.data.readers.idx import read_idx
 from lrnet_cli.errors import DataError, LRNetError, TrainingError
+from lrnet_cli.evaluation.exam import PROBABILITY_OF
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, read_series, write_config, write_series
-from lrnet_cli.runs.suspects import find_suspects
+from lrnet_cli.runs.suspects import find_suspects, predictions_of
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.weights.find import RELEASED, fingerprint_of
 
@@ -101,7 +102,31 @@ def test_the_folders_of_the_released_networks_are_read(name: str) -> None:
     assert len(read_rows(RELEASED[name])) == result["epochs"]
 
 
-@pytest.mark.parametrize("content", ["epoch,train_loss\n1,0.5\n", "epoch\nx\n"])
+@pytest.mark.parametrize(("runs", "folds"), [(0, None), (-1, 2), (10**9, None), (1, 0), (1, -3), (1, 1)])
+def test_a_series_of_no_or_far_too_many_runs_is_damaged(tmp_path: Path, runs: int, folds: int | None) -> None:
+    write_series(tmp_path, TrainConfig(), runs, folds)
+    with pytest.raises(TrainingError, match=r"series\.json: is damaged"):
+        read_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,true,probability a,probability b\nx,a,0.5\n",
+        "path,true,probability a\nx,b,0.5\n",
+        "path,true,probability a\nx,a,nan\n",
+        "path,true,probability a\nx,a,0.5,1\nx\n",
+        "path,true\nx,a\n",
+        "true,probability a\na,1\n",
+    ],
+)
+def test_damaged_predictions_are_named(tmp_path: Path, content: str) -> None:
+    predictions_of(tmp_path).write_text(content.replace("probability ", PROBABILITY_OF))
+    with pytest.raises(TrainingError, match=r"predictions\.csv: the predictions cannot be read"):
+        find_suspects([tmp_path])
+
+
+@pytest.mark.parametrize("content", ["epoch,train_loss\n1,0.5\n", "epoch\nx\n", "epoch\n1e308\n"])
 def test_damaged_learning_curves_are_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     with pytest.raises(DataError, match=r"metrics\.csv: the learning curves"):
