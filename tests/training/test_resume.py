@@ -407,6 +407,8 @@ def with_position(**changed: Any) -> Callable[[dict[str, Any], dict[str, str]], 
         lambda tensors, _: tensors.update({"optimizer.0.9999.name": torch.zeros(3)}),
         lambda tensors, _: tensors.update({"random.cpu": torch.zeros(3)}),
         with_position(epoch="3"),
+        with_position(epoch=0),
+        with_position(seconds=-1.0),
         with_position(rows=[{"epoch": 1}]),
         with_position(rows=5),
         lambda _, metadata: metadata.update(position="[]"),
@@ -475,6 +477,16 @@ def test_a_link_in_the_place_of_the_lock_is_refused_and_not_followed(stopped: Pa
     with pytest.raises(TrainingError, match=f"{name}: is a link to somewhere else; delete it"):
         resume(stopped)
     assert victim.is_dir() or victim.read_text() == "precious"
+
+
+def test_a_checkpoint_without_steps_of_its_own_still_has_a_result(stopped: Path) -> None:
+    path = stopped / "checkpoint" / "latest.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    del metadata["digest"]
+    with_position(epoch=999, seconds=0.0)({}, metadata)
+    save_file(load_file(path), path, metadata)
+    assert resume(stopped)["status"] == "finished"
 
 
 def test_only_the_temporary_files_of_a_run_are_cleaned_away(stopped: Path) -> None:

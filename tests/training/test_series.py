@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.errors import DataError, InterruptedRunError, UsageError
+from lrnet_cli.errors import DataError, InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow, Reporter
@@ -81,6 +81,15 @@ def test_a_series_killed_as_a_run_began_is_resumed(tmp_path: Path) -> None:
     assert not list((tmp_path / "series").rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("test", [True, False])
+def test_a_run_of_a_series_with_a_damaged_result_is_one_sentence(tmp_path: Path, test: bool) -> None:
+    write_series(tmp_path, short(tmp_path, test=test), 2, None)
+    (tmp_path / "seed-5").mkdir()
+    (tmp_path / "seed-5" / "result.json").write_text(json.dumps({"status": "finished", "val_accuracy": None}))
+    with pytest.raises(TrainingError, match=r"result\.json: is damaged, or was written by another version"):
+        resume_series(tmp_path)
+
+
 def test_every_picture_is_tested_in_one_fold(tmp_path: Path) -> None:
     pool = load_dataset("optdigits", fold=(1, 2))
     everything = len(pool.train) + len(pool.test)
@@ -125,7 +134,7 @@ def test_too_many_folds_for_a_class_are_refused() -> None:
     ("settings", "series", "reason"),
     [
         ({"dataset": "nowhere/at/all"}, {"runs": 2}, "There is no data set 'nowhere/at/all'"),
-        ({}, {"runs": 0}, "--runs takes a whole number from 1 up"),
+        ({}, {"runs": 0}, "--runs takes a whole number from 1 to 1000"),
         ({}, {"folds": 1}, "--folds takes a whole number from 2 up"),
         ({"procs": 2}, {"runs": 2}, "train in one process"),
     ],
