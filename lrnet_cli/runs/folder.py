@@ -5,7 +5,6 @@ import io
 import json
 import math
 import platform
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -25,11 +24,6 @@ from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.command import from_plain, to_plain
 from lrnet_cli.settings.config import TrainConfig
 
-# The names that ``paths.replacing`` gives the files of a run.
-_TEMPORARY = re.compile(
-    r"((config|result|series)\.json|(metrics|predictions|skipped|suspects)\.csv|curves\.png|README\.md|suspects\.html"
-    r"|(model|latest|\d{3,})\.safetensors)\.\w+\.tmp"
-)
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
 MOST_RUNS = 1000  # of a series
@@ -129,17 +123,12 @@ def check_run_dir(run_dir: Path) -> None:
         )
 
 
-def is_temporary(path: Path) -> bool:
-    """Return whether ``path`` is a file of a run that is being written, or whose writing was killed."""
-    return _TEMPORARY.fullmatch(path.name) is not None
-
-
 def _unusable(run_dir: Path, error: OSError) -> TrainingError:
     return TrainingError(f"{run_dir}: cannot be the run folder ({error.strerror}); choose another with --out.")
 
 
 def _is_leftover(path: Path) -> bool:
-    return path.as_posix() in ("checkpoint", "checkpoint/.lock") or is_temporary(path)
+    return path.as_posix() in ("checkpoint", "checkpoint/.lock") or paths.is_leftover(path)
 
 
 def versions() -> dict[str, str]:

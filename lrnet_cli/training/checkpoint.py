@@ -126,7 +126,7 @@ def alone_in(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]
         return
     lock = _locked(run_dir, on_message)
     try:
-        for leftover in filter(paths.is_leftover, run_dir.rglob("*.tmp")):  # of a process that was killed while it wrote
+        for leftover in filter(paths.is_leftover, run_dir.rglob("*.tmp")):  # of a killed process
             leftover.unlink(missing_ok=True)
         yield
     finally:
