@@ -1,11 +1,12 @@
 """How well a network tells foreign pictures, such as those of other data sets, from those that it knows."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lrnet_cli.evaluation.intervals import effective_images, interval, roc_area
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,9 @@ class ForeignPictures:
 
 
 def measure_foreign(dataset: str, foreign: Tensor, known: Tensor) -> ForeignPictures:
-    """Return how pictures with the novelty ``foreign`` are told from those with the novelty ``known``.
-
-    The interval is Hanley and McNeil's (1982).
-    """
-    from sklearn.metrics import roc_auc_score  # takes a second
-
-    truth = np.concatenate([np.zeros(len(known)), np.ones(len(foreign))])
-    area = float(roc_auc_score(truth, torch.cat([known, foreign]).numpy()))
-    first, second = area / (2 - area), 2 * area * area / (1 + area)
-    spread = (len(foreign) - 1) * (first - area**2) + (len(known) - 1) * (second - area**2)
-    half = 1.96 * math.sqrt(max(area * (1 - area) + spread, 0) / (len(known) * len(foreign)))
-    interval = (max(area - half, 0.0), min(area + half, 1.0))
-    return ForeignPictures(dataset, len(foreign), area, interval, float((foreign > 1).float().mean()))
+    """Return how pictures with the novelty ``foreign`` are told from those with the novelty ``known``."""
+    is_foreign = np.arange(len(known) + len(foreign)) >= len(known)
+    area, influence = roc_area(torch.cat([known, foreign]).double().numpy(), is_foreign)
+    most = effective_images(np.array([len(known), len(foreign)], np.float64))
+    unknown = float((foreign > 1).float().mean())
+    return ForeignPictures(dataset, len(foreign), area, interval(area, influence, most), unknown)

@@ -3,7 +3,9 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
+from lrnet_cli.evaluation.foreign import measure_foreign
 from lrnet_cli.evaluation.macro import class_averages
+from lrnet_cli.evaluation.metrics import wilson_interval
 
 
 def drawn(n: int = 600, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +56,27 @@ def test_many_classes_and_one_picture_are_taken() -> None:
     assert (found.balanced_accuracy, found.macro_f1, found.auc) == (1.0, 1.0, None)
 
 
-def test_few_pictures_have_an_interval_though_some_resamples_hold_one_class() -> None:
-    found = class_averages(torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]]), torch.tensor([0, 1, 1]))
+def test_the_area_is_in_its_interval_where_probabilities_are_tied() -> None:
+    labels, scores = torch.arange(3).repeat_interleave(100), torch.zeros(300, 3)
+    scores[:250, 0], scores[250:, 2] = 1, 1
+    found = class_averages(scores, labels)
+    assert found.auc == pytest.approx(0.625)
     assert found.auc_ci95 is not None
-    assert np.isfinite(found.auc_ci95).all()
+    assert found.auc_ci95[0] < 0.625 < found.auc_ci95[1]
+
+
+def test_few_images_without_a_mistake_leave_room_for_some() -> None:
+    labels = torch.arange(26) % 2
+    found = class_averages(torch.eye(2)[labels], labels)
+    # Of classes of one size the mean recall is the accuracy, and has its interval.
+    assert found.balanced_accuracy_ci95 == pytest.approx(wilson_interval(26, 26))
+    assert found.macro_f1_ci95 == pytest.approx(wilson_interval(26, 26))
+    assert found.auc_ci95 == pytest.approx(wilson_interval(26, 26))
+    labels[1::4] = 0  # the smaller class says less
+    assert class_averages(torch.eye(2)[labels], labels).balanced_accuracy_ci95[0] < 0.85
+
+
+def test_foreign_images_that_are_all_told_leave_room_for_some_that_are_not() -> None:
+    told = measure_foreign("noise", torch.full((10,), 2.0), torch.full((10,), 0.5))
+    assert told.auroc == 1
+    assert told.auroc_ci95 == pytest.approx(wilson_interval(20, 20))
