@@ -101,6 +101,13 @@ def limited(split: Split, limit: int | None, seed: int) -> Split:
     return split.take(torch.from_numpy(np.sort(chosen)))
 
 
+def cut_validation(train: Split, fraction: float, seed: int, limit: int | None) -> tuple[Split, Split]:
+    """Return (kept, cut) of ``limit`` images of ``train``: a stratified ``fraction`` is cut off for validation."""
+    available = limited(train, limit, seed)
+    kept, cut = cut_of(available, fraction, seed)
+    return available.take(kept), available.take(cut)
+
+
 def copies_of(train: Split, test: Split) -> int:
     """Return how many pictures of ``test`` are also in ``train``, pixel by pixel."""
     known = set(hashes_of(train))

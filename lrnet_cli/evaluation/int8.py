@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
-from lrnet_cli.data.splits import Split, cut_of, limited
+from lrnet_cli.data.splits import Split, cut_validation, limited
 from lrnet_cli.errors import DataError, ExportError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.exam import dataset_for, fold_for
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.weights import onnx
-from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.card import ValidationCut, WeightsCard
 from lrnet_cli.weights.export import as_exported, writing
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.int8 import calibration_pictures, quantized
@@ -133,16 +133,21 @@ def _unseen(dataset: Dataset, card: WeightsCard) -> tuple[Split, str]:
     if dataset.val is not None:
         return dataset.val, "validation pictures"
     # Each network of several has trained on pictures that validated another.
-    if dataset.content_sha256 == card.dataset.get("content_sha256") and "ensemble" not in card.protocol:
-        recipe = card.protocol.get("recipe", {})
-        limit = recipe.get("limit")
-        available = limited(dataset.train, limit if isinstance(limit, int) else None, card.seed)
-        try:
-            fraction = float(card.protocol.get("validation", "").split()[0])
-        except (IndexError, ValueError):
-            fraction = 0.0
-        if 0 < fraction < 1:
-            _, cut = cut_of(available, fraction, card.seed)  # as training did
-            if len(cut) == card.dataset.get("val"):
-                return available.take(cut), "the validation pictures of its training"
+    own = dataset.content_sha256 == card.dataset.get("content_sha256") and "ensemble" not in card.protocol
+    if own and (how := _validation_cut(card)) is not None and 0 < how["fraction"] < 1:
+        _, cut = cut_validation(dataset.train, **how)
+        if len(cut) == card.dataset.get("val"):
+            return cut, "the validation pictures of its training"
     return limited(dataset.train, _PICTURES, _SEED), "training pictures"
+
+
+def _validation_cut(card: WeightsCard) -> ValidationCut | None:
+    """Return how training cut off the validation images; weights without numbers for it say the share in words."""
+    if "val_cut" in card.protocol:
+        return card.protocol["val_cut"]
+    try:
+        fraction = float(card.protocol.get("validation", "").split()[0])
+    except (IndexError, ValueError):
+        return None
+    limit = card.protocol.get("recipe", {}).get("limit")
+    return {"fraction": fraction, "seed": card.seed, "limit": limit if isinstance(limit, int) else None}

@@ -14,7 +14,7 @@ from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset, located
 from lrnet_cli.data.reading import Skipped
 from lrnet_cli.data.sketch import sketch_of
-from lrnet_cli.data.splits import Split, cut_of, limited
+from lrnet_cli.data.splits import Split, cut_validation, limited
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine, to_device
@@ -174,12 +174,9 @@ def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
     )
 
 
-def _card(config: TrainConfig, dataset: Dataset, sizes: DataNote, validation: str, mirrors: bool) -> WeightsCard:
+def _card(config: TrainConfig, dataset: Dataset, sizes: DataNote, how: ProtocolNote, mirrors: bool) -> WeightsCard:
     assert config.seed is not None
-    protocol: ProtocolNote = {
-        "validation": validation,
-        "recipe": recipe_of(config) | {"flip": "on" if mirrors else "off"},
-    }
+    protocol: ProtocolNote = {**how, "recipe": recipe_of(config) | {"flip": "on" if mirrors else "off"}}
     if config.test_fold and config.folds:
         protocol["test_fold"] = (config.test_fold, config.folds)
     return WeightsCard(
@@ -251,17 +248,21 @@ def _mirrors(config: TrainConfig, dataset: str) -> bool:
     return config.augment and wanted
 
 
-def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, str]:
-    """Return training and validation images, and a description of how the latter were chosen."""
-    available = limited(dataset.train, config.limit, seed)
+def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, ProtocolNote]:
+    """Return training and validation images, and how the latter were chosen."""
     if dataset.val is not None:
-        return available, dataset.val, "the data set's own"
-    wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / len(available))
+        return limited(dataset.train, config.limit, seed), dataset.val, {"validation": "the data set's own"}
+    count = min(len(dataset.train), config.limit or len(dataset.train))
+    wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / count)
     fraction = config.val_fraction or min(_LARGEST_VAL_FRACTION, wanted)
-    kept, cut = cut_of(available, fraction, seed)
-    if not len(cut) or len(kept) < 2:
+    train, val = cut_validation(dataset.train, fraction, seed, config.limit)
+    if not len(val) or len(train) < 2:
         raise DataError(
-            f"{dataset.name}: {len(available)} training images are too few to set {fraction:g} of each class aside for "
+            f"{dataset.name}: {count} training images are too few to set {fraction:g} of each class aside for "
             "validation; give more images or a higher --val-fraction."
         )
-    return available.take(kept), available.take(cut), f"{fraction:.3g} of the training images, cut by class"
+    how = ProtocolNote(
+        validation=f"{fraction:.3g} of the training images, cut by class",
+        val_cut={"fraction": fraction, "seed": seed, "limit": config.limit},
+    )
+    return train, val, how

@@ -30,13 +30,23 @@ class DataNote(TypedDict, total=False):
 
 class ProtocolNote(TypedDict, total=False):
     """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored.
+class ValidationCut(TypedDict):
+    """What ``data.splits.cut_validation`` was given for the validation images."""
+
+    fraction: float
+    seed: int
+    limit: int | None
+
+
 
     ``int8`` says how an export in eight-bit integers compares with the original, and on which pictures.
     """
+    ``val_cut`` says how the validation images were cut from the training images, in numbers; not every file has it.
 
     validation: str
     recipe: dict[str, bool | int | float | str | list[str] | None]
     test_fold: tuple[int, int]
+    val_cut: ValidationCut
     ensemble: list[str]
     folds: int | None
     command: str

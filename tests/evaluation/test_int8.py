@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,8 +15,13 @@ from lrnet_cli import Classifier
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import ExportError, UsageError
-from lrnet_cli.evaluation.int8 import export_int8
+from lrnet_cli.evaluation.int8 import _unseen, export_int8
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.registry import build
+from lrnet_cli.processes import ALONE
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training.prepare import prepare, rooted
 from lrnet_cli.weights import int8
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
@@ -128,3 +134,25 @@ def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path, lrnet: Ca
         assert (refused.exit_code, "are for --int8" in refused.stderr) == (2, True)
     refused = lrnet("export", "--int8", "--to", tmp_path / "m.onnx", "--max-loss", "-1")
     assert (refused.exit_code, "from 0 to 100" in refused.stderr) == (2, True)
+
+
+def test_int8_is_judged_on_the_images_that_training_set_aside(tmp_path: Path) -> None:
+    # Of 1538 images 300 are to be set aside, a share that three digits do not give.
+    images, labels = np.random.default_rng(0).integers(0, 256, (1548, 8, 8), np.uint8), np.arange(1548) % 10
+    arrays = {"train_images": images[:1538], "train_labels": labels[:1538]}
+    np.savez(tmp_path / "set.npz", **arrays, test_images=images[1538:], test_labels=labels[1538:])
+    config = rooted(TrainConfig(dataset=str(tmp_path / "set.npz"), seed=3, out=tmp_path / "run"))
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    dataset = load_dataset(config.dataset)
+    unseen, which = _unseen(dataset, run.card)
+    assert which == "the validation pictures of its training"
+    assert torch.equal(unseen.images, run.val_split.images)
+
+
+def test_weights_that_say_the_share_in_words_only_are_still_understood(trained_run: Path) -> None:
+    card, dataset = load_weights(trained_run / "model.safetensors")[1], load_dataset("optdigits")
+    in_words = {name: value for name, value in card.protocol.items() if name != "val_cut"}
+    assert len(in_words) < len(card.protocol)
+    unseen, which = _unseen(dataset, replace(card, protocol=in_words))  # type: ignore[arg-type]  # a part of it
+    assert which == "the validation pictures of its training"
+    assert torch.equal(unseen.images, _unseen(dataset, card)[0].images)
