@@ -30,7 +30,8 @@ _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
 class Exam:
     """Weights, their network, and the pictures to evaluate it on, on the same device.
 
-    ``described`` gives what the novelty needs; without one, ``network`` does. ``processes`` share the work.
+    ``described`` gives what the novelty needs; without one, ``network`` does. ``processes`` share the work, and
+    ``source`` is the name or path that the images are from.
     """
 
     weights: Path
@@ -117,7 +118,7 @@ def load_exam(
             on_message=on_message,
         )
     matched = with_classes_of(loaded, card.classes)
-    part = limited(_chosen(matched, split, card, on_message), limit, _LIMIT_SEED).to(engine.device)
+    part = _chosen(matched, split, card, limit, on_message).to(engine.device)
     return Exam(weights, card, network, matched.name, part, described, processes)
 
 
@@ -217,19 +218,29 @@ def write_predictions(
         raise UsageError(f"{path}: the predictions cannot be written ({error.strerror or error}).") from error
 
 
-def _chosen(loaded: Dataset, split: Literal["train", "val", "test"], card: WeightsCard, on_message: OnMessage) -> Split:
-    """Return the pictures to judge, saying which they are where that is not plain from ``split``."""
+def _chosen(
+    loaded: Dataset,
+    split: Literal["train", "val", "test"],
+    card: WeightsCard,
+    limit: int | None,
+    on_message: OnMessage,
+) -> Split:
+        share = "" if len(part) == len(chosen) else f"{len(part)} of "
+    """Return up to ``limit`` images to judge, saying which they are where that is not plain from ``split``."""
     own = loaded.content_sha256 == card.dataset.get("content_sha256")
     if split == "test" and loaded.test_is_cut_off and not own:
         everything = loaded.train.with_rows_of(loaded.test)
-        on_message(f"{loaded.name}: has no splits, so all of its {len(everything)} pictures are judged.")
-        return everything
-    if split == "test" and loaded.test_is_cut_off:
-        on_message(
-            f"{loaded.name}: has no test split; the {len(loaded.test)} pictures that were set aside in training are "
-            f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
-        )
+        part = limited(everything, limit, _LIMIT_SEED)
+        share = "all" if len(part) == len(everything) else f"{len(part)}"
+        on_message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} pictures are judged.")
+        return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[split]
     if chosen is None:
         raise DataError(f"{loaded.name}: has no validation split; choose --split test or train.")
-    return chosen
+    part = limited(chosen, limit, _LIMIT_SEED)
+    if split == "test" and loaded.test_is_cut_off:
+        on_message(
+            f"{loaded.name}: has no test split; {share}the {len(chosen)} pictures that were set aside in training are "
+            f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
+        )
+    return part

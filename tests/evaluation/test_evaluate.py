@@ -124,6 +124,8 @@ def test_a_source_without_splits_is_judged_whole_unless_it_was_trained_on(weight
     evaluation = evaluate_weights(weights, str(folders), "test", engine=CPU, on_message=said.append)
     assert evaluation.metrics.n == 60
     assert "test: has no splits, so all of its 60 pictures are judged." in said
+    evaluate_weights(weights, str(folders), "test", engine=CPU, limit=4, on_message=said.append)
+    assert "test: has no splits, so 4 of its 60 pictures are judged." in said
     said.clear()
     assert evaluate_weights(weights, None, "test", engine=CPU, on_message=said.append).metrics.n == 359
     assert said == [
