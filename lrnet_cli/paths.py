@@ -1,9 +1,11 @@
 """Which folders belong to this user, how files get into them, and which run is the newest."""
 
 import csv
+import errno
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Protocol
 
 from platformdirs import user_cache_path, user_state_path
 
+from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import in_spreadsheet
 
 WEIGHTS_NAME = "model.safetensors"  # of a run folder
@@ -63,6 +66,20 @@ def replacing(path: Path) -> Iterator[Path]:
 def is_leftover(path: Path) -> bool:
     """Return whether ``path`` has the name of a temporary file of ``replacing``, as a killed process leaves it."""
     return path.name.endswith(_TEMPORARY)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``UsageError`` if ``path`` cannot become a file, so that this is known before the work is done."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror or error}); choose a file in a folder that exists and that "
+            "you may write to."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

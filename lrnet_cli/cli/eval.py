@@ -1,14 +1,14 @@
 """``lrnet eval``."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import MofNCompleteColumn
 
-from lrnet_cli import ranks
+from lrnet_cli import paths, ranks
 from lrnet_cli.cli import output
 from lrnet_cli.cli.eval_tables import MISTAKES, show_comparison, show_evaluation
 from lrnet_cli.cli.launch import among, launch_if_asked
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lrnet_cli.evaluation.corruptions import Robustness
     from lrnet_cli.evaluation.evaluate import Evaluation
     from lrnet_cli.evaluation.exam import Exam
+    from lrnet_cli.evaluation.examined import Examined
     from lrnet_cli.evaluation.macro import ClassAverages
-    from lrnet_cli.evaluation.paired import PairedComparison
     from lrnet_cli.models.engine import Engine
     from lrnet_cli.processes import Processes
 
@@ -72,7 +72,7 @@ def eval_command(
     """Evaluate weights on a data set: accuracy with its interval, calibration, classes, mistakes, robustness."""
     limit, spreadsheet = given.pop("limit", None), given.pop("spreadsheet")
     SETTINGS["limit"].check(limit)
-    _check(plot, corruptions, predictions, every_class, spreadsheet)
+    _check(plot, corruptions, report, predictions, every_class, spreadsheet)
     place = {name: given.pop(name) for name in _PLACE if name in given}
     launch_if_asked(**place)
     from lrnet_cli.evaluation.exam import write_predictions
@@ -96,32 +96,16 @@ def eval_command(
     if not ranks.is_first():
         return
     exam, evaluation = found.exam, found.evaluation
-    if predictions is not None:
-        write_predictions(predictions, evaluation, every_class=every_class, spreadsheet=spreadsheet)
     averages = class_averages(evaluation.probabilities, evaluation.labels)
-    provenance = _provenance(exam, engine, split, limit, tta)
-    _write_pages(exam, evaluation, averages, found.robustness, plot, report, provenance)
     out = Output(json)
-    out.document(_document(found, averages, engine, split, tta))
+    out.document(found.document(averages, engine, split, tta=tta, mistakes=MISTAKES))
     show_evaluation(out, evaluation, averages, split, found.novelty, found.robustness)
     if found.rival is not None:
         show_comparison(out, found.rival.comparison, str(exam.weights), str(found.rival.exam.weights))
-
-
-@dataclass(frozen=True)
-class _Rival:
-    exam: "Exam"
-    accuracy: float
-    comparison: "PairedComparison"
-
-
-@dataclass(frozen=True)
-class _Found:
-    exam: "Exam"
-    evaluation: "Evaluation"
-    rival: _Rival | None
-    novelty: dict[str, Any] | None
-    robustness: "Robustness | None"
+    if predictions is not None:
+        write_predictions(predictions, evaluation, every_class=every_class, spreadsheet=spreadsheet)
+    provenance = _provenance(exam, engine, split, limit, tta)
+    _write_pages(exam, evaluation, averages, found.robustness, plot, report, provenance)
 
 
 def _examine(
@@ -136,8 +120,9 @@ def _examine(
     foreign: list[str],
     invert: Any,
     **settings: Any,
-) -> _Found:
+) -> "Examined":
     """Return all that needs the network, to which every process contributes."""
+    from lrnet_cli.evaluation.examined import Examined, Rival
     from lrnet_cli.evaluation.paired import compare_paired
     from lrnet_cli.processes import joined, loss_named
 
@@ -147,18 +132,23 @@ def _examine(
         evaluation = exam.evaluate(tta=tta)
         if rival_exam is not None:
             other = rival_exam.evaluate(tta=tta)
-            rival = _Rival(rival_exam, other.metrics.accuracy, compare_paired(evaluation, other))
+            rival = Rival(rival_exam, other.metrics.accuracy, compare_paired(evaluation, other))
         novelty = _measure_novelty(exam, evaluation, tta, foreign, **settings)
         if tta and corruptions:
             output.message(
                 "--tta averages views of uncorrupted pictures; under --corruptions there is one view of each."
             )
         robustness = _measure_robustness(exam) if corruptions else None
-    return _Found(exam, evaluation, rival, novelty, robustness)
+    return Examined(exam, evaluation, rival, novelty, robustness)
 
 
 def _check(
-    plot: Path | None, corruptions: bool, predictions: Path | None, every_class: bool, spreadsheet: bool
+    plot: Path | None,
+    corruptions: bool,
+    report: Path | None,
+    predictions: Path | None,
+    every_class: bool,
+    spreadsheet: bool,
 ) -> None:
     if every_class and predictions is None:
         raise UsageError("--probabilities adds columns to --predictions; give both.")
@@ -166,6 +156,9 @@ def _check(
         raise UsageError("--spreadsheet is for the file of --predictions; give both.")
     if plot is not None and not corruptions:
         raise UsageError("--plot shows the accuracies under --corruptions; give both.")
+    for target in (plot, report, predictions):
+        if target is not None:
+            paths.check_writable(target)
 
 
 def _load_exams(
@@ -180,8 +173,8 @@ def _load_exams(
     from lrnet_cli.evaluation.exam import load_exam, runs_on
     from lrnet_cli.weights.find import find_weights
 
-    paths = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
-    output.message(f"Weights: {paths[0]}. Device: {runs_on(paths[0], engine)}{among(processes)}.")
+    files = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
+    output.message(f"Weights: {files[0]}. Device: {runs_on(files[0], engine)}{among(processes)}.")
     with output.LoadBars() as bars:
         exam, *rivals = (
             load_exam(
@@ -195,7 +188,7 @@ def _load_exams(
                 on_message=output.message,
                 **settings,
             )
-            for path in paths
+            for path in files
         )
     return exam, rivals[0] if rivals else None
 
@@ -262,41 +255,3 @@ def _write_pages(
     if report is not None:
         write_report(report, exam, evaluation, averages, robustness, provenance)
         output.message(f"Report: {report}")
-
-
-def _document(found: _Found, averages: "ClassAverages", engine: "Engine", split: str, tta: bool) -> dict[str, Any]:
-    from lrnet_cli.devices import describe_device
-
-    exam, evaluation, more = found.exam, found.evaluation, dict[str, Any]()
-    if found.novelty is not None:
-        more["novelty"] = found.novelty
-    if found.robustness is not None:
-        more["corruptions"] = asdict(found.robustness)
-    if found.rival is not None:
-        more["against"] = _against(found.rival)
-    return {
-        "schema": "lrnet.eval/1",
-        "dataset": evaluation.dataset,
-        "split": split,
-        "weights": str(exam.weights),
-        **asdict(evaluation.metrics),
-        **asdict(averages),
-        "ece_uncalibrated": evaluation.ece_uncalibrated,
-        "temperature": exam.card.temperature,
-        "tta": tta,
-        "mistakes": [_present(asdict(mistake)) for mistake in evaluation.mistakes(MISTAKES)],
-        "images_per_second": evaluation.images_per_second,
-        "device": describe_device(engine.device),
-        "precision": exam.precision(engine),
-        **more,
-    }
-
-
-def _against(rival: _Rival) -> dict[str, Any]:
-    document = {"weights": str(rival.exam.weights), "accuracy": rival.accuracy, **asdict(rival.comparison)}
-    return document | {"disagreements": [_present(item) for item in document["disagreements"]]}
-
-
-def _present(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return ``entry`` without the path, if there is none."""
-    return {name: value for name, value in entry.items() if name != "path" or value is not None}

@@ -74,13 +74,23 @@ def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Pat
     assert f"Mean over the first twelve kinds {corruptions['mean_accuracy']:.4f}" in table
 
 
-def test_places_that_cannot_be_written_are_told(lrnet: CliRun, trained_run: Path) -> None:
+def test_places_that_cannot_be_written_are_told_before_the_work_begins(lrnet: CliRun, trained_run: Path) -> None:
     words = ("eval", "--weights", trained_run, "--limit", "20")
-    for option in (["--report", "nowhere/r.html"], ["--corruptions", "--plot", "nowhere/p.png"]):
+    targets = (["--report", "nowhere/r.html"], ["--corruptions", "--plot", "nowhere/p.png"])
+    for option in (*targets, ["--predictions", "nowhere/p.csv"]):
         result = lrnet(*words, *option)
         assert result.exit_code == 2
         assert "cannot be written (No such file or directory)" in result.stderr
+        assert "Weights: " not in result.stderr
+    assert lrnet(*words, "--report", ".").exit_code == 2
     assert lrnet(*words, "--plot", "p.png").exit_code == 2
+
+
+def test_figures_are_printed_though_the_report_fails(lrnet: CliRun, trained_run: Path, isolated_user: Path) -> None:
+    (isolated_user / "model.safetensors").write_bytes((trained_run / "model.safetensors").read_bytes())
+    (isolated_user / "metrics.csv").write_text("epoch\n1\n")
+    result = lrnet("eval", "--weights", "model.safetensors", "--limit", "20", "--report", "r.html", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["n"]) == (1, 20)
 
 
 def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
