@@ -78,12 +78,13 @@ def eval_command(
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.macro import class_averages
     from lrnet_cli.models.engine import Engine
+    from lrnet_cli.weights.find import find_weights
 
+    files = [find_weights(name) for name in ((weights,) if against is None else (weights, against))]
     engine = Engine.choose(**place)
     found = _examine(
         engine,
-        weights,
-        against,
+        files,
         dataset,
         split,
         tta=tta,
@@ -110,8 +111,7 @@ def eval_command(
 
 def _examine(
     engine: "Engine",
-    weights: str | None,
-    against: str | None,
+    files: list[Path],
     dataset: str | None,
     split: Any,
     *,
@@ -128,7 +128,7 @@ def _examine(
 
     rival = None
     with joined(engine.device) as processes, loss_named(processes, lambda: "Run the command again."):
-        exam, rival_exam = _load_exams(weights, against, engine, dataset, split, processes, invert=invert, **settings)
+        exam, rival_exam = _load_exams(files, engine, dataset, split, processes, invert=invert, **settings)
         evaluation = exam.evaluate(tta=tta)
         if rival_exam is not None:
             other = rival_exam.evaluate(tta=tta)
@@ -162,24 +162,23 @@ def _check(
 
 
 def _load_exams(
-    weights: str | None,
-    against: str | None,
+    files: list[Path],
     engine: "Engine",
     dataset: str | None,
     split: Any,
     processes: "Processes",
     **settings: Any,
 ) -> tuple["Exam", "Exam | None"]:
+    """Return the exams of the first weights and of those they are compared with, if any, on the same data set."""
     from lrnet_cli.evaluation.exam import load_exam, runs_on
-    from lrnet_cli.weights.find import find_weights
 
-    files = [find_weights(weights)] + ([find_weights(against)] if against is not None else [])
     output.message(f"Weights: {files[0]}. Device: {runs_on(files[0], engine)}{among(processes)}.")
+    exams: list[Exam] = []
     with output.LoadBars() as bars:
-        exam, *rivals = (
-            load_exam(
+        for path in files:
+            exam = load_exam(
                 path,
-                dataset,
+                exams[0].source if exams else dataset,
                 split,
                 engine=engine,
                 processes=processes,
@@ -188,9 +187,8 @@ def _load_exams(
                 on_message=output.message,
                 **settings,
             )
-            for path in files
-        )
-    return exam, rivals[0] if rivals else None
+            exams.append(exam)
+    return exams[0], exams[1] if len(exams) > 1 else None
 
 
 def _measure_robustness(exam: "Exam") -> "Robustness":
@@ -217,7 +215,9 @@ def _measure_novelty(
 
     if exam.card.novelty is None:
         if foreign:
-            raise UsageError(f"{exam.weights}: these weights, of an earlier version, do not tell foreign pictures.")
+            raise UsageError(
+                f"{exam.weights}: cannot tell foreign images; use those of a single run, not an export or several."
+            )
         return None
     # Averaged views are not what novelty was fitted to.
     known = exam.novelty(exam.split.images) if tta else exam.card.novelty(evaluation.outputs)

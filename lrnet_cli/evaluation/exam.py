@@ -8,11 +8,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lrnet_cli import paths
-from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
 from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import AS_IT_IS, averaging_views, predict_logits
 from lrnet_cli.processes import ALONE, Processes
@@ -41,6 +41,7 @@ class Exam:
     split: Split
     described: nn.Module | None = None
     processes: Processes = ALONE
+    source: str | None = None
 
     def novelty(self, images: Tensor) -> Tensor:
         """Return the novelty (N,) of uint8 pictures (N, C, S, S) where the network is; the weights must have one."""
@@ -92,7 +93,7 @@ def load_exam(
     on_pictures: OnPictures = silent,
     on_message: OnMessage = silent,
 ) -> Exam:
-    """Return weights, an exported ``.onnx`` too, and a split of ``dataset``, or of the known one they were trained on.
+    """Return weights, an exported ``.onnx`` too, and a split of ``dataset``, or of the one they were trained on.
 
     The pictures are preprocessed as the weights require; classes are matched by name. Weights of a cross-validation are
     evaluated on the fold that they did not see, if the data set is their own. Raises ``WeightsError``,
@@ -117,29 +118,15 @@ def load_exam(
             on_pictures=on_pictures,
             on_message=on_message,
         )
+    check_recorded(weights, card, dataset, loaded, on_message)
     matched = with_classes_of(loaded, card.classes)
     part = _chosen(matched, split, card, limit, on_message).to(engine.device)
-    return Exam(weights, card, network, matched.name, part, described, processes)
+    return Exam(weights, card, network, matched.name, part, described, processes, name)
 
 
 def runs_on(weights: Path, engine: Engine) -> str:
     """Return a description of where the network of ``weights`` runs."""
     return RUNS_ON if weights.suffix == ".onnx" else str(engine)
-
-
-def dataset_for(weights: Path, card: WeightsCard, dataset: str | None) -> str:
-    """Return ``dataset``, or else the known one that the weights were trained on; ``UsageError`` if it is not known."""
-    name = dataset or str(card.dataset.get("name"))
-    if dataset is None and name not in KNOWN_NAMES:
-        raise UsageError(
-            f"{weights}: was trained on {name}, which is not a known data set; give its path with --dataset."
-        )
-    return name
-
-
-def fold_for(card: WeightsCard, dataset: str) -> tuple[int, int] | None:
-    """Return which fold of ``dataset``, of how many, the weights did not see, if they are of its cross-validation."""
-    return card.protocol.get("test_fold") if name_of(dataset) == card.dataset.get("name") else None
 
 
 def _networks(weights: Path, engine: Engine) -> tuple[nn.Module, nn.Module | None, WeightsCard]:
@@ -225,7 +212,6 @@ def _chosen(
     limit: int | None,
     on_message: OnMessage,
 ) -> Split:
-        share = "" if len(part) == len(chosen) else f"{len(part)} of "
     """Return up to ``limit`` images to judge, saying which they are where that is not plain from ``split``."""
     own = loaded.content_sha256 == card.dataset.get("content_sha256")
     if split == "test" and loaded.test_is_cut_off and not own:
@@ -239,6 +225,7 @@ def _chosen(
         raise DataError(f"{loaded.name}: has no validation split; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED)
     if split == "test" and loaded.test_is_cut_off:
+        share = "" if len(part) == len(chosen) else f"{len(part)} of "
         on_message(
             f"{loaded.name}: has no test split; {share}the {len(chosen)} pictures that were set aside in training are "
             f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."

@@ -10,7 +10,7 @@ from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
 from lrnet_cli.data.splits import Split, cut_validation, limited
 from lrnet_cli.errors import DataError, ExportError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
-from lrnet_cli.evaluation.exam import dataset_for, fold_for
+from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.weights import onnx
@@ -84,6 +84,7 @@ def export_int8(
         on_pictures=on_pictures,
         on_message=on_message,
     )
+    check_recorded(weights, card, dataset, loaded, on_message)
     pictures, which = _unseen(with_classes_of(loaded, card.classes), card)
     if len(pictures) < 2:
         raise DataError(f"{loaded.name}: one picture calibrates and another judges, but there are {len(pictures)}.")

@@ -93,6 +93,39 @@ def test_figures_are_printed_though_the_report_fails(lrnet: CliRun, trained_run:
     assert (result.exit_code, json.loads(result.stdout)["n"]) == (1, 20)
 
 
+@pytest.fixture
+def own_run(lrnet: CliRun, tmp_path: Path) -> Path:
+    """Give the folder of a run that was trained on class folders beside it."""
+    random = np.random.default_rng(0)
+    for number in range(24):
+        folder = tmp_path / "stamps" / ("crown", "lion")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{number}.png")
+    words = ("--image-size", 8, "--epochs", 1, "--seed", 0, "--out", tmp_path / "run")
+    assert lrnet("train", "--dataset", tmp_path / "stamps", *words).exit_code == 0
+    return tmp_path / "run"
+
+
+def test_the_folder_that_weights_were_trained_on_is_found_again(lrnet: CliRun, own_run: Path, tmp_path: Path) -> None:
+    result = lrnet("eval", "--against", own_run, "--foreign", "optdigits", "--limit", 4, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["dataset"] == "stamps"
+    said = f"Data set: {tmp_path / 'stamps'}, on which the weights were trained, unchanged since."
+    assert said in result.stderr
+
+
+def test_a_folder_that_has_changed_or_gone_is_to_be_named(lrnet: CliRun, own_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "stamps" / "lion" / "1.png").unlink()
+    changed = lrnet("eval", "--weights", own_run)
+    assert (changed.exit_code, "stamps, whose images are no longer the same" in changed.stderr) == (2, True)
+    exported = lrnet("export", "--weights", own_run, "--int8", "--to", "m.onnx")
+    assert (exported.exit_code, "stamps, whose images are no longer the same" in exported.stderr) == (2, True)
+    (tmp_path / "stamps").rename(tmp_path / "moved")
+    gone = lrnet("eval", "--weights", own_run)
+    assert (gone.exit_code, "stamps, which is not a known data set; give its path" in gone.stderr) == (2, True)
+    assert lrnet("eval", "--weights", own_run, "--dataset", tmp_path / "moved").exit_code == 0
+
+
 def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
     lrnet: CliRun, trained_run: Path, isolated_user: Path
 ) -> None:
