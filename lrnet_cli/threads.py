@@ -5,6 +5,7 @@ programs, each of these waits can cost a time slice of the scheduler, so that tw
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ BUSY = 0.25  # cores in use by other programs, from which the fewest threads are
 _CALLS, _LEAST_SECONDS, _MOST_CALLS = 2, 0.15, 20  # that are timed for each number of threads
 _SLOWER, _HOPELESS = 1.1, 2.5  # times as slow as the best, from which no more numbers, or calls, are tried
 _CLEARLY = 0.95  # of the usual number's time: another must need less to count as faster
+_here = threading.local()
 
 
 @cache
@@ -153,14 +155,22 @@ def threads_of_operations(count: int) -> Iterator[None]:
 def in_workers(work: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:
     """Return ``work`` of each of ``parts``, in order, as computed by single-threaded workers side by side.
 
-    Workers need not wait for each other: one on a core that another program uses takes fewer parts.
+    Workers need not wait for each other: one on a core that another program uses takes fewer parts. A worker that calls
+    this works on all parts itself, since the others may be waiting for the same.
     """
+    if getattr(_here, "is_worker", False):
+        return [work(part) for part in parts]
     return list(_pool(available_threads()).map(work, parts))
 
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, "worker", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(workers, "worker", initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    _here.is_worker = True
+    torch.set_num_threads(1)
 
 
 def even_parts(count: int, most: int) -> int:
