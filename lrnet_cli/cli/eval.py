@@ -81,6 +81,8 @@ def eval_command(
     from lrnet_cli.weights.find import find_weights
 
     files = [find_weights(name) for name in ((weights,) if against is None else (weights, against))]
+    if any(file.suffix == ".onnx" for file in files) and "gpus" not in place and place.get("device") in (None, "auto"):
+        place["device"] = "cpu"  # the only one that such a file runs on
     engine = Engine.choose(**place)
     found = _examine(
         engine,
