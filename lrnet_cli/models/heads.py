@@ -53,14 +53,18 @@ def probabilities(logits: Tensor, head: Head) -> Tensor:
 def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
     """Return the temperature by which to divide logits (N, classes) for the lowest loss against labels (N,).
 
-    Guo et al. 2017, arXiv:1706.04599, section 4.2. It changes no label, only how sure the network says it is.
+    Guo et al. 2017, arXiv:1706.04599, section 4.2, with the targets of Platt 1999 ("Probabilistic outputs for support
+    vector machines", section 2.2): a right answer counts as right with the probability (N + 1) / (N + 2), so that a few
+    images without a mistake do not make the network certain. It changes no label, only how sure the network says it is.
     """
     from scipy.optimize import minimize_scalar
 
     exact = logits.double()
+    options = logits.shape[1] if head == "softmax" else 2  # among which ``head_loss`` spreads a smoothed target
+    smoothing = options / (options - 1) / (len(labels) + 2)
     lowest, highest = (math.log(temperature) for temperature in _TEMPERATURES)
     found = minimize_scalar(
-        lambda power: float(head_loss(exact / math.exp(power), labels, head)),
+        lambda power: float(head_loss(exact / math.exp(power), labels, head, smoothing)),
         bounds=(lowest, highest),
         method="bounded",
     )

@@ -17,6 +17,9 @@ from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
 
 _NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS = 2000, 20  # of training, at least
+# For validation, at least: fewer have no 99 % that a new image passes in 99 of 100 cases (Angelopoulos and Bates 2021,
+# arXiv:2107.07511, section 1: n + 1 images or more, of which one in a hundred may be left out).
+_VALIDATION_IMAGES = 99
 
 
 def altered(split: Split, robust: float, seed: int) -> Split:
@@ -37,6 +40,11 @@ def novelty_images(classes: int) -> int:
 def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
     """Return ``card`` of ``model`` with what tells foreign pictures from those of the run that ``step`` belongs to."""
     run = step.run
+    if len(run.val_split) < _VALIDATION_IMAGES:
+        run.reporter.message(
+            f"There are only {len(run.val_split)} validation images, and {_VALIDATION_IMAGES} or more are needed to "
+            "calibrate probabilities and to tell foreign images: take both as rough, or give more images."
+        )
     network = run.engine.place(model, card.preprocessing.normalize, run.processes, with_description=True).eval()
     sample = step.sample(novelty_images(len(card.classes)))
     known, validated = (

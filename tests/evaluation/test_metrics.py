@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lrnet_cli.evaluation.metrics import compute_metrics, wilson_interval
-from lrnet_cli.models.heads import fit_temperature, head_loss
+from lrnet_cli.models.heads import fit_temperature, head_loss, probabilities
 from lrnet_cli.settings.words import Head
 
 # Four pictures, three classes: the first three are right with 0.8, the last is wrong with 0.6.
@@ -56,14 +56,19 @@ def test_the_temperature_that_spoiled_logits_is_found(head: Head, temperature: f
     assert fit_temperature(honest * temperature, labels, head) == pytest.approx(temperature, rel=0.05)
 
 
-def test_a_perfect_network_gets_a_temperature_too() -> None:
-    labels = torch.arange(50) % 3
-    logits = torch.nn.functional.one_hot(labels, 3) * 8.0
-    assert 0 < fit_temperature(logits, labels, "softmax") < 1
-
-
 def test_sure_softmaxes_stay_within_the_last_bin() -> None:
     metrics = compute_metrics(torch.tensor([[200.0, -200.0], [0.0, 90.0]]), torch.tensor([0, 1]), ("a", "b"), "softmax")
     assert [(b.count, b.high) for b in metrics.reliability] == [(2, 1.0)]
     assert metrics.ece == 0.0
     assert metrics.top_k_accuracy == {}
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("count", [20, 500])
+def test_images_without_a_mistake_make_no_network_surer_than_their_number_allows(head: Head, count: int) -> None:
+    labels = torch.arange(count) % 4
+    logits = 12 * torch.nn.functional.one_hot(labels, 4).float() - 6
+    temperature = fit_temperature(logits, labels, head)
+    highest = probabilities(logits / temperature, head).max(1).values
+    assert highest.mean() < (count + 1.5) / (count + 2)
+    assert highest.mean() > 0.8
