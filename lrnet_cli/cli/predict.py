@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from lrnet_cli.predict.classifier import Prediction
 
 Format = Literal["table", "json", "jsonl", "csv"]
+_MAX_NOVELTY = 1.0
 # What to do if a process is lost, without and with --output.
 _WAY_ON = ("Run the command again.", "The rows so far are kept; continue with --resume.")
 EXAMPLES = (
@@ -53,7 +55,7 @@ def predict_command(
             help="Answer 'unknown' where a picture is more foreign than this; inf never. 1 lets 99 % of the "
             "validation pictures pass."
         ),
-    ] = 1.0,
+    ] = _MAX_NOVELTY,
     invert: Invert = "auto",
     format: Annotated[
         Format | None,
@@ -114,6 +116,8 @@ def _predict(
         classifier = Classifier.load(path, **place)
         top_k, rows = min(top_k, len(classifier.card.classes)), None
         output.message(f"Weights: {path}. Device: {classifier.runs_on}{among(processes)}.")
+        if classifier.card.novelty is None and asked["max_novelty"] not in (_MAX_NOVELTY, math.inf):
+            output.message(f"{path}: these weights cannot tell foreign images, so --max-novelty has no effect.")
         if processes.is_first:
             note_way_on(way_on)
         if processes.is_first and to is not None:

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet
 
+DESCRIPTION = 48  # numbers: two for each channel of the third block
+
 
 class Described(nn.Module):
     """``network`` with its logits followed by the mean and the deviation of each channel of the third block."""

@@ -38,7 +38,8 @@ class Prediction:
 
     ``index`` is the position of ``label`` in the class list, ``probability`` that of the most likely class.
     Where the answer is none of the classes, ``index`` is None and ``label`` is ``unknown`` (the probability is below
-    the minimum, or the novelty above the maximum) or ``none of these`` (a sigmoid head says no to every class).
+    the minimum, the novelty above the maximum, or either is not a number) or ``none of these`` (a sigmoid head says no
+    to every class).
     ``novelty``, from 0 up, is above 1 for pictures that are unlike those that the network knows, and None if the
     weights do not tell. ``inverted`` says whether light and dark were swapped, and ``pixels``, uint8 (channels, side,
     side), are what the network saw.
@@ -185,9 +186,10 @@ class Classifier:
                     yield source, outcome
                     continue
                 row, novelty = next(rows)
-                answer = self._label(row, novelty, outcome)
+                is_number = bool(row.isfinite().all()) and math.isfinite(novelty or 0)
+                answer = self._label(row.nan_to_num(0.0), novelty if is_number else None, outcome)
                 is_unknown = answer.probability < min_confidence or (novelty or 0) > max_novelty
-                if is_unknown and answer.label != NONE_OF_THESE:
+                if not is_number or (is_unknown and answer.label != NONE_OF_THESE):
                     answer = replace(answer, label=UNKNOWN, index=None)
                 yield source, answer
 

@@ -9,11 +9,13 @@ from typing import Any, TypedDict, get_args
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.documents import loaded, shaped
 from lrnet_cli.errors import WeightsError
+from lrnet_cli.models.described import DESCRIPTION
 from lrnet_cli.models.novelty import Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
 from lrnet_cli.settings.words import Head
 
 FORMAT = "lrnet-weights/1"
+_LEAST_TEMPERATURE = 2.0**-126  # the smallest normal number in single precision
 
 
 class DataNote(TypedDict, total=False):
@@ -28,8 +30,6 @@ class DataNote(TypedDict, total=False):
     left_out: dict[str, int]
 
 
-class ProtocolNote(TypedDict, total=False):
-    """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored.
 class ValidationCut(TypedDict):
     """What ``data.splits.cut_validation`` was given for the validation images."""
 
@@ -38,15 +38,17 @@ class ValidationCut(TypedDict):
     limit: int | None
 
 
+class ProtocolNote(TypedDict, total=False):
+    """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored.
 
+    ``val_cut`` says how the validation images were cut from the training images, in numbers; not every file has it.
     ``int8`` says how an export in eight-bit integers compares with the original, and on which pictures.
     """
-    ``val_cut`` says how the validation images were cut from the training images, in numbers; not every file has it.
 
     validation: str
+    val_cut: ValidationCut
     recipe: dict[str, bool | int | float | str | list[str] | None]
     test_fold: tuple[int, int]
-    val_cut: ValidationCut
     ensemble: list[str]
     folds: int | None
     command: str
@@ -86,8 +88,8 @@ class WeightsCard:
             raise ValueError(f"the architecture {self.arch!r} is not one of: {', '.join(ARCHITECTURES)}")
         if self.head not in get_args(Head):
             raise ValueError(f"the head {self.head!r} is not one of: {', '.join(get_args(Head))}")
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"the temperature {self.temperature!r} is not a number above 0")
+        if not _LEAST_TEMPERATURE <= self.temperature < math.inf:
+            raise ValueError(f"the temperature {self.temperature!r} is not a number above 0 by which one can divide")
         if len(set(self.classes)) != len(self.classes) or not all(isinstance(name, str) for name in self.classes):
             raise ValueError("the class names are not distinct strings")
         own = {
@@ -99,6 +101,9 @@ class WeightsCard:
             raise ValueError(
                 f"the arguments {self.arch_args} do not fit preprocessing and class names, which give {own}"
             )
+        sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch == "lrnet" else 0)}
+        if self.novelty is not None and len(self.novelty.axes) not in sizes:
+            raise ValueError(f"the novelty is over {len(self.novelty.axes)} outputs, the network gives {min(sizes)}")
 
     @property
     def needs_description(self) -> bool:

@@ -81,12 +81,12 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
             )
         if tensor.dtype not in _DTYPES:
             raise WeightsError(f"{path}: {name} holds {tensor.dtype}, expected float16, bfloat16, float32 or float64.")
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{path}: {name} holds NaN or infinite values.")
-        if name.endswith("running_var") and (tensor < 0).any():
-            raise WeightsError(f"{path}: {name} holds negative variances.")
         # Copied, or they would stay parts of the mapped file, which Windows does not replace while they live.
         tensors[name] = tensor.to(torch.float32, copy=True)
+        if not torch.isfinite(tensors[name]).all():
+            raise WeightsError(f"{path}: {name} holds NaN, infinite values or numbers too large for float32.")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise WeightsError(f"{path}: {name} holds negative variances.")
     counters = {name: torch.zeros((), dtype=torch.long) for name in model.state_dict() if name.endswith(_COUNTER)}
     model.load_state_dict(tensors | counters, assign=True)
     return model.eval(), card

@@ -38,6 +38,13 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     wanted = [card.arch_args["in_channels"], card.arch_args["image_size"], card.arch_args["image_size"]]
     if run.shape[1:] != wanted:
         raise WeightsError(f"{path}: takes pictures of {run.shape[1:]}, its card says {wanted}.")
+    shape = (2, len(card.classes))
+    for found in run(torch.zeros(2, *wanted, dtype=torch.uint8)):  # what a file declares need not be so
+        if found.shape != shape or found.dtype != torch.float32 or not found.isfinite().all():
+            raise WeightsError(
+                f"{path}: gives {found.dtype} of the shape {tuple(found.shape)} for two blank images, expected finite "
+                f"numbers, float32 of {shape}."
+            )
     return lambda images: run(images)[0], card
 
 
@@ -53,6 +60,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         with needed_packages():
             import onnxruntime
 
@@ -66,8 +74,7 @@ class OnnxNetwork:
         except OSError:
             raise
         except Exception as error:  # ONNX Runtime's own kinds are private
-            reason = str(error).strip().splitlines()[0][:200]
-            raise WeightsError(f"{path}: is not a usable ONNX file ({reason}).") from error
+            raise WeightsError(f"{path}: is not a usable ONNX file ({_reason(error)}).") from error
         self.shape: list[int | str] = given.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         if (given.name, given.type, *names) != (INPUT, "tensor(uint8)", *_OUTPUTS):
@@ -75,14 +82,23 @@ class OnnxNetwork:
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Return logits and probabilities, float32 (N, classes), of uint8 pictures (N, C, S, S)."""
-        found = in_workers(self._run, images.split(even_parts(len(images), _PICTURES)))
-        return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
+        parts = images.split(even_parts(len(images), _PICTURES))
+        try:
+            found = in_workers(self._run, parts)
+            return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
+        except Exception as error:  # ONNX Runtime's own kinds are private, and a file may give anything
+            raise WeightsError(f"{self.path}: cannot be run ({_reason(error)}).") from error
 
     def _run(self, images: Tensor) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = self.session.run(
             list(_OUTPUTS), {INPUT: np.ascontiguousarray(images.numpy())}
         )
         return found
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what ``error`` says, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class PixelNetwork(nn.Module):

@@ -1,5 +1,6 @@
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,12 @@ def test_names_that_are_not_utf8_are_read(classifier: Classifier, tmp_path: Path
     [(path, outcome)] = classifier.stream([odd])
     assert path == odd
     assert isinstance(outcome, Prediction)
+
+
+def test_what_is_not_a_number_is_unknown(classifier: Classifier) -> None:
+    broken = Classifier(lambda images: torch.full((len(images), 58), torch.nan), classifier.card, "cpu")
+    answer = broken.predict(load_dataset("optdigits").test.images[0])
+    assert (answer.label, answer.index, answer.probability, answer.novelty) == ("unknown", None, 0.0, None)
+    card = replace(classifier.card, novelty=None, head="sigmoid")
+    broken = Classifier(lambda images: torch.full((len(images), 10), torch.nan), card, "cpu")
+    assert broken.predict(load_dataset("optdigits").test.images[0]).label == "unknown"

@@ -13,7 +13,7 @@ from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.training.certainty import altered, calibrated
-from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.file import load_weights, save_weights
 
 ROW = EpochRow(3, 0.1, 0.9, 0.1, 0.9, 0.001)
 
@@ -113,3 +113,22 @@ def test_foreign_pictures_are_unknown_to_predict_and_measured_by_eval(
     assert "unknown" not in shown.stdout
     refused = lrnet("predict", tmp_path / "noise", "--weights", trained_run, "--max-novelty", 0)
     assert (refused.exit_code, "--max-novelty takes a number above 0, got 0." in refused.stderr) == (2, True)
+
+
+def test_too_few_validation_images_are_told_at_the_end_of_training(lrnet: Callable[..., Any]) -> None:
+    few = lrnet("train --epochs 1 --limit 100 --seed 0 --no-test --out few")
+    assert "There are only 21 validation images, and 99 or more are needed to calibrate" in few.stderr
+    enough = lrnet("train --epochs 1 --limit 300 --val-fraction 0.4 --seed 0 --no-test --out enough")
+    assert (enough.exit_code, "There are only" in enough.stderr) == (0, False)
+
+
+def test_a_bound_that_weights_cannot_keep_is_told(lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    model, card = load_weights(trained_run / "model.safetensors")
+    save_weights(tmp_path / "old.safetensors", model, replace(card, novelty=None))
+    Image.fromarray(load_dataset("optdigits").test.images[0, 0].numpy()).save(tmp_path / "0.png")
+    words = ("predict", tmp_path / "0.png", "--weights", tmp_path / "old.safetensors")
+    said = "these weights cannot tell foreign images, so --max-novelty has no effect."
+    assert said in lrnet(*words, "--max-novelty", 0.5).stderr
+    assert said not in lrnet(*words).stderr

@@ -131,6 +131,14 @@ def empty(path: Path) -> Path:
         (lambda path: rewritten(path, extra=torch.ones(1)), "has unknown 1 tensors: extra"),
         (lambda path: rewritten(path, out__bias=torch.ones(4)), r"out\.bias has the shape \(4,\), the network needs"),
         (lambda path: rewritten(path, out__bias=torch.full((3,), torch.nan)), r"out\.bias holds NaN"),
+        (
+            lambda path: rewritten(path, out__bias=torch.full((3,), 1e300, dtype=torch.float64)),
+            r"out\.bias holds .*too large for float32",
+        ),
+        (
+            lambda path: rewritten(path, {"novelty": {"axes": [[1.0]] * 4, "centres": [[0.0]], "threshold": 1.0}}),
+            "the novelty is over 4 outputs, the network gives 3",
+        ),
         (lambda path: rewritten(path, out__bias=torch.ones(3, dtype=torch.int64)), "expected float16, bfloat16"),
         (lambda path: rewritten(path, block1__bn_3__running_var=-torch.ones(48)), "negative variances"),
         (lambda path: rewritten(path, {"classes": ["a", "b"]}), "do not fit preprocessing and class names"),
@@ -254,7 +262,7 @@ def test_the_temperature_travels_and_files_without_one_have_one(saved: Path) -> 
     assert load_weights(saved)[1].temperature == 1.0
 
 
-@pytest.mark.parametrize("temperature", [0, -1.5, float("nan"), float("inf"), "1"])
+@pytest.mark.parametrize("temperature", [0, 1e-320, 1e-40, -1.5, float("nan"), float("inf"), "1"])
 def test_a_temperature_that_makes_no_sense_is_refused(saved: Path, temperature: Any) -> None:
     with pytest.raises(WeightsError, match="the metadata cannot be used: "):
         load_weights(rewritten(saved, {"temperature": temperature}))
