@@ -57,10 +57,15 @@ def available_threads() -> int:
     return _fixed or _of_environment() or min(torch.get_num_threads(), own_cores())
 
 
+def are_fixed() -> bool:
+    """Return whether the user, or a launcher, has said how many threads there are to be."""
+    return _fixed is not None or _of_environment() is not None
+
+
 def candidates() -> tuple[int, ...]:
     """Return the numbers of threads to choose from: what is fixed, or all, a half of them and so on down to one."""
     counts = [available_threads()]
-    while counts[-1] > 1 and _fixed is None and _of_environment() is None:
+    while counts[-1] > 1 and not are_fixed():
         counts.append(counts[-1] // 2)
     return tuple(counts)
 

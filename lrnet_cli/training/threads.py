@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 
 from lrnet_cli.settings.schedule import thread_counts
-from lrnet_cli.threads import BUSY, ForeignLoad, candidates, fastest_threads
+from lrnet_cli.threads import BUSY, ForeignLoad, are_fixed, candidates, fastest_threads
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled
 from lrnet_cli.training.prepare import Run
@@ -46,7 +46,7 @@ class StepThreads:
         state = self._run.state
         if self._schedule is not None:
             self._use(self._scheduled())
-        elif state.threads and state.threads[-1][1] <= (os.cpu_count() or 1):  # else it was another machine
+        elif state.threads and self._can_repeat(state.threads[-1][1]):
             self._use(state.threads[-1][1])
         elif len(self._counts) > 1:
             self._choose(ForeignLoad.since_start.cores())
@@ -59,6 +59,10 @@ class StepThreads:
             self._use(self._scheduled())
         elif len(self._counts) > 1:
             self._watch()
+
+    def _can_repeat(self, count: int) -> bool:
+        """Return whether a resumed run may use ``count`` threads: not if they are fixed, or a larger machine's."""
+        return count <= (os.cpu_count() or 1) and not (are_fixed() or self._run.processes.together)
 
     def _scheduled(self) -> int:
         assert self._schedule is not None

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,13 +66,18 @@ def test_recorded_threads_are_repeated_by_a_resumed_run(tmp_path: Path, stop_aft
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_a_run_without_threads_given_goes_on_with_those_of_its_checkpoint(tmp_path: Path, stop_after: Any) -> None:
+def test_a_run_without_threads_given_goes_on_with_those_of_its_checkpoint(
+    tmp_path: Path, stop_after: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fix_threads(None)
     reporter, should_stop = stop_after(15)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         train(config(tmp_path / "run"), reporter, should_stop)
+    shutil.copytree(tmp_path / "run", tmp_path / "fixed")
     assert resume(tmp_path / "run")["threads"].startswith("1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert resume(tmp_path / "fixed")["threads"] == "1,15:2"
 
 
 def test_deterministic_runs_do_not_choose_by_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
