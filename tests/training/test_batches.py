@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 
+from lrnet_cli import threads
 from lrnet_cli.data.splits import Split
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes
@@ -34,10 +35,11 @@ class _Agreed(Processes):
 
 
 @pytest.mark.parametrize("count", [200, 48])
-def test_the_second_step_tells_how_many_images_the_time_allows(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_the_pace_tells_how_many_images_the_time_allows(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     split = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
-    readings = itertools.accumulate([0.0, 60.0, 0.0, 2.0])  # a slow first step, and one of two seconds
-    monkeypatch.setattr(batches.time, "perf_counter", lambda: next(readings))
+    readings = itertools.accumulate([0.0, 60.0, 0.0, 2.0, 0.0, 2.0])  # a slow first step, and two of two seconds
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: next(readings))
+    monkeypatch.setattr(batches, "candidates", lambda: (1,))
     before = torch.random.get_rng_state()
     config = TrainConfig(epochs=None, max_time=400.0)
     found = batches.affordable_images(config, Engine(torch.device("cpu")), split, classes=4, processes=_Agreed(count=3))

@@ -373,7 +373,7 @@ def test_a_time_that_ends_in_the_first_epoch_gives_a_result_after_enough_steps(
         result = train(short(tmp_path, status, **settings), reporter)
         assert (result["status"], result["test_reads"]) == (status, int(status == "finished"))
         told = [
-            text for text in reporter.texts if re.fullmatch(r".* first epoch: \d\d% of the training .* seen\.", text)
+            text for text in reporter.texts if re.fullmatch(r".* first epoch: \d\d % of the training .* seen\.", text)
         ]
         assert len(told) == int(status == "finished")
 
