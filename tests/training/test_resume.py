@@ -362,7 +362,7 @@ def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
 @pytest.mark.slow
 def test_a_run_with_a_time_budget_goes_on_with_what_is_left_of_it(tmp_path: Path, stop_after: Stopping) -> None:
     reporter, should_stop = stop_after(25)
-    train(config(tmp_path / "run", epochs=None, max_time=8.0), reporter, should_stop)
+    train(config(tmp_path / "run", epochs=None, max_time=16.0), reporter, should_stop)
     result = resume(tmp_path / "run")
     assert result["status"] == "finished"
     assert result["seconds"] < 60
