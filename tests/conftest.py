@@ -11,12 +11,14 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 from filelock import FileLock
 from typer.testing import CliRunner
 
 from lrnet_cli.cli.app import app
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.threads import fix_threads
 from lrnet_cli.training.loop import train
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -43,6 +45,16 @@ def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home)
     return home
+
+
+@pytest.fixture
+def free_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fix no number of threads in a test, and leave that of this process as it was."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    yield
+    fix_threads(None)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,7 @@ from lrnet_cli.threads import (
 
 COUNT = "from lrnet_cli.threads import candidates; print(candidates())"
 
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let nothing be fixed in a test, and leave the threads of this process as they were."""
-    before = torch.get_num_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    yield
-    fix_threads(None)
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("free_threads")
 
 
 def counted(**environment: str) -> str:

@@ -16,8 +16,6 @@ _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 _TIMED = 128  # pictures, whose prediction is timed before the first validation tells how long it takes
 _PREDICTION_MARGIN = 1.1
 _PACE_STEPS = 30  # the last ones, whose mean is the pace
-
-
 _FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
 
 

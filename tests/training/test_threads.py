@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,7 @@ from lrnet_cli.training import threads
 from lrnet_cli.training.loop import resume, train
 from lrnet_cli.training.step import Step
 
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = torch.get_num_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    yield
-    fix_threads(None)
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("free_threads")
 
 
 def config(out: Path, **settings: Any) -> TrainConfig:
