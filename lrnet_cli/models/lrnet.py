@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.errors import UsageError
+from lrnet_cli.models.rows import padded_rows
 from lrnet_cli.processes import ALONE, Processes
 
 MINIMUM_IMAGE_SIZE = 8  # three poolings leave one pixel
@@ -109,11 +110,11 @@ class LRNet(nn.Module):
 
         Dropout draws for the global batch, of which each of ``processes`` holds an equal part.
         """
-        x = features.flatten(1)
+        x = padded_rows(features.flatten(1))
         for hidden in (self.fc1, self.fc2, self.fc3, self.fc4):
             x = hidden(x).relu()
             if self.training and self.dropout:
                 drawn = torch.rand(len(x) * processes.count, x.shape[1], device=x.device)
                 x = x * (processes.own_rows(drawn) >= self.dropout) / (1 - self.dropout)
-        logits: Tensor = self.out(x)
+        logits: Tensor = self.out(x)[: len(features)]
         return logits

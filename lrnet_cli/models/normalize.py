@@ -65,7 +65,7 @@ def _sloping_ground(grey: Tensor) -> Tensor:
     places = _places(grey, depth, parts)
     plane = _weighted_fit(places, medians, torch.ones_like(medians))
     for _ in range(_ROUNDS):
-        weights = 1 / ((medians - plane @ places.T).abs() + _SMALL_DEVIATION)
+        weights = 1 / ((medians - (plane[:, None, :] * places).sum(2)).abs() + _SMALL_DEVIATION)
         plane = _weighted_fit(places, medians, weights)
     line = (torch.arange(side, device=grey.device, dtype=grey.dtype) + 0.5) / side - 0.5
     level, down, right = plane[:, :, None, None].unbind(1)
@@ -93,11 +93,12 @@ def _weighted_fit(places: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     Slopes are drawn a little to zero. Three equations are solved by cross products: exported networks know no solver.
     """
     shares = weights / weights.sum(1, keepdim=True)
-    products = shares @ (places[:, :, None] * places[:, None, :]).flatten(1)  # (N, 9)
+    # Sums of products: a matrix product on a CPU rounds a row by its place in the batch.
+    products = (shares[:, :, None] * (places[:, :, None] * places[:, None, :]).flatten(1)).sum(1)  # (N, 9)
     first, second, third = products.view(-1, 3, 3).unbind(1)
     stiffness = _STIFFNESS * torch.eye(3, device=values.device, dtype=values.dtype)
     second, third = second + stiffness[1], third + stiffness[2]
-    target = (shares * values) @ places
+    target = ((shares * values)[:, :, None] * places).sum(1)
     columns = [_cross(second, third), _cross(third, first), _cross(first, second)]
     determinant = (first * columns[0]).sum(1, keepdim=True)
     return sum(column * target[:, place : place + 1] for place, column in enumerate(columns)) / determinant

@@ -14,6 +14,7 @@ from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import ImageError, UsageError, WeightsError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import View, averaging_views, in_batches_that_fit, predict_logits
+from lrnet_cli.settings.words import Precision
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 
@@ -73,6 +74,16 @@ def test_batches_do_not_change_the_answers(trained_run: Path) -> None:
     together = predict_logits(network, images)
     alone = torch.cat([predict_logits(network, image[None]) for image in images[-20:]])
     assert torch.allclose(together[-20:], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_an_answer_is_the_same_to_the_last_bit_in_a_batch_of_any_size(precision: Precision) -> None:
+    # Else a prediction that was killed and resumed, in other batches, would end in other rows.
+    classifier = Classifier.load("digits", device="cpu", precision=precision)
+    images = torch.randint(0, 256, (128, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = classifier.logits(images)
+    for size in (2, 3, 5, 30, 63):
+        assert torch.equal(torch.cat([classifier.logits(part) for part in images.split(size)]), whole), size
 
 
 def test_batches_are_halved_where_memory_does_not_hold_them() -> None:

@@ -489,14 +489,6 @@ def test_a_checkpoint_without_steps_of_its_own_still_has_a_result(stopped: Path)
     assert resume(stopped)["status"] == "finished"
 
 
-def test_only_the_temporary_files_of_a_run_are_cleaned_away(stopped: Path) -> None:
-    names = {"my.2024.tmp", "config.json.77.tmp", "curves.png.8.tmp", "checkpoint/latest.safetensors.9.tmp"}
-    for name in names:
-        (stopped / name).touch()
-    resume(stopped, should_stop=lambda: True)
-    assert [path.name for path in stopped.rglob("*.tmp")] == ["my.2024.tmp"]
-
-
 def test_a_file_system_without_locks_is_told(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unsupported(*_: Any, **__: Any) -> None:
         raise NotImplementedError

@@ -76,7 +76,7 @@ def test_a_series_killed_as_a_run_began_is_resumed(tmp_path: Path) -> None:
     lock = tmp_path / "series" / "seed-6" / "checkpoint" / ".lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
-    (lock.parents[1] / "config.json.4711.tmp").write_text("{")
+    (lock.parents[1] / "config.json.4711.lrnet.tmp").write_text("{")
     assert [run["seed"] for run in resume_series(tmp_path / "series")["runs"]] == [5, 6]
     assert not list((tmp_path / "series").rglob("*.tmp"))
 

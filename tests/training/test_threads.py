@@ -123,9 +123,13 @@ def test_threads_follow_the_load_of_the_machine(tmp_path: Path, monkeypatch: pyt
     assert any(text.startswith("Computing with 1 of 2 threads") for text in reporter.texts)
 
 
-def test_a_time_that_allows_no_result_is_reported_at_the_start(tmp_path: Path) -> None:
+def test_a_time_that_allows_no_result_is_reported_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reporter = Slowed()
-    train(config(tmp_path / "run", epochs=None, max_time=8.0, limit=1400, image_size=28), reporter)
+    monkeypatch.setattr(threads, "candidates", lambda: (2, 1))
+    monkeypatch.setattr(Step, "rehearse", lambda self, images: time.sleep(0.4))
+    train(config(tmp_path / "run", epochs=None, max_time=4.0), reporter)
     [warning] = [text for text in reporter.texts if "too few for a result" in text]
     assert "--max-time" in warning
 
