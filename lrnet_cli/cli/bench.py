@@ -31,8 +31,9 @@ from lrnet_cli.cli.bench_works import (
 )
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output, message, progress
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
 from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.requests import BenchRequest
 
 if TYPE_CHECKING:
     import torch
@@ -50,17 +51,9 @@ class _Wanted:
     everything: bool
 
 
-@with_settings("device", "threads")
+@with_request(BenchRequest)
 def bench_command(
-    given: dict[str, Any],
-    image_size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 28,
-    batch_size: Annotated[int, typer.Option(help="Pictures per batch.")] = 128,
-    rounds: Annotated[int, typer.Option(help="Rounds to measure, after one warm-up round.")] = 5,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Also under bfloat16 autocast.")] = False,
-    compiled: Annotated[bool, typer.Option("--compile", help="Also compiled, which takes minutes on a CPU.")] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Also as exported in int8, on the CPU; needs the extra 'export'.")
-    ] = False,
+    request: BenchRequest,
     everything: Annotated[
         bool,
         typer.Option(
@@ -81,10 +74,10 @@ def bench_command(
 
     from lrnet_cli.models.engine import Engine, multiplies_bfloat16
 
-    if min(rounds, batch_size - 1) < 1:
-        raise UsageError(f"--rounds takes 1 or more and --batch-size 2 or more, got {rounds} and {batch_size}.")
+    image_size, batch_size, rounds = request.image_size, request.batch_size, request.rounds
+    bf16, compiled, int8 = request.bf16, request.compile, request.int8
     out = Output(json)
-    device = Engine.choose(**given).device
+    device = Engine.choose(request.device, threads=request.threads).device
     if int8 and device.type != "cpu":
         raise UsageError("--int8 runs on the CPU; add --device cpu.")
     exports = device.type == "cpu" and all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))

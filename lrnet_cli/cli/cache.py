@@ -1,27 +1,28 @@
 """``lrnet cache``."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
+from lrnet_cli.settings.place import Cache
 
 EXAMPLES = ("lrnet cache", "lrnet cache --clear")
 
 
-@with_settings("data_dir")
+@with_request(Cache)
 def cache_command(
-    given: dict[str, Any],
+    cache: Cache,
     clear: Annotated[bool, typer.Option("--clear", help="Delete the prepared pictures.")] = False,
     json: Json = False,
 ) -> None:
     """Show or delete the prepared pictures that are kept to load folders faster; data sets are not touched."""
     from lrnet_cli.data.prepared import MOST_BYTES, packs
 
-    found = packs(given.get("data_dir"))
+    found = packs(cache.data_dir)
     if clear:
         for pack in found:
             pack.path.unlink(missing_ok=True)

@@ -1,15 +1,15 @@
 """``lrnet check``."""
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from lrnet_cli.cli import output
-from lrnet_cli.cli.options import Json, complete_dataset
+from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
+from lrnet_cli.settings.requests import CheckRequest
 
 if TYPE_CHECKING:
     from lrnet_cli.data.check import Check
@@ -18,21 +18,21 @@ EXAMPLES = ("lrnet check stamps/", "lrnet check list.csv --report check.html", "
 _DESERVES_A_LOOK = 3
 
 
-@with_settings("mirror", "data_dir")
-def check_command(
-    given: dict[str, Any],
-    dataset: Annotated[
-        str, typer.Argument(help="A known data set or a path.", show_default=False, autocompletion=complete_dataset)
-    ],
-    report: Annotated[Path | None, typer.Option(help="Write a page with a contact sheet, one HTML file.")] = None,
-    json: Json = False,
-) -> None:
+@with_request(CheckRequest)
+def check_command(request: CheckRequest, json: Json = False) -> None:
     """Look at a data set before training on it: counts, sizes, damaged files, copies, contradicting labels, detail."""
+    dataset, report = request.dataset, request.report
     from lrnet_cli.data.check import check
     from lrnet_cli.data.datasets import name_of, read_source
 
     with output.LoadBars() as bars:
-        raw = read_source(dataset, on_progress=bars.download, on_message=output.message, **given)
+        raw = read_source(
+            dataset,
+            on_progress=bars.download,
+            on_message=output.message,
+            mirror=request.mirror,
+            data_dir=request.data_dir,
+        )
         found = check(raw, bars.pictures)
     if report is not None:
         from lrnet_cli.report.check import write_check_page  # matplotlib takes a second

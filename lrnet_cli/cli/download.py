@@ -9,9 +9,10 @@ from lrnet_cli import paths
 from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
 from lrnet_cli.data.catalog import CATALOG, CatalogEntry, catalog_entry
 from lrnet_cli.errors import DownloadError, UsageError
+from lrnet_cli.settings.place import Source
 
 EXAMPLES = (
     "lrnet download digits fashion",
@@ -20,9 +21,9 @@ EXAMPLES = (
 )
 
 
-@with_settings("mirror", "data_dir")
+@with_request(Source)
 def download_command(
-    given: dict[str, Any],
+    source: Source,
     names: Annotated[
         list[str] | None, typer.Argument(help="digits, fashion, oracle or all.", show_default=False)
     ] = None,
@@ -34,14 +35,14 @@ def download_command(
     json: Json = False,
 ) -> None:
     """Download data sets to this user's cache, check them, and keep them."""
-    cache = paths.data_dir(given.get("data_dir"))
+    cache = paths.data_dir(source.data_dir)
     if not names and not (list_ or verify):
         raise UsageError(f"Name the data sets to download: {', '.join(CATALOG)}, or all; --list shows more.")
     if force and (list_ or verify):
         raise UsageError("--list and --verify download nothing, so --force has no meaning with them; leave it out.")
     named = dict.fromkeys(catalog_entry(name) for name in names or () if name != "all")
     wanted = list(CATALOG.values()) if not names or "all" in names else list(named)
-    failed = 0 if list_ or verify else _download(wanted, cache, given.get("mirror"), force)
+    failed = 0 if list_ or verify else _download(wanted, cache, source.mirror, force)
     documents = [_document(entry, cache) for entry in wanted]
     if verify:
         failed = sum(found["state"] != "ok" and (bool(names) or found["state"] != "missing") for found in documents)

@@ -3,21 +3,20 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.progress import MofNCompleteColumn
 
 from lrnet_cli import paths, ranks
 from lrnet_cli.cli import output
 from lrnet_cli.cli.eval_tables import MISTAKES, show_comparison, show_evaluation
 from lrnet_cli.cli.launch import among, launch_if_asked
-from lrnet_cli.cli.options import Invert, Json, Judged, Spreadsheet, Weights
+from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
 from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import in_shell
-from lrnet_cli.settings.config import SETTINGS
+from lrnet_cli.settings.requests import EvalRequest
 
 if TYPE_CHECKING:
     from lrnet_cli.evaluation.corruptions import Robustness
@@ -38,50 +37,30 @@ EXAMPLES = (
 _PLACE = ("device", "precision", "gpus", "procs", "threads")
 
 
-@with_settings(*_PLACE, "mirror", "data_dir", "limit", spreadsheet=Spreadsheet)
-def eval_command(
-    given: dict[str, Any],
-    weights: Weights = None,
-    dataset: Judged = None,
-    split: Annotated[Literal["test", "train", "val"], typer.Option(help="The split: test, train or val.")] = "test",
-    tta: Annotated[
-        bool,
-        typer.Option(
-            "--tta", help="Average over views of each picture: shifted by a pixel, and mirrored if training did so."
-        ),
-    ] = False,
-    against: Annotated[
-        str | None, typer.Option(help="Compare with these weights, picture by picture (McNemar's test).")
-    ] = None,
-    corruptions: Annotated[
-        bool, typer.Option("--corruptions", help="Measure the accuracy under 24 corruptions, each at 5 severities.")
-    ] = False,
-    foreign: Annotated[
-        list[str] | None,
-        typer.Option(help="Measure how pictures of this other data set are told from known ones; repeat for several."),
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Plot the accuracies under --corruptions to this PNG file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a report, one self-contained HTML file.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Write every picture's prediction to this CSV file.")] = None,
-    every_class: Annotated[
-        bool, typer.Option("--probabilities", help="Add the probability of every class to --predictions.")
-    ] = False,
-    invert: Invert = "no",
-    json: Json = False,
-) -> None:
+@with_request(EvalRequest)
+def eval_command(request: EvalRequest, json: Json = False) -> None:
     """Evaluate weights on a data set: accuracy with its interval, calibration, classes, mistakes, robustness."""
-    limit, spreadsheet = given.pop("limit", None), given.pop("spreadsheet")
-    SETTINGS["limit"].check(limit)
+    weights, dataset, split, tta, against = (
+        request.weights,
+        request.dataset,
+        request.split,
+        request.tta,
+        request.against,
+    )
+    corruptions, foreign, plot, report = request.corruptions, list(request.foreign), request.plot, request.report
+    predictions, every_class, spreadsheet = request.predictions, request.probabilities, request.spreadsheet
+    invert, limit = request.invert, request.limit
+    given = {"mirror": request.mirror, "data_dir": request.data_dir}
     _check(plot, corruptions, report, predictions, every_class, spreadsheet)
-    place = {name: given.pop(name) for name in _PLACE if name in given}
-    launch_if_asked(**place)
+    place: dict[str, Any] = {name: getattr(request, name) for name in _PLACE}
+    launch_if_asked(request)
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.macro import class_averages
     from lrnet_cli.models.engine import Engine
     from lrnet_cli.weights.find import find_weights
 
     files = [find_weights(name) for name in ((weights,) if against is None else (weights, against))]
-    if any(file.suffix == ".onnx" for file in files) and "gpus" not in place and place.get("device") in (None, "auto"):
+    if any(file.suffix == ".onnx" for file in files) and request.gpus is None and request.device == "auto":
         place["device"] = "cpu"  # the only one that such a file runs on
     engine = Engine.choose(**place)
     found = _examine(

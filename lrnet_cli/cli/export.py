@@ -2,15 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from lrnet_cli.cli import output
-from lrnet_cli.cli.options import Calibrating, Json, Weights
+from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
-from lrnet_cli.errors import UsageError
+from lrnet_cli.cli.settings import with_request
+from lrnet_cli.settings.requests import ExportRequest
 
 EXAMPLES = (
     "lrnet export --to digits.onnx --weights digits",
@@ -19,32 +17,11 @@ EXAMPLES = (
 )
 
 
-@with_settings("mirror", "data_dir")
-def export_command(
-    given: dict[str, Any],
-    to: Annotated[
-        Path,
-        typer.Option("--to", help="The file to write: .onnx (needs the extra 'export') or .pt2.", show_default=False),
-    ],
-    weights: Weights = None,
-    int8: Annotated[
-        bool,
-        typer.Option(
-            "--int8", help="Compute in eight-bit integers, several times as fast: an LR-Net, as .onnx, calibrated."
-        ),
-    ] = False,
-    dataset: Calibrating = None,
-    max_loss: Annotated[
-        float | None,
-        typer.Option(help="With --int8: refuse if more points of accuracy than this are lost.", show_default="0.1"),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write a network for other runtimes, and check it against PyTorch on real pictures."""
-    if not int8 and (dataset is not None or max_loss is not None):
-        raise UsageError("--dataset and --max-loss are for --int8; add it.")
-    if max_loss is not None and not 0 <= max_loss <= 100:
-        raise UsageError(f"--max-loss takes points of accuracy from 0 to 100, got {max_loss:g}.")
+@with_request(ExportRequest)
+def export_command(request: ExportRequest, json: Json = False) -> None:
+    """Write a network for other runtimes, and check it against PyTorch on real images."""
+    weights, to, int8, dataset, max_loss = request.weights, request.to, request.int8, request.dataset, request.max_loss
+    given = {"mirror": request.mirror, "data_dir": request.data_dir}
     from lrnet_cli.weights.find import find_weights
 
     path = find_weights(weights)

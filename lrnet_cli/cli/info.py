@@ -8,18 +8,19 @@ import typer
 from lrnet_cli import paths
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED
 from lrnet_cli.errors import UsageError
 from lrnet_cli.settings import words
 from lrnet_cli.settings.config import SETTINGS
+from lrnet_cli.settings.place import Cache
 
 EXAMPLES = ("lrnet info", "lrnet info --arch all", "lrnet info --weights digits")
 
 
-@with_settings("data_dir")
+@with_request(Cache)
 def info_command(
-    given: dict[str, Any],
+    cache: Cache,
     arch: Annotated[
         Literal[words.Arch, "all"] | None,
         typer.Option(
@@ -55,7 +56,7 @@ def info_command(
     elif weights is not None:
         _show_weights(weights, out)
     else:
-        _show_installation(given.get("data_dir"), out)
+        _show_installation(cache.data_dir, out)
 
 
 def _show_architectures(image_size: int, channels: int, classes: int, out: Output) -> None:

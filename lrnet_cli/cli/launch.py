@@ -14,8 +14,7 @@ import typer
 
 from lrnet_cli import ranks
 from lrnet_cli.cli import output
-from lrnet_cli.settings.combinations import check_place
-from lrnet_cli.settings.words import Precision
+from lrnet_cli.settings.place import Place
 
 if TYPE_CHECKING:
     from lrnet_cli.processes import Processes
@@ -43,24 +42,16 @@ def note_reason(code: int, *lines: str) -> None:
         output.error(*lines)
 
 
-def launch_if_asked(
-    device: str = "auto",
-    precision: Precision = "auto",
-    gpus: int | None = None,
-    procs: int | None = None,
-    threads: str | None = None,
-) -> None:
+def launch_if_asked(place: Place) -> None:
     """Run this command line in several processes and exit with their code, if that is asked for and not yet done.
 
-    Raises ``UsageError`` or ``DeviceError`` for settings that contradict each other, or a device that is missing.
+    Raises ``DeviceError`` for a device that is missing.
     """
-    check_place(device, gpus, procs)
-    count = procs or gpus or 1
-    if count > 1 and not ranks.started_together():
+    if place.processes > 1 and not ranks.started_together():
         from lrnet_cli.models.engine import Engine
 
-        Engine.choose(device, precision, gpus=gpus, procs=procs, threads=threads)  # or report what is missing
-        raise typer.Exit(launch(count))
+        Engine.at(place)  # or report what is missing
+        raise typer.Exit(launch(place.processes))
 
 
 def among(processes: "Processes") -> str:

@@ -1,12 +1,11 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lrnet_cli.data.catalog import KNOWN_NAMES
-from lrnet_cli.settings import words
 
 
 def complete_weights(incomplete: str) -> list[str]:
@@ -31,38 +30,4 @@ def _paths(incomplete: str) -> list[str]:
     return [path for path in found if path.startswith(incomplete) and path.isprintable()]
 
 
-def _of_weights(text: str) -> Any:
-    return typer.Option(
-        help=text,
-        show_default="the known one that the weights were trained on",
-        autocompletion=complete_dataset,
-    )
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="A weight file, a run folder, or a released network: digits, fashion or fashion-clean.",
-        show_default="the newest run of this user, else digits",
-        autocompletion=complete_weights,
-    ),
-]
-Judged = Annotated[str | None, _of_weights("A known data set or a path.")]
-Calibrating = Annotated[
-    str | None,
-    _of_weights("With --int8: a known data set or a path, half of whose validation images calibrate, half judge."),
-]
-Spreadsheet = Annotated[
-    bool,
-    typer.Option(
-        "--spreadsheet",
-        help="Write CSV for a spreadsheet: an apostrophe before text that it would take for a formula.",
-    ),
-]
-Invert = Annotated[
-    words.Invert,
-    typer.Option(
-        help="Swap light and dark: yes, no, or auto: decided for each image by the polarity of the training images."
-    ),
-]

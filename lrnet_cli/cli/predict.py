@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.progress import MofNCompleteColumn
@@ -17,18 +17,18 @@ from lrnet_cli import ranks
 from lrnet_cli.cli import output
 from lrnet_cli.cli.inputs import shown
 from lrnet_cli.cli.launch import among, launch_if_asked, note_way_on
-from lrnet_cli.cli.options import Invert, Spreadsheet, Weights
 from lrnet_cli.cli.output import Data, Output
 from lrnet_cli.cli.records import Saver, Work
 from lrnet_cli.cli.rows import RowFile, RowFormat, row_writer
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
 from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.requests import Format, PredictRequest
 
 if TYPE_CHECKING:
     from lrnet_cli.predict.classifier import Prediction
 
-Format = Literal["table", "json", "jsonl", "csv"]
 _MAX_NOVELTY = 1.0
+_PLACE = ("device", "precision", "gpus", "procs", "threads")
 # What to do if a process is lost, without and with --output.
 _WAY_ON = ("Run the command again.", "The rows so far are kept; continue with --resume.")
 EXAMPLES = (
@@ -38,55 +38,19 @@ EXAMPLES = (
 )
 
 
-@with_settings("device", "precision", "gpus", "procs", "threads", spreadsheet=Spreadsheet)
+@with_request(PredictRequest)
 def predict_command(
-    given: dict[str, Any],
-    inputs: Annotated[
-        list[str], typer.Argument(help="Files, folders, globs, or - for a list of paths on stdin.", show_default=False)
-    ],
-    weights: Weights = None,
-    top_k: Annotated[int, typer.Option(help="How many of the most likely classes to show.")] = 1,
-    min_confidence: Annotated[
-        float, typer.Option(help="Answer 'unknown' where the most likely class has a lower probability.")
-    ] = 0.0,
-    max_novelty: Annotated[
-        float,
-        typer.Option(
-            help="Answer 'unknown' where a picture is more foreign than this; inf never. 1 lets 99 % of the "
-            "validation pictures pass."
-        ),
-    ] = _MAX_NOVELTY,
-    invert: Invert = "auto",
-    format: Annotated[
-        Format | None,
-        typer.Option(help="Write a table, json, jsonl or csv.", show_default="table, or the suffix of --output"),
-    ] = None,
+    request: PredictRequest,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    to: Annotated[
-        Path | None,
-        typer.Option("--output", help="Write csv or jsonl rows to this file, which appears once it is complete."),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Add rows to --output for the inputs that have none, also after an interruption."
-        ),
-    ] = False,
-    save_inputs: Annotated[
-        Path | None, typer.Option(help="Write each picture as the network saw it, as a PNG file, to this folder.")
-    ] = None,
-    explain: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write to this folder, for each picture, a PNG of the pixels that count for its label (red) "
-            "and against it (blue). Needs the extra 'explain'."
-        ),
-    ] = None,
 ) -> None:
-    """Classify pictures: a label and its calibrated probability for each."""
-    _check(top_k, min_confidence, max_novelty)
-    form = _form(format, as_json, to, resume, given.pop("spreadsheet"))
-    launch_if_asked(**given)
+    """Classify images: a label and its calibrated probability for each."""
+    chosen, to, resume, spreadsheet = request.format, request.output, request.resume, request.spreadsheet
+    invert, min_confidence, max_novelty = request.invert, request.min_confidence, request.max_novelty
+    weights, inputs, top_k = request.weights, list(request.inputs), request.top_k
+    save_inputs, explain = request.save_inputs, request.explain
+    given: dict[str, Any] = {name: getattr(request, name) for name in _PLACE}
+    form = _form(chosen, as_json, to, resume, spreadsheet)
+    launch_if_asked(request)
     asked: dict[str, Any] = {"invert": invert, "min_confidence": min_confidence, "max_novelty": max_novelty}
     work = _predict(given, weights, inputs, asked, top_k, form, to, resume, save_inputs, explain)
     if work.failed and ranks.is_first():
@@ -134,16 +98,6 @@ def _predict(
             _render(work, path, form)
         work.remark()
     return work
-
-
-def _check(top_k: int, min_confidence: float, max_novelty: float) -> None:
-    """Raise ``UsageError`` for a number that cannot be used, before PyTorch is loaded."""
-    if top_k < 1:
-        raise UsageError(f"--top-k takes a whole number from 1 up, got {top_k}.")
-    if not 0 <= min_confidence <= 1:
-        raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
-    if not max_novelty > 0:
-        raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
 
 
 def _render(work: Work, weights: Path, form: Format | RowFormat) -> None:

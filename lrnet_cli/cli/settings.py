@@ -1,4 +1,4 @@
-"""Command-line options made from the settings of a training run, which define them completely."""
+"""Command-line options made from a dataclass of settings, which defines them completely."""
 
 import functools
 import inspect
@@ -8,43 +8,48 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli.cli.options import complete_dataset, complete_weights
-from lrnet_cli.settings.config import SETTINGS
 from lrnet_cli.settings.durations import seconds_of
-from lrnet_cli.settings.setting import Setting
+from lrnet_cli.settings.setting import Request, Setting, settings_of
+
+_COMPLETIONS = {
+    "dataset": complete_dataset,
+    "foreign": complete_dataset,
+    "weights": complete_weights,
+    "against": complete_weights,
+    "init": complete_weights,
+    "distill": complete_weights,
+}
 
 
-def with_settings(*names: str, **switches: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each setting in ``names``; without any, for all of them, in panels.
+def with_request(
+    request: type[Request], make: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting of ``request``, before its own parameters.
 
-    ``command(given, …)`` receives, by name, those on the command line and in environment variables, and whether each of
-    ``switches``, options that are off by default, is on.
+    ``command(request, …)`` receives what ``make``, by default ``request`` itself, makes of the settings that are on the
+    command line or in environment variables.
     """
-    chosen = {name: setting for name, setting in SETTINGS.items() if setting.option and (name in names or not names)}
+    chosen = {name: setting for name, setting in settings_of(request).items() if setting.option}
     made = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[_kind(setting) | None, _option(setting, None if names else setting.panel)],
+            default=inspect.Parameter.empty if setting.default is ... else None,
+            annotation=Annotated[_kind(setting) if setting.default is ... else _kind(setting) | None, _option(setting)],
         )
         for name, setting in chosen.items()
-    ]
-    made += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=switch)
-        for name, switch in switches.items()
     ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            given = {name: values.pop(name) for name in (*chosen, *switches)}
-            given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-            command({name: value for name, value in given.items() if value not in (None, ())}, **values)
+            taken = {name: values.pop(name) for name in chosen}
+            taken = {name: tuple(value) if isinstance(value, list) else value for name, value in taken.items()}
+            asked = {name: value for name, value in taken.items() if value not in (None, ())}
+            command((make or request)(**asked), **values)
 
         _, *own = inspect.signature(command).parameters.values()
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        # The settings come first where a command is all about them.
-        ordered = [*parameters, *made] if names else [*made, *parameters]
+        ordered = [*made, *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own)]
         run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]  # what Typer reads
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
         return run
@@ -52,21 +57,23 @@ def with_settings(*names: str, **switches: Any) -> Callable[[Callable[..., None]
     return decorate
 
 
-_COMPLETIONS = {"dataset": complete_dataset, "init": complete_weights, "distill": complete_weights}
-
-
 def _kind(setting: Setting) -> Any:
     return list[str] if setting.kind == tuple[str, ...] else setting.kind
 
 
-def _option(setting: Setting, panel: str | None) -> Any:
+def _option(setting: Setting) -> Any:
+    more: dict[str, Any] = {"autocompletion": _COMPLETIONS.get(setting.name), "envvar": setting.envvar}
+    if setting.argument:
+        return typer.Argument(help=setting.description, show_default=False, **more)
     # A switch that is off by default needs no second flag to turn it off.
-    flags = [setting.flag] if setting.kind is bool and not setting.default else []
-    more: dict[str, Any] = {"metavar": setting.placeholder}
+    flags = [setting.flag] if setting.default is ... or (setting.kind is bool and not setting.default) else []
     if setting.unit == "time":
         more["parser"] = seconds_of
-    if setting.name in _COMPLETIONS:
-        more["autocompletion"] = _COMPLETIONS[setting.name]
     return typer.Option(
-        *flags, help=setting.description, show_default=False, rich_help_panel=panel, envvar=setting.envvar, **more
+        *flags,
+        help=setting.description,
+        show_default=False,
+        rich_help_panel=setting.panel,
+        metavar=setting.placeholder,
+        **more,
     )

@@ -12,7 +12,7 @@ from lrnet_cli.cli.launch import launch_if_asked
 from lrnet_cli.cli.live import live
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_settings
+from lrnet_cli.cli.settings import with_request
 from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
@@ -37,9 +37,9 @@ class _Job:
     run: Callable[[Reporter, Callable[[], bool]], dict[str, Any]]
 
 
-@with_settings()
+@with_request(TrainConfig, dict)
 def train_command(
-    given: dict[str, Any],
+    given: dict[str, object],
     ctx: typer.Context,
     runs: Annotated[
         int | None,
@@ -55,7 +55,7 @@ def train_command(
     given = _on_command_line(ctx, given)
     job = _begun(given, runs) if resume is None else _resumed(resume, given, runs)
     if not job.is_series:
-        launch_if_asked(job.config.device, job.config.precision, job.config.gpus, job.config.procs)
+        launch_if_asked(job.config)
     with live() as (reporter, should_stop):
         result = job.run(reporter, should_stop)
     if ranks.is_first():
@@ -66,7 +66,7 @@ def train_command(
     raise typer.Exit(_EXIT_CODES.get(result["status"], 0) if ranks.is_first() else 0)
 
 
-def _begun(given: dict[str, Any], runs: int | None) -> _Job:
+def _begun(given: dict[str, object], runs: int | None) -> _Job:
     """Return the job of a new run or series; wrong settings are reported before PyTorch is loaded."""
     folds = given.pop("folds", None)
     config = TrainConfig.from_preset(given.pop("preset", "default"), **given)
@@ -91,7 +91,7 @@ def _begun(given: dict[str, Any], runs: int | None) -> _Job:
     return _Job(config, True, run_series)
 
 
-def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
+def _resumed(folder: Path, changes: dict[str, object], runs: int | None) -> _Job:
     """Return the job of the run or series in ``folder``, changed by what was given on the command line."""
     from lrnet_cli.runs.folder import read_config, read_series
     from lrnet_cli.threads import usable_cores
@@ -124,7 +124,7 @@ def _resumed(folder: Path, changes: dict[str, Any], runs: int | None) -> _Job:
     return _Job(config, False, run)
 
 
-def _on_command_line(ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+def _on_command_line(ctx: typer.Context, given: dict[str, object]) -> dict[str, Any]:
     """Return those of ``given`` that do not come from environment variables.
 
     Those belong to a machine and are read where they are needed: a run resumed elsewhere follows the ones there.

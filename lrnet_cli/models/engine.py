@@ -14,6 +14,7 @@ from lrnet_cli.models.described import described
 from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.schedule import thread_counts
 from lrnet_cli.settings.words import Normalize, Precision
 from lrnet_cli.threads import fix_threads
@@ -51,6 +52,11 @@ class Engine:
         if precision == "auto":
             precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"
         return cls(chosen, precision, fuse)
+
+    @classmethod
+    def at(cls, place: Place) -> "Engine":
+        """Return the engine of ``place``; see ``choose``."""
+        return cls.choose(place.device, place.precision, gpus=place.gpus, procs=place.procs, threads=place.threads)
 
     def place(
         self,

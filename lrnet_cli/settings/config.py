@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli.settings.combinations import check_together
+from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.place import Place, Source
 from lrnet_cli.settings.presets import PRESETS, RECIPES
-from lrnet_cli.settings.setting import Range, setting, settings_of
+from lrnet_cli.settings.setting import COUNT, Range, setting, settings_of
 from lrnet_cli.settings.words import (
     Arch,
     Compile,
@@ -19,21 +20,19 @@ from lrnet_cli.settings.words import (
     Normalize,
     OnError,
     Optimizer,
-    Precision,
     Preset,
     Sampler,
     Schedule,
     Select,
 )
 
-_COUNT = Range("whole number", 1)
 _POSITIVE = Range("number", 0, low_included=False)
 _SHARE = Range("share", 0, 1)
 _AUGMENTATION = "Augmentation"
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Place, Source):
     """Settings of one run; bad values raise ``UsageError`` naming the flag."""
 
     dataset: str = setting(
@@ -53,7 +52,7 @@ class TrainConfig:
         "Passes over the training images; with --max-time as many as fit in, unless both are given.",
         "recipe",
         panel="basic",
-        within=_COUNT,
+        within=COUNT,
         resumable=True,
     )
     max_time: float | None = setting(
@@ -81,7 +80,7 @@ class TrainConfig:
         panel="basic",
     )
     limit: int | None = setting(
-        None, "Use only this many images; in training, training images.", "recipe", panel="Data", within=_COUNT
+        None, "Use only this many images; in training, training images.", "recipe", panel="Data", within=COUNT
     )
     val_fraction: float | None = setting(
         None,
@@ -103,21 +102,10 @@ class TrainConfig:
         None, "Which of the folds the run is tested on, from 1 up.", "data", compared=False, option=False
     )
     image_size: int | None = setting(
-        None, "Side in pixels. Default: the images' own, 28 for class folders.", "data", within=_COUNT
+        None, "Side in pixels. Default: the images' own, 28 for class folders.", "data", within=COUNT
     )
     channels: int | None = setting(
         None, "1 (grey) or 3 (RGB). Default: the images' own, grey for class folders.", "data", within=(1, 3)
-    )
-    mirror: str | None = setting(
-        None,
-        "URL or folder to download from, instead of the built-in mirrors.",
-        "place",
-        panel="Data",
-        envvar="LRNET_MIRROR",
-        placeholder="URL",
-    )
-    data_dir: Path | None = setting(
-        None, "Folder of downloaded data sets. Default: one per user.", "place", panel="Data", envvar="LRNET_DATA_DIR"
     )
     on_error: OnError = setting(
         "skip",
@@ -158,7 +146,7 @@ class TrainConfig:
         within=_SHARE,
     )
     patience: int | None = setting(
-        None, "Stop after this many epochs without better validation accuracy.", "recipe", within=_COUNT
+        None, "Stop after this many epochs without better validation accuracy.", "recipe", within=COUNT
     )
     init: str | None = setting(
         None, "Start from these weights: a released name, run folder or weight file; the rest is new.", "recipe"
@@ -234,31 +222,6 @@ class TrainConfig:
         panel="basic",
         within=Range("share", 0, 1, high_included=True),
     )
-    device: str = setting(
-        "auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.", "place", panel="Engine", resumable=True
-    )
-    gpus: int | None = setting(
-        None, "Work on this many CUDA GPUs; an error if they are missing.", "place", panel="Engine", resumable=True
-    )
-    procs: int | None = setting(
-        None,
-        "Work in this many processes on this machine's CPU, which share its cores.",
-        "place",
-        panel="Engine",
-        within=_COUNT,
-        resumable=True,
-    )
-    threads: str | None = setting(
-        None,
-        "Threads on the CPU. Default: as many as are fastest beside what else the machine is doing.",
-        "place",
-        placeholder="N",
-        panel="Engine",
-        resumable=True,
-    )
-    precision: Precision = setting(
-        "auto", "auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16.", "engine"
-    )
     compile: Compile = setting(
         "auto", "Compile the training step: auto (on a CPU, if the run is long enough), on or off.", "engine"
     )
@@ -278,14 +241,17 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name, item in SETTINGS.items():
-            item.check(getattr(self, name))
-        check_together(self)
-
-    @property
-    def processes(self) -> int:
-        """The number of processes that train together."""
-        return self.procs or self.gpus or 1
+        super().__post_init__()
+        if self.epochs is None and self.max_time is None:
+            raise UsageError("A run needs a limit: give --epochs, --max-time or both.")
+        if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
+            raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
+        if self.processes > 1 and not self.fuse:
+            raise UsageError("--no-fuse trains in one process: only the fused network has the batch statistics of all.")
+        if self.processes > 1 and self.arch != "lrnet":
+            raise UsageError(f"--arch {self.arch} trains in one process: only LR-Net has the batch statistics of all.")
+        if self.freeze is not None and (self.init is None or self.arch != "lrnet"):
+            raise UsageError("--freeze keeps blocks of LR-Net as they are in --init; give that too, or leave it out.")
 
     @classmethod
     def from_preset(cls, preset: str, **given: Any) -> "TrainConfig":

@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from inspect import get_annotations
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lrnet_cli.errors import UsageError, suggestion
@@ -35,6 +37,9 @@ class Range:
         return f"{start} to {self.high:.10g}" if self.high_included else f"{start} and below {self.high:g}"
 
 
+COUNT = Range("whole number", 1)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A field of the settings: ``kind`` is its type without None.
@@ -42,14 +47,15 @@ class Setting:
     ``resumable`` settings may change when a run is resumed. Runs that differ only in settings that are not ``compared``
     have the same recipe. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time``
     for seconds that are written as durations. ``placeholder`` stands for its value in ``--help``, where its kind does
-    not say enough.
+    not say enough, and ``default_text`` for a default of None. A setting without a default (``...``) has to be given;
+    an ``argument`` is given without its name.
     """
 
     name: str
     kind: Any
     default: Any
     help: str
-    role: Role
+    role: Role | None
     panel: str | None
     within: Range | tuple[int, ...] | None
     resumable: bool
@@ -58,6 +64,8 @@ class Setting:
     unit: Literal["time"] | None
     envvar: str | None
     placeholder: str | None
+    default_text: str | None
+    argument: bool
 
     @property
     def flag(self) -> str:
@@ -77,7 +85,9 @@ class Setting:
         text = self.help
         if not all(re.search(rf"\b{choice}\b", text) for choice in self.choices):
             text += f" One of: {', '.join(map(str, self.choices))}."
-        if self.default is None or self.default is False or self.default == ():
+        if self.default_text is not None:
+            return f"{text} Default: {self.default_text}."
+        if self.default in (None, False, (), ...):
             return text
         return f"{text} Default: {'on' if self.default is True else self.default}."
 
@@ -99,7 +109,7 @@ class Setting:
 def setting(
     default: Any,
     help: str,
-    role: Role,
+    role: Role | None = None,
     *,
     panel: str | None = None,
     within: Range | tuple[int, ...] | None = None,
@@ -109,22 +119,34 @@ def setting(
 
     Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
     """
-    usual = {"resumable": False, "compared": role != "place", "option": True}
-    unset = dict.fromkeys(("unit", "envvar", "placeholder"))
-    shown = None if panel == "basic" else panel or role.capitalize()
+    usual = {"resumable": False, "compared": role != "place", "option": True, "argument": False}
+    unset = dict.fromkeys(("unit", "envvar", "placeholder", "default_text"))
+    shown = None if panel == "basic" else panel or (role and role.capitalize())
     return field(
-        default=default, metadata=unset | usual | more | {"help": help, "role": role, "panel": shown, "within": within}
+        default=MISSING if default is ... else default,
+        metadata=unset | usual | more | {"help": help, "role": role, "panel": shown, "within": within},
     )
 
 
+class Request:
+    """A dataclass whose fields are made by ``setting``; bad values raise ``UsageError`` naming the flag."""
+
+    def __post_init__(self) -> None:
+        for name, item in settings_of(type(self)).items():
+            item.check(getattr(self, name))
+
+
+@cache
 def settings_of(config: type) -> Mapping[str, Setting]:
-    """Return the settings of a dataclass whose fields are made by ``setting``, by name, in their order."""
-    hints = get_type_hints(config)
-    return {item.name: _setting_of(item, hints[item.name]) for item in fields(config)}
+    """Return the settings of a dataclass whose fields are made by ``setting``, by name, inherited ones last."""
+    hints, known = get_type_hints(config), {item.name: item for item in fields(config)}
+    names = dict.fromkeys([*get_annotations(config), *known])
+    return {name: _setting_of(known[name], hints[name]) for name in names}
 
 
 def _setting_of(item: Field[Any], hint: Any) -> Setting:
     kind = hint
     if type(None) in get_args(hint):
         (kind,) = (part for part in get_args(hint) if part is not type(None))
-    return Setting(name=item.name, kind=kind, default=item.default, **item.metadata)
+    default = ... if item.default is MISSING else item.default
+    return Setting(name=item.name, kind=kind, default=default, **item.metadata)

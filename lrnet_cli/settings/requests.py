@@ -1,0 +1,129 @@
+"""What every job but training is asked to do: a dataclass of declared settings each, as ``TrainConfig`` is.
+
+Options, checks and help are derived from these fields. Nothing here imports PyTorch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lrnet_cli.errors import UsageError
+from lrnet_cli.settings.place import Device, Place, Source
+from lrnet_cli.settings.setting import COUNT, Range, setting
+from lrnet_cli.settings.words import Invert
+
+Split = Literal["test", "train", "val"]
+Format = Literal["table", "json", "jsonl", "csv"]
+_WEIGHTS = "A weight file, a run folder, or a released network: digits, fashion or fashion-clean."
+_NEWEST = "the newest run of this user, else digits"
+_THEIR_OWN = "the data set that the weights were trained on"
+_INVERT = "Swap light and dark: yes, no, or auto: decided for each image by the polarity of the training images."
+_SPREADSHEET = "Write CSV for a spreadsheet: with an apostrophe before any text that it would read as a formula."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRequest(Place, Source):
+    """What to evaluate, on which images, and where to write the results."""
+
+    weights: str | None = setting(None, _WEIGHTS, default_text=_NEWEST)
+    dataset: str | None = setting(None, "A known data set or a path.", default_text=_THEIR_OWN)
+    split: Split = setting("test", "The split: test, train or val.")
+    limit: int | None = setting(None, "Use only this many images of the split, chosen at random.", within=COUNT)
+    tta: bool = setting(False, "Average over views of each image: shifted by a pixel, and mirrored if training did so.")
+    against: str | None = setting(None, "Compare with these weights, image by image (McNemar's test).")
+    corruptions: bool = setting(False, "Measure the accuracy under 24 corruptions, each at 5 severities.")
+    foreign: tuple[str, ...] = setting(
+        (), "Measure how well images of this other data set are recognised as unfamiliar; repeat for more."
+    )
+    plot: Path | None = setting(None, "Plot the accuracies under --corruptions to this PNG file.")
+    report: Path | None = setting(None, "Write a report, one self-contained HTML file.")
+    predictions: Path | None = setting(None, "Write the prediction for every image to this CSV file.")
+    probabilities: bool = setting(False, "Add the probability of every class to --predictions.")
+    spreadsheet: bool = setting(False, _SPREADSHEET)
+    invert: Invert = setting("no", _INVERT)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probabilities and self.predictions is None:
+            raise UsageError("--probabilities adds columns to --predictions; give both.")
+        if self.spreadsheet and self.predictions is None:
+            raise UsageError("--spreadsheet is for the file of --predictions; give both.")
+        if self.plot is not None and not self.corruptions:
+            raise UsageError("--plot shows the accuracies under --corruptions; give both.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest(Place):
+    """Which image files to predict, with which weights, and where the predictions go."""
+
+    inputs: tuple[str, ...] = setting(..., "Files, folders, globs, or - for a list of paths on stdin.", argument=True)
+    weights: str | None = setting(None, _WEIGHTS, default_text=_NEWEST)
+    top_k: int = setting(1, "How many of the most likely classes to show.", within=COUNT)
+    min_confidence: float = setting(
+        0.0,
+        "Answer 'unknown' where the most likely class has a lower probability.",
+        within=Range("share", 0, 1, high_included=True),
+    )
+    max_novelty: float = setting(
+        1.0,
+        "Answer 'unknown' above this novelty. At 1, 99 % of the validation images are accepted; inf turns this off.",
+        within=Range("number", 0, low_included=False, high_included=True),
+    )
+    invert: Invert = setting("auto", _INVERT)
+    format: Format | None = setting(
+        None, "Write a table, json, jsonl or csv.", default_text="table, or the suffix of --output"
+    )
+    output: Path | None = setting(None, "Write csv or jsonl rows to this file, which appears once it is complete.")
+    resume: bool = setting(False, "Add rows to --output for the inputs that have none, also after an interruption.")
+    spreadsheet: bool = setting(False, _SPREADSHEET)
+    save_inputs: Path | None = setting(None, "Write each image as the network saw it, as a PNG file, to this folder.")
+    explain: Path | None = setting(
+        None,
+        "Write to this folder, for each image, a PNG of the pixels that count for its label (red) and against it "
+        "(blue). Needs the extra 'explain'.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(Source):
+    """Which weights to export, to which file."""
+
+    to: Path = setting(..., "The file to write: .onnx (needs the extra 'export') or .pt2.")
+    weights: str | None = setting(None, _WEIGHTS, default_text=_NEWEST)
+    int8: bool = setting(False, "Quantise to int8, several times as fast (LR-Net and .onnx only).")
+    dataset: str | None = setting(
+        None,
+        "With --int8: the data set whose validation images are used, half to calibrate and half to measure the loss.",
+        default_text=_THEIR_OWN,
+    )
+    max_loss: float | None = setting(
+        None,
+        "With --int8: refuse if more points of accuracy than this are lost.",
+        default_text="0.1",
+        within=Range("number", 0, 100, high_included=True),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.int8 and (self.dataset is not None or self.max_loss is not None):
+            raise UsageError("--dataset and --max-loss are for --int8; add it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest(Source):
+    """Which data set to check."""
+
+    dataset: str = setting(..., "A known data set or a path.", argument=True)
+    report: Path | None = setting(None, "Write a page with a contact sheet, one HTML file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRequest(Device):
+    """What to measure the speed of."""
+
+    image_size: int = setting(28, "Side of the images in pixels.", within=Range("whole number", 8))
+    batch_size: int = setting(128, "Images per batch.", within=Range("whole number", 2))
+    rounds: int = setting(5, "Rounds to measure, after one warm-up round.", within=COUNT)
+    bf16: bool = setting(False, "Also under bfloat16 autocast.")
+    compile: bool = setting(False, "Also compiled, which takes minutes on a CPU.")
+    int8: bool = setting(False, "Also as exported in int8, on the CPU; needs the extra 'export'.")
