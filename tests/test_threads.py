@@ -81,6 +81,16 @@ def test_beside_other_programs_a_hopeless_number_is_tried_once() -> None:
     assert called[0] == 1  # the safe one comes first
 
 
+def test_a_moment_of_disturbance_on_an_idle_machine_costs_no_threads() -> None:
+    called: list[int] = []
+
+    def work() -> None:
+        disturbed = torch.get_num_threads() == 2 and called.count(1) == 0
+        seconds_by_threads({2: 0.03 if disturbed else 0.01, 1: 0.02}, called)
+
+    assert fastest_threads(work, (2, 1), 0.0).count == 2
+
+
 def test_the_load_of_others_is_measured_and_our_own_is_not() -> None:
     load, begun, used = ForeignLoad(), time.monotonic(), time.process_time()
     while time.monotonic() < begun + 1.0:
