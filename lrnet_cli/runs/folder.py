@@ -171,9 +171,11 @@ def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[Trai
         content = parsed(read_document(path), dict[str, Any])
         found = content.get("schema")
         if found != schema:
-            raise TrainingError(f"{path}: was written by another version ({found}); start a new run.")
+            raise TrainingError(f"was written by another version ({found})")
         document = shaped(content, kind)
         return from_plain(document.settings), document
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}; start a new run.") from error
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error
     except (ValueError, UsageError) as error:
@@ -184,8 +186,6 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     """Return the content of ``result.json``, or None if it is missing or unreadable."""
     try:
         content = parsed(read_document(run_dir / "result.json"), dict[str, Any])
-        if "interrupted" in content:  # earlier versions had no status
-            content["status"] = "interrupted" if content.pop("interrupted") else "finished"
         shaped(content, _Result)
     except (OSError, ValueError):
         return None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lrnet_cli.documents import shaped
+from lrnet_cli.errors import TrainingError
 from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.mirror import shareable
@@ -43,17 +44,19 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
     """Return the settings that ``to_plain`` of this or an earlier version turned into JSON values.
 
     Raises ``ValueError`` for a name that is not a setting or a value of another type, ``UsageError`` for a value that
-    cannot be used.
+    cannot be used, and ``TrainingError`` for a removed setting that did something.
     """
-    values = _UNSAID | {_RENAMED.get(name, name): value for name, value in values.items()}
+    used = [name for name, unused in _REMOVED.items() if values.get(name, unused) != unused]
+    if used:
+        raise TrainingError(f"sets {' and '.join(used)}, which this version cannot do")
+    values = {name: value for name, value in values.items() if name not in _REMOVED}
     if unknown := values.keys() - SETTINGS.keys():
         raise ValueError(f"there are no settings {', '.join(sorted(unknown))}")
     return shaped(values, TrainConfig)
 
 
-# Settings of earlier versions, and what they did before they had a setting for it.
-_RENAMED = {"fold": "fuse"}
-_UNSAID: dict[str, Any] = {"normalize": "none", "robust": 0.0, "still_epochs": 0.0}
+# Settings of earlier versions, with the value that did nothing.
+_REMOVED = {"clip_norm": None, "noise": 0.0, "blur": 0.0}
 
 
 def _exact(value: Any) -> str:

@@ -136,9 +136,6 @@ class TrainConfig(Place, Source):
     label_smoothing: float = setting(
         0.05, "Share of the target that is spread evenly over all classes.", "recipe", within=_SHARE
     )
-    clip_norm: float | None = setting(
-        None, "Scale the gradient down to this norm where it is larger.", "recipe", within=_POSITIVE
-    )
     ema: float = setting(
         0.05,
         "Keep a moving average of the weights over this share of the steps so far; 0 keeps none.",
@@ -205,15 +202,6 @@ class TrainConfig(Place, Source):
         "Side of a square blanked at a random place, as a share of the image's side.",
         "augmentation",
         within=_SHARE,
-    )
-    noise: float = setting(
-        0.0, "Largest standard deviation of Gaussian noise, on values in [0, 1].", "augmentation", within=_SHARE
-    )
-    blur: float = setting(
-        0.0,
-        "Largest share of a 3×3 binomial blur, from 0 to 1.",
-        "augmentation",
-        within=Range("share", 0, 1, high_included=True),
     )
     robust: float = setting(
         0.0,

@@ -432,22 +432,6 @@ def test_a_checkpoint_with_a_part_that_does_not_fit_gives_way_to_the_one_before(
     assert_same_outcome(uninterrupted, stopped)
 
 
-def test_a_checkpoint_of_earlier_versions_is_read(uninterrupted: Path, stopped: Path) -> None:
-    path = stopped / "checkpoint" / "latest.safetensors"
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    del metadata["digest"]
-    tensors = {
-        name.replace("average.", "average.module.", 1) if name.startswith("average.") else name: tensor
-        for name, tensor in load_file(path).items()
-    }
-    save_file(tensors | {"average.n_averaged": torch.tensor(25)}, path, metadata)
-    messages = Messages()
-    resume(stopped, reporter=messages)
-    assert "damaged" not in messages.text
-    assert_same_outcome(uninterrupted, stopped)
-
-
 def test_what_a_killed_process_left_half_written_is_deleted(stopped: Path) -> None:
     leftovers = [stopped / "model.safetensors.a_1.lrnet.tmp", stopped / "checkpoint" / "latest.safetensors.9.lrnet.tmp"]
     mine = stopped / "my.2024.tmp"

@@ -34,7 +34,6 @@ def weights_after_an_epoch(**settings: Any) -> Tensor:
 
 CHANGES: list[dict[str, Any]] = [
     {"label_smoothing": 0.3},
-    {"clip_norm": 0.01},
     {"optimizer": "adam"},
     {"optimizer": "adamw"},
     {"weight_decay": 0.5},
@@ -47,8 +46,6 @@ CHANGES: list[dict[str, Any]] = [
     {"scale": 0.3},
     {"shear": 0.3},
     {"cutout": 0.5},
-    {"noise": 0.5},
-    {"blur": 1.0},
     {"robust": 1.0},
     {"augment": False},
     {"precision": "bf16"},
