@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli.cli.options import complete_dataset, complete_weights
-from lrnet_cli.settings.durations import seconds_of
+from lrnet_cli.settings.units import seconds_of
 from lrnet_cli.settings.setting import Request, Setting, settings_of
 
 _COMPLETIONS = {

@@ -17,7 +17,7 @@ from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import changed
+from lrnet_cli.settings.record import changed
 
 EXAMPLES = (
     "lrnet train",

@@ -14,8 +14,8 @@ from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.reporter import silent
 from lrnet_cli.runs.folder import Figures, figures_of, read_config, read_result
 from lrnet_cli.runs.published import PUBLISHED_ACCURACY
-from lrnet_cli.settings.command import to_plain
 from lrnet_cli.settings.config import SETTINGS
+from lrnet_cli.settings.record import to_plain
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from lrnet_cli.documents import parsed, read_document, shaped
 from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import EpochRow
-from lrnet_cli.settings.command import from_plain, to_plain
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.record import from_plain, to_plain
 
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 

@@ -8,9 +8,8 @@ from lrnet_cli import paths
 from lrnet_cli.escape import as_json, in_markdown
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
-from lrnet_cli.settings.command import command_of
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.settings.record import command_of
 from lrnet_cli.settings.words import Select
 from lrnet_cli.weights.card import DataNote, WeightsCard
 
@@ -149,7 +148,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
 
 def _choice(config: TrainConfig) -> str:
     """Return what the epoch that was kept had, in words."""
-    both = " on the validation images as they are and altered as in training" if robust_of(config) else ""
+    both = " on the validation images as they are and altered as in training" if config.robust_strength else ""
     return _CHOICES[config.select] + both
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.settings.place import Place, Source
-from lrnet_cli.settings.presets import PRESETS, RECIPES
 from lrnet_cli.settings.setting import COUNT, Range, setting, settings_of
 from lrnet_cli.settings.words import (
     Arch,
@@ -29,6 +28,35 @@ from lrnet_cli.settings.words import (
 _POSITIVE = Range("number", 0, low_included=False)
 _SHARE = Range("share", 0, 1)
 _AUGMENTATION = "Augmentation"
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The paper's section 4, but early stopping watches a validation split cut from the training images.
+    "paper": {
+        "epochs": 200,
+        "batch_size": 128,
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "dropout": 0.3,
+        "label_smoothing": 0.0,
+        "optimizer": "adam",
+        "schedule": "constant",
+        "ema": 0.0,
+        "augment": False,
+        "patience": 30,
+    },
+    "quick": {"epochs": 3},
+}
+"""Recipes by name."""
+
+# Muon would take a minute per step for VGG-16's first fully connected layer. Learning rates are the best on validation
+# images: docs/explanation/recipe.md.
+_RECIPES: dict[str, dict[str, Any]] = {
+    "vgg16": {"optimizer": "adamw", "lr": 1e-4, "dropout": 0.5},
+    "inception_v3": {"optimizer": "adamw", "lr": 3e-3, "dropout": 0.5},
+    "resnet50": {"optimizer": "adamw", "lr": 3e-3},
+    "alexnet": {"optimizer": "adamw", "lr": 3e-4, "dropout": 0.5},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +269,16 @@ class TrainConfig(Place, Source):
         if self.freeze is not None and (self.init is None or self.arch != "lrnet"):
             raise UsageError("--freeze keeps blocks of LR-Net as they are in --init; give that too, or leave it out.")
 
+    @property
+    def robust_strength(self) -> float:
+        """The strength of what ``robust`` adds in training and to a copy of the validation images; 0 for none."""
+        return self.robust if self.augment else 0.0
+
     @classmethod
     def from_preset(cls, preset: str, **given: Any) -> "TrainConfig":
         """Return the settings of ``preset`` and architecture, overridden by those in ``given`` that are not None."""
         SETTINGS["preset"].check(preset)
-        recipe = {} if preset == "paper" else RECIPES.get(given.get("arch", "lrnet"), {})
+        recipe = {} if preset == "paper" else _RECIPES.get(given.get("arch", "lrnet"), {})
         settings = PRESETS[preset] | recipe | {name: value for name, value in given.items() if value is not None}
         if "max_time" in settings and given.get("epochs") is None:
             settings["epochs"] = None

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.schedule import thread_counts
 from lrnet_cli.settings.setting import COUNT, Request, setting
+from lrnet_cli.settings.units import thread_counts
 from lrnet_cli.settings.words import Precision
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lrnet_cli.models.logits import predict_logits
-from lrnet_cli.settings.durations import duration_of
-from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.certainty import novelty_images
 from lrnet_cli.training.prepare import Run
 
@@ -35,7 +34,7 @@ class Clock:
     def __init__(self, run: Run, statistics_images: int) -> None:
         self._run = run
         # What follows an epoch's last step needs its time too: batch statistics and validation.
-        self._images_between = 4 * statistics_images + len(run.val_split) * (2 if robust_of(run.config) else 1)
+        self._images_between = 4 * statistics_images + len(run.val_split) * (2 if run.config.robust_strength else 1)
         # And what follows the run's last step: this, what is foreign, and the test.
         known = min(len(run.train_split), novelty_images(len(run.card.classes)))
         self._images_later = self._images_between + known + len(run.val_split) + run.config.test * len(run.test_split)

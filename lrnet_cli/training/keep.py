@@ -20,8 +20,7 @@ from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_rows, write_skipped
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
-from lrnet_cli.settings.recipe import robust_of
-from lrnet_cli.settings.schedule import as_text
+from lrnet_cli.settings.units import as_text
 from lrnet_cli.settings.words import Select
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.checkpoint import save_checkpoint
@@ -52,7 +51,7 @@ class Keep:
             )
             if run.skipped:
                 write_skipped(run.folder, run.skipped)
-        robust = robust_of(run.config)
+        robust = run.config.robust_strength
         self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
 
     def checkpoint(self) -> None:

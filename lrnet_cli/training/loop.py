@@ -14,7 +14,7 @@ from lrnet_cli.processes import joined, loss_named
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import Status, check_run_dir, figures_of, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import changed
+from lrnet_cli.settings.record import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
 from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkpoint
 from lrnet_cli.training.clock import Clock, fewest_steps

@@ -23,7 +23,7 @@ from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir, versions
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import recipe_of
+from lrnet_cli.settings.record import recipe_of
 from lrnet_cli.training.batches import affordable_images, batch_size_of
 from lrnet_cli.training.checkpoint import has_checkpoint, load_checkpoint
 from lrnet_cli.training.class_weights import class_weights_of, located_class_weights

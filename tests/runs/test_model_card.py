@@ -11,7 +11,7 @@ from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.runs.model_card import write_model_card
-from lrnet_cli.settings.command import command_of
+from lrnet_cli.settings.record import command_of
 
 
 def header_of(folder: Path) -> Any:

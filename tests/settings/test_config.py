@@ -3,10 +3,7 @@ from typing import Any
 import pytest
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.config import SETTINGS, TrainConfig
-from lrnet_cli.settings.durations import seconds_of
-from lrnet_cli.settings.presets import PRESETS
-from lrnet_cli.settings.recipe import changed
+from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -62,42 +59,6 @@ def test_help_tells_the_default() -> None:
     assert SETTINGS["epochs"].description.endswith("Default: 12.")
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1800", 1800), ("1.5h", 5400), ("2.5", 2.5)]
-)
-def test_durations_are_read(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5", "30 m", "30d", "m30"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--max-time takes a duration such as 90s"):
-        seconds_of(text)
-
-
 def test_a_time_budget_takes_the_place_of_the_epochs_unless_both_are_given() -> None:
     assert TrainConfig.from_preset("default", max_time=60.0).epochs is None
     assert TrainConfig.from_preset("default", max_time=60.0, epochs=5).epochs == 5
-
-
-@pytest.mark.parametrize(
-    ("before", "changes", "after"),
-    [
-        ({"procs": 4}, {"procs": 2}, ("auto", None, 2)),
-        ({"procs": 4}, {"device": "cuda"}, ("cuda", None, None)),
-        ({"procs": 4}, {"gpus": 2}, ("auto", 2, None)),
-        ({"gpus": 2}, {"procs": 2}, ("auto", None, 2)),
-        ({"gpus": 2}, {"device": "cpu"}, ("cpu", None, None)),
-        ({"device": "cpu"}, {"epochs": 20}, ("cpu", None, None)),
-    ],
-)
-def test_a_resumed_run_may_go_to_another_place(before: Any, changes: Any, after: tuple[Any, ...]) -> None:
-    config = changed(TrainConfig(**before), **changes)
-    assert (config.device, config.gpus, config.procs) == after
-
-
-def test_resuming_may_raise_an_end_but_not_lower_it() -> None:
-    config = TrainConfig(epochs=None, max_time=60.0)
-    assert changed(config, max_time=90.0, epochs=None).max_time == 90
-    with pytest.raises(UsageError, match="The run has --max-time 60; resuming may raise that, not lower it"):
-        changed(config, max_time=30.0)

@@ -16,7 +16,7 @@ from lrnet_cli.errors import UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_result
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.schedule import as_text, thread_counts
+from lrnet_cli.settings.units import as_text, thread_counts
 from lrnet_cli.threads import ForeignLoad, fix_threads
 from lrnet_cli.training import threads
 from lrnet_cli.training.loop import resume, train

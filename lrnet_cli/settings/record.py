@@ -1,14 +1,18 @@
-"""Settings as the command line that repeats a run."""
+"""What is written down about the settings of a run, read back, and changed when it is resumed."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from lrnet_cli.documents import shaped
-from lrnet_cli.errors import TrainingError
+from lrnet_cli.errors import TrainingError, UsageError
 from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.mirror import shareable
+
+# Settings of earlier versions, with the value that did nothing.
+_REMOVED = {"clip_norm": None, "noise": 0.0, "blur": 0.0}
 
 
 def command_of(config: TrainConfig) -> str:
@@ -55,8 +59,27 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
     return shaped(values, TrainConfig)
 
 
-# Settings of earlier versions, with the value that did nothing.
-_REMOVED = {"clip_norm": None, "noise": 0.0, "blur": 0.0}
+def changed(config: TrainConfig, **given: Any) -> TrainConfig:
+    """Return ``config`` changed by those in ``given`` that are not None, as allowed for a resumed run.
+
+    Raises ``UsageError`` for a setting that a resumed run may not change, or an earlier end than the run has.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if fixed := [SETTINGS[name].flag for name in sorted(given) if not SETTINGS[name].resumable]:
+        raise UsageError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
+    if {"device", "gpus", "procs"} & given.keys():  # they go together: a new place takes the place of the old one
+        config = replace(config, device="auto", gpus=None, procs=None)
+    for name in ("epochs", "max_time"):
+        before = getattr(config, name)
+        if before is not None and given.get(name, before) < before:
+            raise UsageError(f"The run has {SETTINGS[name].flag} {before:g}; resuming may raise that, not lower it.")
+    return replace(config, **given)
+
+
+def recipe_of(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that decide how the network learns; those of augmentation only if there is any."""
+    roles = ("recipe", "augmentation") if config.augment else ("recipe",)
+    return {name: getattr(config, name) for name, item in SETTINGS.items() if item.role in roles}
 
 
 def _exact(value: Any) -> str:
