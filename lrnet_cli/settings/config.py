@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.settings.place import Place, Source
 from lrnet_cli.settings.setting import COUNT, Range, setting, settings_of
 from lrnet_cli.settings.words import (
@@ -61,7 +61,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Place, Source):
-    """Settings of one run; bad values raise ``UsageError`` naming the flag."""
+    """Settings of one run; bad values raise ``SettingError`` naming the field."""
 
     dataset: str = setting(
         "optdigits",
@@ -259,15 +259,17 @@ class TrainConfig(Place, Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.epochs is None and self.max_time is None:
-            raise UsageError("A run needs a limit: give --epochs, --max-time or both.")
+            raise SettingError("A run needs a limit: give {epochs}, {max_time} or both.")
         if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
             raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
         if self.processes > 1 and not self.fuse:
-            raise UsageError("--no-fuse trains in one process: only the fused network has the batch statistics of all.")
+            raise SettingError("{no_fuse} trains in one process: only the fused network has the batch statistics of all.")
         if self.processes > 1 and self.arch != "lrnet":
-            raise UsageError(f"--arch {self.arch} trains in one process: only LR-Net has the batch statistics of all.")
+            raise SettingError(
+                "{arch} {name} trains in one process: only LR-Net has the batch statistics of all.", name=self.arch
+            )
         if self.freeze is not None and (self.init is None or self.arch != "lrnet"):
-            raise UsageError("--freeze keeps blocks of LR-Net as they are in --init; give that too, or leave it out.")
+            raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
 
     @property
     def robust_strength(self) -> float:

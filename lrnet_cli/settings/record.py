@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrnet_cli.documents import shaped
-from lrnet_cli.errors import TrainingError, UsageError
+from lrnet_cli.errors import SettingError, TrainingError
 from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.mirror import shareable
@@ -47,8 +47,8 @@ def to_plain(config: TrainConfig) -> dict[str, Any]:
 def from_plain(values: dict[str, Any]) -> TrainConfig:
     """Return the settings that ``to_plain`` of this or an earlier version turned into JSON values.
 
-    Raises ``ValueError`` for a name that is not a setting or a value of another type, ``UsageError`` for a value that
-    cannot be used, and ``TrainingError`` for a removed setting that did something.
+    Raises ``ValueError`` for a name that is not a setting or a value of another type, ``SettingError`` for a value
+    that cannot be used, and ``TrainingError`` for a removed setting that did something.
     """
     used = [name for name, unused in _REMOVED.items() if values.get(name, unused) != unused]
     if used:
@@ -62,17 +62,17 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
 def changed(config: TrainConfig, **given: Any) -> TrainConfig:
     """Return ``config`` changed by those in ``given`` that are not None, as allowed for a resumed run.
 
-    Raises ``UsageError`` for a setting that a resumed run may not change, or an earlier end than the run has.
+    Raises ``SettingError`` for a setting that a resumed run may not change, or an earlier end than the run has.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    if fixed := [SETTINGS[name].flag for name in sorted(given) if not SETTINGS[name].resumable]:
-        raise UsageError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
+    if fixed := [f"{{{name}}}" for name in sorted(given) if not SETTINGS[name].resumable]:
+        raise SettingError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
     if {"device", "gpus", "procs"} & given.keys():  # they go together: a new place takes the place of the old one
         config = replace(config, device="auto", gpus=None, procs=None)
     for name in ("epochs", "max_time"):
         before = getattr(config, name)
         if before is not None and given.get(name, before) < before:
-            raise UsageError(f"The run has {SETTINGS[name].flag} {before:g}; resuming may raise that, not lower it.")
+            raise SettingError(f"The run has {{{name}}} {before:g}; resuming may raise that, not lower it.")
     return replace(config, **given)
 
 

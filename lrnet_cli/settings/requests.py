@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import SettingError
 from lrnet_cli.settings.place import Device, Place, Source
 from lrnet_cli.settings.setting import COUNT, Range, setting
 from lrnet_cli.settings.words import Invert
@@ -45,11 +45,11 @@ class EvalRequest(Place, Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.probabilities and self.predictions is None:
-            raise UsageError("--probabilities adds columns to --predictions; give both.")
+            raise SettingError("{probabilities} adds columns to {predictions}; give both.")
         if self.spreadsheet and self.predictions is None:
-            raise UsageError("--spreadsheet is for the file of --predictions; give both.")
+            raise SettingError("{spreadsheet} is for the file of {predictions}; give both.")
         if self.plot is not None and not self.corruptions:
-            raise UsageError("--plot shows the accuracies under --corruptions; give both.")
+            raise SettingError("{plot} shows the accuracies under {corruptions}; give both.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class ExportRequest(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.int8 and (self.dataset is not None or self.max_loss is not None):
-            raise UsageError("--dataset and --max-loss are for --int8; add it.")
+            raise SettingError("{dataset} and {max_loss} are for {int8}; add it.")
 
 
 @dataclass(frozen=True, kw_only=True)

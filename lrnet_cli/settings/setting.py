@@ -8,7 +8,7 @@ from functools import cache
 from inspect import get_annotations
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lrnet_cli.errors import UsageError, suggestion
+from lrnet_cli.errors import SettingError, suggestion
 
 Role = Literal["recipe", "augmentation", "data", "engine", "place"]
 """What a setting decides: how the network learns, how training images are altered, on which images, how it is computed,
@@ -38,6 +38,11 @@ class Range:
 
 
 COUNT = Range("whole number", 1)
+
+
+def flag_of(name: str) -> str:
+    """Return the option that sets the setting ``name``, such as ``--batch-size``."""
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Setting:
     @property
     def flag(self) -> str:
         """The option that sets it, such as ``--batch-size``."""
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -92,18 +97,19 @@ class Setting:
         return f"{text} Default: {'on' if self.default is True else self.default}."
 
     def check(self, value: Any) -> None:
-        """Raise ``UsageError`` naming the flag if ``value`` is out of range or an unknown word; None always passes."""
+        """Raise ``SettingError`` if ``value`` is out of range or an unknown word; None always passes."""
         if value is None:
             return
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value
         if self.choices and value not in self.choices:
-            raise UsageError(
-                f"{self.flag} takes {' or '.join(map(str, self.choices))}, got {shown}."
-                + suggestion(str(value), map(str, self.choices))
+            raise SettingError(
+                f"{{{self.name}}} takes {' or '.join(map(str, self.choices))}, got {{value}}."
+                + suggestion(str(value), map(str, self.choices)),
+                value=shown,
             )
         if isinstance(self.within, Range) and value not in self.within:
             because = f": {self.within.because}" if self.within.because else ""
-            raise UsageError(f"{self.flag} takes {self.within}, got {shown}{because}.")
+            raise SettingError(f"{{{self.name}}} takes {self.within}, got {{value}}{because}.", value=shown)
 
 
 def setting(
@@ -129,7 +135,7 @@ def setting(
 
 
 class Request:
-    """A dataclass whose fields are made by ``setting``; bad values raise ``UsageError`` naming the flag."""
+    """A dataclass whose fields are made by ``setting``; bad values raise ``SettingError`` naming the field."""
 
     def __post_init__(self) -> None:
         for name, item in settings_of(type(self)).items():

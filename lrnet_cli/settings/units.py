@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import SettingError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -12,12 +12,14 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 def seconds_of(text: str) -> float:
     """Return the seconds meant by ``text``, such as ``90s``, ``30m``, ``1h30m`` or ``1800``.
 
-    Raises ``UsageError`` for text that is not a duration.
+    Raises ``SettingError`` for text that is not a duration.
     """
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", text):
-        raise UsageError(f"--max-time takes a duration such as 90s, 30m, 1h30m or 1800 (seconds), got {text!r}.")
+        raise SettingError(
+            "{max_time} takes a duration such as 90s, 30m, 1h30m or 1800 (seconds), got {text!r}.", text=text
+        )
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([hms])", text))
 
 
@@ -36,7 +38,7 @@ ThreadCounts = tuple[tuple[int, int], ...]
 def thread_counts(text: str) -> ThreadCounts:
     """Return the numbers of threads that ``text`` says, such as ``2``, or ``1,57:2`` for two from step 57 on.
 
-    Raises ``UsageError`` for other texts.
+    Raises ``SettingError`` for other texts.
     """
     try:
         first, *later = text.split(",")
@@ -45,7 +47,9 @@ def thread_counts(text: str) -> ThreadCounts:
         counts = ()
     steps = [step for step, _ in counts]
     if not counts or steps != sorted(set(steps)) or min(count for _, count in counts) < 1:
-        raise UsageError(f"--threads takes a whole number from 1 up, or what a run recorded (1,57:2), got {text!r}.")
+        raise SettingError(
+            "{threads} takes a whole number from 1 up, or what a run recorded (1,57:2), got {text!r}.", text=text
+        )
     return counts
 
 

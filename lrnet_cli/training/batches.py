@@ -3,7 +3,7 @@
 import torch
 
 from lrnet_cli.data.splits import Split
-from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.errors import DataError, SettingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.models.logits import as_input
@@ -60,8 +60,8 @@ def batch_size_of(wanted: int | None, images: int, processes: int, affordable: i
         size = min(largest, max(_SMALLEST, _power_of_two(images // _STEPS_PER_EPOCH)))
         wanted = -(-size // processes) * processes
     elif wanted % processes:
-        raise UsageError(
-            f"--batch-size {wanted} cannot be shared by {processes} processes; "
+        raise SettingError(
+            f"{{batch_size}} {wanted} cannot be shared by {processes} processes; "
             f"give a multiple, such as {-(-wanted // processes) * processes}."
         )
     if wanted > images:

@@ -15,7 +15,7 @@ from lrnet_cli.data.datasets import Dataset, load_dataset, located
 from lrnet_cli.data.reading import Skipped
 from lrnet_cli.data.sketch import sketch_of
 from lrnet_cli.data.splits import Split, cut_validation, limited
-from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.errors import DataError, SettingError, UsageError
 from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine, to_device
 from lrnet_cli.models.registry import build, summary_of
@@ -218,9 +218,9 @@ def _refuse_excess(card: WeightsCard, engine: Engine, batch_size: int) -> None:
     needed = batch_size * kept * (2 if engine.precision == "bf16" else 4) + 4 * costs.parameters * 4
     free = torch.cuda.mem_get_info(engine.device)[0] if engine.device.type == "cuda" else None
     if problem := excess(needed, free):
-        raise UsageError(
+        raise SettingError(
             f"A step on {batch_size} images of {card.preprocessing.image_size} pixels per side {problem}; give a "
-            "smaller --batch-size or --image-size."
+            "smaller {batch_size} or {image_size}."
         )
 
 

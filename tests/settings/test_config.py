@@ -7,36 +7,36 @@ from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
 
 
 @pytest.mark.parametrize(
-    ("setting", "flag"),
+    ("setting", "message"),
     [
-        ({"epochs": 0}, "--epochs"),
-        ({"batch_size": 0}, "--batch-size"),
-        ({"batch_size": 1}, "--batch-size takes a whole number from 2 up, got 1: batch normalisation"),
-        ({"lr": 0.0}, "--lr"),
-        ({"lr": float("nan")}, "--lr"),
-        ({"weight_decay": -1.0}, "--weight-decay"),
-        ({"dropout": 1.0}, "--dropout"),
-        ({"val_fraction": 0.0}, "--val-fraction"),
-        ({"val_fraction": 1.0}, "--val-fraction"),
-        ({"head": "linear"}, "--head takes softmax or sigmoid"),
-        ({"channels": 2}, "--channels"),
-        ({"seed": -1}, "--seed"),
-        ({"limit": 0}, "--limit"),
-        ({"patience": 0}, "--patience"),
-        ({"epochs": None}, "give --epochs, --max-time or both"),
-        ({"max_time": 0.0}, "--max-time"),
-        ({"label_smoothing": 1.0}, "--label-smoothing"),
-        ({"cutout": 1.0}, "--cutout"),
-        ({"robust": 1.5}, "--robust takes a share from 0 to 1"),
-        ({"flip": "sometimes"}, "--flip takes auto or on or off"),
-        ({"precision": "fp8"}, "--precision"),
-        ({"compile": "yes"}, "--compile"),
-        ({"procs": 0}, "--procs"),
+        ({"epochs": 0}, "epochs takes"),
+        ({"batch_size": 0}, "batch_size takes"),
+        ({"batch_size": 1}, "batch_size takes a whole number from 2 up, got 1: batch normalisation"),
+        ({"lr": 0.0}, "lr takes"),
+        ({"lr": float("nan")}, "lr takes"),
+        ({"weight_decay": -1.0}, "weight_decay takes"),
+        ({"dropout": 1.0}, "dropout takes"),
+        ({"val_fraction": 0.0}, "val_fraction takes"),
+        ({"val_fraction": 1.0}, "val_fraction takes"),
+        ({"head": "linear"}, "head takes softmax or sigmoid"),
+        ({"channels": 2}, "channels takes"),
+        ({"seed": -1}, "seed takes"),
+        ({"limit": 0}, "limit takes"),
+        ({"patience": 0}, "patience takes"),
+        ({"epochs": None}, "give epochs, max_time or both"),
+        ({"max_time": 0.0}, "max_time takes"),
+        ({"label_smoothing": 1.0}, "label_smoothing takes"),
+        ({"cutout": 1.0}, "cutout takes"),
+        ({"robust": 1.5}, "robust takes a share from 0 to 1"),
+        ({"flip": "sometimes"}, "flip takes auto or on or off"),
+        ({"precision": "fp8"}, "precision takes"),
+        ({"compile": "yes"}, "compile takes"),
+        ({"procs": 0}, "procs takes"),
         ({"arch": "resnet18"}, r"got 'resnet18'\. Did you mean resnet50\?"),
     ],
 )
-def test_bad_values_name_the_flag(setting: dict[str, Any], flag: str) -> None:
-    with pytest.raises(UsageError, match=flag):
+def test_bad_values_name_the_setting(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         TrainConfig(**setting)
 
 

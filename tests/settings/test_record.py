@@ -93,5 +93,5 @@ def test_a_resumed_run_may_go_to_another_place(before: Any, changes: Any, after:
 def test_resuming_may_raise_an_end_but_not_lower_it() -> None:
     config = TrainConfig(epochs=None, max_time=60.0)
     assert changed(config, max_time=90.0, epochs=None).max_time == 90
-    with pytest.raises(UsageError, match="The run has --max-time 60; resuming may raise that, not lower it"):
+    with pytest.raises(UsageError, match="The run has max_time 60; resuming may raise that, not lower it"):
         changed(config, max_time=30.0)

@@ -13,5 +13,5 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "30 m", "30d", "m30"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--max-time takes a duration such as 90s"):
+    with pytest.raises(UsageError, match="max_time takes a duration such as 90s"):
         seconds_of(text)

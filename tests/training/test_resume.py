@@ -190,7 +190,7 @@ def test_what_a_finished_run_without_a_checkpoint_advises_works(tmp_path: Path, 
 
 def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
     train(config(tmp_path / "run", epochs=1))
-    with pytest.raises(UsageError, match="The run has --epochs 1; resuming may raise that, not lower it"):
+    with pytest.raises(UsageError, match="The run has epochs 1; resuming may raise that, not lower it"):
         resume(tmp_path / "run", {"epochs": 0})
     result = resume(tmp_path / "run", {"epochs": 2})
     assert (result["epochs"], result["test_reads"]) == (2, 2)

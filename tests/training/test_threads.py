@@ -45,7 +45,7 @@ def test_a_schedule_reads_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "two", "1,2", "1,57:0", "1,57:2,57:1", "1,0:2", "-1", "1,5:2,3:1"])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--threads takes a whole number"):
+    with pytest.raises(UsageError, match="threads takes a whole number"):
         thread_counts(text)
 
 
