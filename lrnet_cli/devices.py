@@ -12,11 +12,11 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
     """Return the device called ``name``, or one of the first ``gpus`` CUDA GPUs.
 
     ``auto`` takes CUDA, then MPS, then the CPU. A requested device that is missing raises ``DeviceError``;
-    there is no fallback. A name that PyTorch does not know, or a contradiction between the two, raises ``SettingError``.
+    there is no fallback. A name that PyTorch does not know, or a contradiction of the two, raises ``SettingError``.
     """
     if gpus is not None:
         if gpus < 1:
-            raise SettingError("{gpus} takes a number from 1 up, got {number}; for the CPU say {device} cpu.", number=gpus)
+            raise SettingError(f"{{gpus}} takes a number from 1 up, got {gpus}; for the CPU say {{device}} cpu.")
         if name not in ("auto", "cuda"):
             raise SettingError(
                 "{gpus} {number} and {device} {name} contradict each other; give one of them.", number=gpus, name=name

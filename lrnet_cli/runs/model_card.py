@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lrnet_cli import paths
+from lrnet_cli.documents import JsonObject
 from lrnet_cli.escape import as_json, in_markdown
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
@@ -30,12 +31,14 @@ def write_model_card(
     run_dir: Path,
     config: TrainConfig,
     card: WeightsCard,
-    device: str,
+    result: JsonObject,
     test: Evaluation | None,
-    test_reads: int,
     more: Sequence[str] = (),
 ) -> None:
-    """Write ``README.md``, the model card, without test figures if ``test`` is None; ``more`` are lines of Markdown."""
+    """Write ``README.md``, the model card of a run with this ``result``, without test figures if ``test`` is None.
+
+    ``more`` are lines of Markdown.
+    """
     lines = [
         *_metadata(card, test),
         f"# {card.arch} on {in_markdown(card.dataset['name'])}",
@@ -46,7 +49,7 @@ def write_model_card(
         "",
         *_results(card, test),
         *more,
-        *_protocol(config, card, device, test_reads),
+        *_protocol(config, card, result["device"], result["test_reads"]),
         "## Use",
         "",
         "```console",

@@ -263,7 +263,9 @@ class TrainConfig(Place, Source):
         if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
             raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
         if self.processes > 1 and not self.fuse:
-            raise SettingError("{no_fuse} trains in one process: only the fused network has the batch statistics of all.")
+            raise SettingError(
+                "{no_fuse} trains in one process: only the fused network has the batch statistics of all."
+            )
         if self.processes > 1 and self.arch != "lrnet":
             raise SettingError(
                 "{arch} {name} trains in one process: only LR-Net has the batch statistics of all.", name=self.arch
@@ -277,10 +279,10 @@ class TrainConfig(Place, Source):
         return self.robust if self.augment else 0.0
 
     @classmethod
-    def from_preset(cls, preset: str, **given: Any) -> "TrainConfig":
+    def from_preset(cls, preset: str, **given: object) -> "TrainConfig":
         """Return the settings of ``preset`` and architecture, overridden by those in ``given`` that are not None."""
         SETTINGS["preset"].check(preset)
-        recipe = {} if preset == "paper" else _RECIPES.get(given.get("arch", "lrnet"), {})
+        recipe = {} if preset == "paper" else _RECIPES.get(str(given.get("arch", "lrnet")), {})
         settings = PRESETS[preset] | recipe | {name: value for name, value in given.items() if value is not None}
         if "max_time" in settings and given.get("epochs") is None:
             settings["epochs"] = None

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli.documents import shaped
+from lrnet_cli.documents import JsonObject, shaped
 from lrnet_cli.errors import SettingError, TrainingError
 from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
@@ -37,14 +37,14 @@ def command_of(config: TrainConfig) -> str:
     return in_shell(*words)
 
 
-def to_plain(config: TrainConfig) -> dict[str, Any]:
+def to_plain(config: TrainConfig) -> JsonObject:
     """Return the settings as JSON values, but no mirror with credentials: a resumed run takes ``LRNET_MIRROR``."""
     values = {name: getattr(config, name) for name in SETTINGS}
     values["mirror"] = config.mirror and shareable(config.mirror)
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def from_plain(values: dict[str, Any]) -> TrainConfig:
+def from_plain(values: JsonObject) -> TrainConfig:
     """Return the settings that ``to_plain`` of this or an earlier version turned into JSON values.
 
     Raises ``ValueError`` for a name that is not a setting or a value of another type, ``SettingError`` for a value
@@ -59,21 +59,21 @@ def from_plain(values: dict[str, Any]) -> TrainConfig:
     return shaped(values, TrainConfig)
 
 
-def changed(config: TrainConfig, **given: Any) -> TrainConfig:
+def changed(config: TrainConfig, **given: object) -> TrainConfig:
     """Return ``config`` changed by those in ``given`` that are not None, as allowed for a resumed run.
 
     Raises ``SettingError`` for a setting that a resumed run may not change, or an earlier end than the run has.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    if fixed := [f"{{{name}}}" for name in sorted(given) if not SETTINGS[name].resumable]:
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if fixed := [f"{{{name}}}" for name in sorted(changes) if not SETTINGS[name].resumable]:
         raise SettingError(f"A resumed run keeps its own settings; leave out: {', '.join(fixed)}.")
-    if {"device", "gpus", "procs"} & given.keys():  # they go together: a new place takes the place of the old one
+    if {"device", "gpus", "procs"} & changes.keys():  # they go together: a new place takes the place of the old one
         config = replace(config, device="auto", gpus=None, procs=None)
     for name in ("epochs", "max_time"):
         before = getattr(config, name)
-        if before is not None and given.get(name, before) < before:
+        if before is not None and changes.get(name, before) < before:
             raise SettingError(f"The run has {{{name}}} {before:g}; resuming may raise that, not lower it.")
-    return replace(config, **given)
+    return replace(config, **changes)
 
 
 def recipe_of(config: TrainConfig) -> dict[str, Any]:
@@ -82,6 +82,6 @@ def recipe_of(config: TrainConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name, item in SETTINGS.items() if item.role in roles}
 
 
-def _exact(value: Any) -> str:
+def _exact(value: object) -> str:
     """Return ``value`` as text that reads back as the same value; numbers without an exponent."""
     return format(Decimal(repr(value)), "f").removesuffix(".0") if isinstance(value, float) else str(value)

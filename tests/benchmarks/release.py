@@ -89,7 +89,7 @@ def main() -> None:
     ]
     result = read_result(target)
     assert result is not None
-    write_model_card(target, config, card, result["device"], evaluation, result["test_reads"], more)
+    write_model_card(target, config, card, result, evaluation, more)
     print(json.dumps(measured | extra), weights.stat().st_size)
 
 

@@ -23,7 +23,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes, gathered, summed
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import batches
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 
 pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo"), pytest.mark.slow]
 

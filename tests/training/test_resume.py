@@ -22,7 +22,7 @@ from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.weights.file import load_weights
 
@@ -116,7 +116,8 @@ from pathlib import Path
 import sklearn.datasets, sklearn.metrics, scipy.stats
 import lrnet_cli.plots
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import clock, loop
+from lrnet_cli.training import clock
+from lrnet_cli.training.train import resume, train
 
 clock._CHECKPOINT_SECONDS = 0.0  # after every step, so that many kills fall into a write
 for line in sys.stdin:
@@ -127,11 +128,11 @@ for line in sys.stdin:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         continue
     if (out / "config.json").exists():
-        loop.resume(out)
+        resume(out)
     else:
         for leftover in sorted(out.rglob("*"), reverse=True):
             leftover.unlink()
-        loop.train(TrainConfig(epochs=3, limit=200, seed=11, keep_checkpoint=True, out=out))
+        train(TrainConfig(epochs=3, limit=200, seed=11, keep_checkpoint=True, out=out))
     os._exit(0)
 """
 

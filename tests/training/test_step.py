@@ -20,7 +20,7 @@ from lrnet_cli.training.step import Step
 def a_step(**settings: Any) -> Step:
     config = TrainConfig(**{"limit": 60, "seed": 5, "batch_size": 16} | settings)
     engine = Engine.choose("cpu", "fp32" if config.precision == "auto" else config.precision)
-    return Step(prepare(config, None, engine, ALONE, Reporter(), lambda: False, 0.0))
+    return Step(prepare(config, None, engine, ALONE, Reporter()))
 
 
 def weights_after_an_epoch(**settings: Any) -> Tensor:

@@ -19,7 +19,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.units import as_text, thread_counts
 from lrnet_cli.threads import ForeignLoad, fix_threads
 from lrnet_cli.training import threads
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("free_threads")
