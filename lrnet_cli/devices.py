@@ -5,27 +5,31 @@ import platform
 import torch
 
 from lrnet_cli import ranks
-from lrnet_cli.errors import DeviceError, UsageError
+from lrnet_cli.errors import DeviceError, SettingError
 
 
 def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
-    """Return the device for ``--device name`` and ``--gpus gpus``.
+    """Return the device called ``name``, or one of the first ``gpus`` CUDA GPUs.
 
     ``auto`` takes CUDA, then MPS, then the CPU. A requested device that is missing raises ``DeviceError``;
-    there is no fallback. A name that PyTorch does not know, or a contradiction between the two, raises ``UsageError``.
+    there is no fallback. A name that PyTorch does not know, or a contradiction of the two, raises ``SettingError``.
     """
     if gpus is not None:
         if gpus < 1:
-            raise UsageError(f"--gpus takes a number from 1 up, got {gpus}; for the CPU say --device cpu.")
+            raise SettingError(f"{{gpus}} takes a number from 1 up, got {gpus}; for the CPU say {{device}} cpu.")
         if name not in ("auto", "cuda"):
-            raise UsageError(f"--gpus {gpus} and --device {name} contradict each other; give one of them.")
+            raise SettingError(
+                "{gpus} {number} and {device} {name} contradict each other; give one of them.", number=gpus, name=name
+            )
         name = f"cuda:{gpus - 1}"  # the last one must exist too
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"--device {name!r} is not a device; choose auto, cpu, cuda, cuda:1, … or mps.") from error
+        raise SettingError(
+            "{device} {name!r} is not a device; choose auto, cpu, cuda, cuda:1, … or mps.", name=name
+        ) from error
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= found:
@@ -37,7 +41,9 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
         if not torch.backends.mps.is_available():
             raise DeviceError("Device mps is not there: PyTorch sees no Apple GPU here. Use --device auto.")
     elif device.type != "cpu":
-        raise UsageError(f"--device {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.")
+        raise SettingError(
+            "{device} {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.", name=name
+        )
     if device.type == "cuda" and (gpus is not None or device.index is None):
         # Each process that a launcher started uses its own GPU.
         device = torch.device("cuda", ranks.local_rank())

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-_Document = TypeVar("_Document")
+_Kind = TypeVar("_Kind")
+JsonObject = dict[str, Any]
+"""A JSON object, to be written, or as it was read."""
 _MOST_BYTES = 100_000_000  # of a document, which is held in memory
 
 
@@ -37,12 +39,12 @@ def loaded(text: str) -> Any:
         raise ValueError("is nested too deeply") from error
 
 
-def parsed(text: str, kind: type[_Document]) -> _Document:
+def parsed(text: str, kind: type[_Kind]) -> _Kind:
     """Return the JSON ``text`` as a ``kind``, as ``shaped`` does."""
     return shaped(loaded(text), kind)
 
 
-def shaped(value: object, kind: type[_Document]) -> _Document:
+def shaped(value: object, kind: type[_Kind]) -> _Kind:
     """Return a JSON value as a ``kind``: a dataclass, a ``TypedDict`` or a plain type; other keys are left out.
 
     Raises ``ValueError`` naming the place and what is wrong there.
@@ -53,7 +55,7 @@ def shaped(value: object, kind: type[_Document]) -> _Document:
         raise ValueError(str(error)) from error
 
 
-def _other(kind: type[Any], value: Any) -> Any:
+def _other(kind: type, value: object) -> object:
     """Return ``value`` as a ``kind`` that msgspec does not know."""
     if kind is Path and isinstance(value, str):
         return Path(value)

@@ -1,7 +1,8 @@
 """Expected failures. Each message says what was wrong, where, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from string import Formatter
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -22,6 +23,26 @@ class LRNetError(Exception):
 
 class UsageError(LRNetError):
     """Settings that cannot be used as given. The command line ends with exit code 2."""
+
+
+class SettingError(UsageError):
+    """Settings that cannot be used, named in a message that a library and a command line write differently.
+
+    In ``text``, ``{name}`` stands for the setting of that name, ``{no_name}`` for one that is off, or for the one of
+    ``values`` that is called so: ``SettingError("{top_k} takes {range}, got {value}.", range=…, value=…)``.
+    """
+
+    def __init__(self, text: str, /, **values: object) -> None:
+        super().__init__(text)
+        self.text, self.values = text, values
+
+    def __str__(self) -> str:
+        return self.naming(lambda name: f"{name[3:]}=False" if name.startswith("no_") else name)
+
+    def naming(self, write: Callable[[str], str]) -> str:
+        """Return the message with the names of settings as ``write`` writes them."""
+        named = {name: write(name) for _, name, _, _ in Formatter().parse(self.text) if name}
+        return self.text.format(**named | self.values)
 
 
 class DataError(LRNetError):

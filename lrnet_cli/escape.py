@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable
-from typing import Any
 
 _FORMULA = ("=", "+", "-", "@", "\0", "\t", "\n", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # or wide
 _MARKDOWN = r"[\\`*~|#$\[\]]|(?<![^\W_])_|_(?![^\W_])"  # an underscore inside a word is no markup
@@ -17,7 +16,7 @@ def printable(text: str, keep: str = "") -> str:
     return _with_escaped(text, keep, lambda one: one.encode("unicode_escape", "surrogatepass").decode("ascii"))
 
 
-def as_json(content: Any, indent: int | None = None) -> str:
+def as_json(content: object, indent: int | None = None) -> str:
     """Return ``content`` as JSON, with the same escaped: it reads back unchanged, and is safe to look at."""
     return _with_escaped(
         json.dumps(content, indent=indent, ensure_ascii=False), "\n", lambda one: json.dumps(one).strip('"')

@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -135,12 +135,9 @@ def newest_run() -> Path | None:
         lines = (state_dir() / _RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return None
-    runs = map(_recorded, reversed(lines))
-    return next((run for run in runs if any((run / name).is_file() for name in (WEIGHTS_NAME, SERIES_NAME))), None)
-
-
-def _recorded(line: str) -> Path:
-    try:
-        return Path(str(json.loads(line)))
-    except ValueError:  # earlier versions wrote the path as it is
-        return Path(line)
+    for line in reversed(lines):
+        with suppress(ValueError, TypeError):  # a line that a full disk cut short
+            run = Path(json.loads(line))
+            if any((run / name).is_file() for name in (WEIGHTS_NAME, SERIES_NAME)):
+                return run
+    return None

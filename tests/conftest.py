@@ -19,7 +19,7 @@ from lrnet_cli.cli.app import app
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.threads import fix_threads
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 # What would change the output, or let a test reach this user's own folders or the network.

@@ -9,8 +9,9 @@ import typer
 from lrnet_cli import __version__
 from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
 from lrnet_cli.cli.help import Command, Group
-from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, UsageError
+from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, SettingError, UsageError
 from lrnet_cli.escape import printable
+from lrnet_cli.settings.setting import flag_of
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -23,6 +24,10 @@ def _exit_code(error: LRNetError) -> int:
     return INTERRUPTED if isinstance(error, InterruptedRunError) else FAILED
 
 
+def _lines(error: LRNetError) -> list[str]:
+    return [error.naming(flag_of)] if isinstance(error, SettingError) else [str(line) for line in error.args]
+
+
 class _Group(Group):
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -30,11 +35,11 @@ class _Group(Group):
         except LRNetError as error:
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
                 raise
-            code = _exit_code(error)
+            code, lines = _exit_code(error), _lines(error)
             if not launch.is_launched():
-                output.error(*map(str, error.args))
+                output.error(*lines)
             elif code != launch.LOST_ANOTHER:
-                launch.note_reason(code, *map(str, error.args))
+                launch.note_reason(code, *lines)
             raise typer.Exit(code) from error
         except typer.TyperException as error:  # wrong usage, which Typer reports
             error.message = printable(error.message)

@@ -224,7 +224,7 @@ def _measure(device: "torch.device", image_size: int, batch_size: int, rounds: i
     products = {precision: matrix_product(precision, device) for precision in precisions}
     inputs = {
         "default augmentation": input_of(images, TrainConfig()),
-        "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
+        "all of it": input_of(images, TrainConfig(cutout=0.25, robust=1.0)),
     }
     everything: dict[Any, Work] = {**works, **{name: work for name, (work, _) in products.items()}, **inputs}
     if device.type == "cpu":

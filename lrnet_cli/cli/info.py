@@ -1,68 +1,40 @@
 """``lrnet info``."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, get_args
-
-import typer
+from pathlib import Path
+from typing import get_args
 
 from lrnet_cli import paths
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED
-from lrnet_cli.errors import UsageError
-from lrnet_cli.settings import words
-from lrnet_cli.settings.config import SETTINGS
-from lrnet_cli.settings.place import Cache
+from lrnet_cli.documents import JsonObject
+from lrnet_cli.settings.requests import InfoRequest
+from lrnet_cli.settings.words import Arch
 
 EXAMPLES = ("lrnet info", "lrnet info --arch all", "lrnet info --weights digits")
 
 
-@with_request(Cache)
-def info_command(
-    cache: Cache,
-    arch: Annotated[
-        Literal[words.Arch, "all"] | None,
-        typer.Option(
-            help="Show the layers of this network instead, with their costs: lrnet, cnn, vgg16, inception_v3, resnet50 "
-            "or alexnet; all: the costs of each network."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="With --arch: the side of the images in pixels.", show_default="28")
-    ] = None,
-    channels: Annotated[int | None, typer.Option(help="With --arch: 1 (grey) or 3 (RGB).", show_default="1")] = None,
-    classes: Annotated[int | None, typer.Option(help="With --arch: the number of classes.", show_default="10")] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Show the metadata of these weights instead: a file, run folder or name.")
-    ] = None,
-    json: Json = False,
-) -> None:
+@with_request(InfoRequest)
+def info_command(request: InfoRequest, json: Json = False) -> None:
     """Show versions, device, folders, and the available data sets and weights; or details of a network or weights."""
-    if arch is not None and weights is not None:
-        raise UsageError("--arch shows a network and --weights a weight file; choose one.")
-    sizes = (image_size, channels, classes)
-    if arch is None and sizes != (None, None, None):
-        raise UsageError("--image-size, --channels and --classes are for the network of --arch; name one.")
-    image_size, channels, classes = (
-        usual if size is None else size for size, usual in zip(sizes, (28, 1, 10), strict=True)
-    )
-    SETTINGS["channels"].check(channels)
     out = Output(json)
-    if arch == "all":
-        _show_architectures(image_size, channels, classes, out)
-    elif arch is not None:
-        _show_layers(arch, image_size, channels, classes, out)
-    elif weights is not None:
-        _show_weights(weights, out)
+    sizes = (request.image_size or 28, request.channels or 1, request.classes or 10)
+    if request.arch == "all":
+        _show_architectures(*sizes, out)
+    elif request.arch is not None:
+        _show_layers(request.arch, *sizes, out)
+    elif request.weights is not None:
+        _show_weights(request.weights, out)
     else:
-        _show_installation(cache.data_dir, out)
+        _show_installation(request.data_dir, out)
 
 
 def _show_architectures(image_size: int, channels: int, classes: int, out: Output) -> None:
     from lrnet_cli.models.registry import summary_of
 
-    costs = {arch: summary_of(arch, channels, image_size, classes) for arch in get_args(words.Arch)}
+    costs = {arch: summary_of(arch, channels, image_size, classes) for arch in get_args(Arch)}
     listed = [
         {"arch": arch, "parameters": summary.parameters, "multiply_adds": summary.multiply_adds}
         for arch, summary in costs.items()
@@ -109,7 +81,7 @@ def _show_weights(name: str, out: Output) -> None:
     _show_entries(out, {"weights": str(path)} | asdict(card) | {"novelty": novelty, "seen": len(card.seen)})
 
 
-def _show_installation(data_dir: Any, out: Output) -> None:
+def _show_installation(data_dir: Path | None, out: Output) -> None:
     from lrnet_cli.data.download import check_files, overall_state
     from lrnet_cli.devices import describe_device, resolve_device
     from lrnet_cli.runs.folder import versions
@@ -129,7 +101,7 @@ def _show_installation(data_dir: Any, out: Output) -> None:
     _show_entries(out, document)
 
 
-def _show_entries(out: Output, document: dict[str, Any]) -> None:
+def _show_entries(out: Output, document: JsonObject) -> None:
     out.document({"schema": "lrnet.info/1"} | document)
     for key, value in document.items():
         if isinstance(value, dict):

@@ -36,7 +36,7 @@ class Output:
 
     as_json: bool
 
-    def document(self, content: Mapping[str, Any]) -> None:
+    def document(self, content: Mapping[str, object]) -> None:
         """Print ``content``, which names its schema, indented."""
         if self.as_json:
             print(as_json(content, indent=2))

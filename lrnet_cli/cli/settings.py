@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli.cli.options import complete_dataset, complete_weights
-from lrnet_cli.settings.durations import seconds_of
+from lrnet_cli.settings.units import seconds_of
 from lrnet_cli.settings.setting import Request, Setting, settings_of
 
 _COMPLETIONS = {
@@ -42,7 +42,7 @@ def with_request(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def run(**values: Any) -> None:
+        def run(**values: object) -> None:
             taken = {name: values.pop(name) for name in chosen}
             taken = {name: tuple(value) if isinstance(value, list) else value for name, value in taken.items()}
             asked = {name: value for name, value in taken.items() if value not in (None, ())}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,10 @@ from lrnet_cli.cli.live import live
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
+from lrnet_cli.cli.train_tables import show_run, show_series
 from lrnet_cli.errors import UsageError
-from lrnet_cli.escape import resuming
-from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import changed
+from lrnet_cli.settings.record import changed
 
 EXAMPLES = (
     "lrnet train",
@@ -30,11 +30,11 @@ _EXIT_CODES = {"interrupted": 130, "unfinished": 1}  # by status; 0 for all othe
 
 @dataclass(frozen=True)
 class _Job:
-    """What to do: ``run`` trains as ``config`` says, once or, if ``is_series``, several times."""
+    """What to do: ``run``, called with a reporter, trains as ``config`` says, once or, if ``is_series``, several times."""
 
     config: TrainConfig
     is_series: bool
-    run: Callable[[Reporter, Callable[[], bool]], dict[str, Any]]
+    run: Callable[..., dict[str, Any]]
 
 
 @with_request(TrainConfig, dict)
@@ -57,11 +57,11 @@ def train_command(
     if not job.is_series:
         launch_if_asked(job.config)
     with live() as (reporter, should_stop):
-        result = job.run(reporter, should_stop)
+        result = job.run(reporter=reporter, should_stop=should_stop)
     if ranks.is_first():
         out = Output(json)
         out.document(result)
-        (_show_series if job.is_series else _show_run)(out, result)
+        (show_series if job.is_series else show_run)(out, result)
     # Another process that failed would end the first one while it reports.
     raise typer.Exit(_EXIT_CODES.get(result["status"], 0) if ranks.is_first() else 0)
 
@@ -73,28 +73,20 @@ def _begun(given: dict[str, object], runs: int | None) -> _Job:
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
     if runs is None and folds is None:
+        from lrnet_cli.training.train import train
 
-        def run(reporter: Reporter, should_stop: Callable[[], bool]) -> dict[str, Any]:
-            from lrnet_cli.training.loop import train
+        return _Job(config, False, partial(train, config))
+    from lrnet_cli.training.series import train_series
 
-            return train(config, reporter, should_stop)
-
-        return _Job(config, False, run)
-
-    def run_series(reporter: Reporter, should_stop: Callable[[], bool]) -> dict[str, Any]:
-        from lrnet_cli.training.series import train_series
-
-        return train_series(
-            config, runs=1 if runs is None else runs, folds=folds, reporter=reporter, should_stop=should_stop
-        )
-
-    return _Job(config, True, run_series)
+    return _Job(config, True, partial(train_series, config, runs=1 if runs is None else runs, folds=folds))
 
 
 def _resumed(folder: Path, changes: dict[str, object], runs: int | None) -> _Job:
     """Return the job of the run or series in ``folder``, changed by what was given on the command line."""
     from lrnet_cli.runs.folder import read_config, read_series
     from lrnet_cli.threads import usable_cores
+    from lrnet_cli.training.series import resume_series
+    from lrnet_cli.training.train import resume
     from lrnet_cli.weights.find import is_series
 
     if runs is not None:
@@ -102,26 +94,14 @@ def _resumed(folder: Path, changes: dict[str, object], runs: int | None) -> _Job
     if is_series(folder):
         if changes:
             raise UsageError("A resumed series of runs keeps its own settings; leave out all others.")
-
-        def run_series(reporter: Reporter, should_stop: Callable[[], bool]) -> dict[str, Any]:
-            from lrnet_cli.training.series import resume_series
-
-            return resume_series(folder, reporter, should_stop)
-
-        return _Job(read_series(folder)[0], True, run_series)
-
-    def run(reporter: Reporter, should_stop: Callable[[], bool]) -> dict[str, Any]:
-        from lrnet_cli.training.loop import resume
-
-        return resume(folder, changes, reporter, should_stop)
-
+        return _Job(read_series(folder)[0], True, partial(resume_series, folder))
     config = changed(read_config(folder)[0], **changes)
     if "procs" not in changes and (config.procs or 1) > usable_cores():  # a stranger's folder may ask for any number
         raise UsageError(
             f"{folder}: was trained in {config.procs} processes, and there are {usable_cores()} cores here; "
             "give --procs."
         )
-    return _Job(config, False, run)
+    return _Job(config, False, partial(resume, folder, changes))
 
 
 def _on_command_line(ctx: typer.Context, given: dict[str, object]) -> dict[str, Any]:
@@ -131,54 +111,3 @@ def _on_command_line(ctx: typer.Context, given: dict[str, object]) -> dict[str, 
     """
     sources = {name: ctx.get_parameter_source(name) for name in given}
     return {name: given[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-
-
-def _show_run(out: Output, result: dict[str, Any]) -> None:
-    validation = f"validation accuracy {result['val_accuracy']:.4f}"
-    resume = resuming(result["run_dir"])
-    if result["status"] == "interrupted":
-        out.line(f"Interrupted; the best weights so far (epoch {result['best_epoch']}) are {result['weights']}.")
-        out.line(f"  {validation}; the test set was not read")
-        out.line(f"  to resume: {resume}")
-        return
-    if result["status"] == "unfinished":
-        out.line("Unfinished: the time ended in the first epoch, after too few steps for a result.")
-        out.line(f"  {validation}; the test set was not read")
-        out.line(f"  to continue: {resume} --max-time LONGER")
-        return
-    if result["test_accuracy"] is None:
-        out.line(f"Validation accuracy {result['val_accuracy']:.4f} in epoch {result['best_epoch']}; not tested")
-    else:
-        low, high = result["test_accuracy_ci95"]
-        out.line(f"Test accuracy {result['test_accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})")
-        out.line(f"  {validation} in epoch {result['best_epoch']}")
-    out.line(f"  weights {result['weights']}")
-    out.line(f"  curves  {Path(result['run_dir']) / 'curves.png'}")
-    out.line(f"  {result['seconds']:.0f} s, {result['train_images_per_second']:.0f} training images per second")
-
-
-def _show_series(out: Output, result: dict[str, Any]) -> None:
-    out.table(
-        ("run", "validation accuracy", "test accuracy", "epochs", "seconds"),
-        (
-            (
-                Path(run["run_dir"]).name,
-                f"{run['val_accuracy']:.4f}",
-                "not read" if run["test_accuracy"] is None else f"{run['test_accuracy']:.4f}",
-                run["epochs"],
-                f"{run['seconds']:.0f}",
-            )
-            for run in result["runs"]
-        ),
-    )
-    if result["test_accuracy"] is not None:
-        low, high = result["test_accuracy"]["ci95"]
-        over = {"seeds": "over seeds", "images": "over all test images"}[result["test_accuracy"]["over"]]
-        out.line(f"Test accuracy {result['test_accuracy']['value']:.4f} (95 % interval {over} {low:.4f} to {high:.4f})")
-    else:
-        out.line(f"Validation accuracy {result['val_accuracy']:.4f}")
-    if result["status"] == "interrupted":
-        out.line(f"Interrupted after {len(result['runs'])} of {result['of_runs']} runs.")
-        out.line(f"  to resume: {resuming(result['run_dir'])}")
-    else:
-        out.line(f"  runs {result['run_dir']}")

@@ -15,7 +15,7 @@ from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.settings.place import Place
-from lrnet_cli.settings.schedule import thread_counts
+from lrnet_cli.settings.units import thread_counts
 from lrnet_cli.settings.words import Normalize, Precision
 from lrnet_cli.threads import fix_threads
 

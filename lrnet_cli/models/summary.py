@@ -39,7 +39,7 @@ def summarise(network: nn.Module, in_channels: int, image_size: int) -> Summary:
     shapes: dict[str, tuple[int, ...]] = {}
 
     def noting(name: str) -> Any:
-        def note(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        def note(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
             shapes[name] = tuple(output.shape[1:])
 
         return note

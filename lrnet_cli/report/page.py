@@ -99,7 +99,7 @@ def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robust
         raise UsageError(f"{path}: the plot cannot be written ({error.strerror or error}).") from error
 
 
-def render_report(**content: Any) -> str:
+def render_report(**content: object) -> str:
     """Return the page for ``content``, whose names are those of the template; all its texts are escaped.
 
     Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and inserted unescaped.

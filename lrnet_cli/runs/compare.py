@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Literal
 
+from lrnet_cli.documents import JsonObject
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.reporter import silent
 from lrnet_cli.runs.folder import Figures, figures_of, read_config, read_result
 from lrnet_cli.runs.published import PUBLISHED_ACCURACY
-from lrnet_cli.settings.command import to_plain
 from lrnet_cli.settings.config import SETTINGS
+from lrnet_cli.settings.record import to_plain
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ComparedRuns:
 
     dataset: str
     arch: str
-    settings: dict[str, Any]
+    settings: JsonObject
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     folds: int | None
@@ -86,8 +87,8 @@ def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list
     Raises ``TrainingError`` naming a run that is not finished or was not tested, and folds that are incomplete.
     """
     compared = {name for name, item in SETTINGS.items() if item.compared} - set(chosen)
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    recipes: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[JsonObject]] = defaultdict(list)
+    recipes: dict[str, JsonObject] = {}
     for folder in {path.resolve(): path for path in folders}.values():  # each once, as it was named
         config, _ = read_config(folder)
         result = _result_of(folder)
@@ -105,7 +106,7 @@ def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list
     return sorted(rows, key=lambda row: (row.dataset, -row.accuracy.value))
 
 
-def accuracy_over(results: Sequence[dict[str, Any]]) -> Accuracy:
+def accuracy_over(results: Sequence[JsonObject]) -> Accuracy:
     """Return the test accuracy of finished runs of one recipe, from their results."""
     by_seed: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for result in results:
@@ -123,7 +124,7 @@ def accuracy_over(results: Sequence[dict[str, Any]]) -> Accuracy:
     return Accuracy(middle, (max(0.0, middle - margin), min(1.0, middle + margin)), "seeds")
 
 
-def tested_figures_of(result: dict[str, Any], folder: Path) -> Figures:
+def tested_figures_of(result: JsonObject, folder: Path) -> Figures:
     """Return the figures of a finished run's result; raises ``TrainingError`` if it is damaged or has no test."""
     figures = figures_of(result, folder)
     if None in (figures["test_accuracy"], figures["test_images_per_second"]) or not figures["test_images"]:
@@ -138,11 +139,11 @@ def _result_of(folder: Path) -> Figures:
     return tested_figures_of(result, folder)
 
 
-def _subject(recipe: dict[str, Any]) -> tuple[str, str]:
+def _subject(recipe: JsonObject) -> tuple[str, str]:
     return recipe["dataset"], recipe["arch"]
 
 
-def _row(recipe: dict[str, Any], differing: dict[str, Any], results: list[dict[str, Any]]) -> ComparedRuns:
+def _row(recipe: JsonObject, differing: JsonObject, results: list[JsonObject]) -> ComparedRuns:
     folds = recipe["folds"]
     seeds = sorted({result["seed"] for result in results})
     places = [(result["seed"], result["test_fold"]) for result in results]

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
 
 import torch
 from msgspec import Meta
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.data.reading import Skipped
-from lrnet_cli.documents import parsed, read_document, shaped
+from lrnet_cli.documents import JsonObject, parsed, read_document, shaped
 from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import EpochRow
-from lrnet_cli.settings.command import from_plain, to_plain
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.record import from_plain, to_plain
 
 _CONFIG_SCHEMA, _SERIES_SCHEMA = "lrnet.config/1", "lrnet.series/1"
 
@@ -38,7 +38,7 @@ yet; done."""
 class _RunDocument:
     """``config.json``, as far as it is read back."""
 
-    settings: dict[str, Any]
+    settings: JsonObject
     versions: dict[str, str]
 
 
@@ -46,7 +46,7 @@ class _RunDocument:
 class _SeriesDocument:
     """``series.json``."""
 
-    settings: dict[str, Any]
+    settings: JsonObject
     runs: Annotated[int, Meta(ge=1, le=MOST_RUNS)]
     folds: Annotated[int, Meta(ge=2)] | None
 
@@ -138,7 +138,7 @@ def versions() -> dict[str, str]:
     return {"lrnet_cli": __version__, "python": platform.python_version(), "torch": torch.__version__} | packages
 
 
-def write_config(run_dir: Path, config: TrainConfig, **resolved: Any) -> None:
+def write_config(run_dir: Path, config: TrainConfig, **resolved: object) -> None:
     """Write ``config.json``: the settings, what they resolved to, and the versions."""
     content = {"schema": _CONFIG_SCHEMA, "settings": to_plain(config), "resolved": resolved, "versions": versions()}
     paths.write_text(run_dir / "config.json", json.dumps(content, indent=2) + "\n")
@@ -168,31 +168,31 @@ def read_series(folder: Path) -> tuple[TrainConfig, int, int | None]:
 def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[TrainConfig, _Document]:
     """Return the settings in the JSON file ``path``, and all of it."""
     try:
-        content = parsed(read_document(path), dict[str, Any])
+        content = parsed(read_document(path), JsonObject)
         found = content.get("schema")
         if found != schema:
-            raise TrainingError(f"{path}: was written by another version ({found}); start a new run.")
+            raise TrainingError(f"was written by another version ({found})")
         document = shaped(content, kind)
         return from_plain(document.settings), document
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}; start a new run.") from error
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error
     except (ValueError, UsageError) as error:
         raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
 
 
-def read_result(run_dir: Path) -> dict[str, Any] | None:
+def read_result(run_dir: Path) -> JsonObject | None:
     """Return the content of ``result.json``, or None if it is missing or unreadable."""
     try:
-        content = parsed(read_document(run_dir / "result.json"), dict[str, Any])
-        if "interrupted" in content:  # earlier versions had no status
-            content["status"] = "interrupted" if content.pop("interrupted") else "finished"
+        content = parsed(read_document(run_dir / "result.json"), JsonObject)
         shaped(content, _Result)
     except (OSError, ValueError):
         return None
     return content
 
 
-def figures_of(result: dict[str, Any], run_dir: Path) -> Figures:
+def figures_of(result: JsonObject, run_dir: Path) -> Figures:
     """Return the figures of a finished run's result; raises ``TrainingError`` for one that is damaged."""
     try:
         figures = shaped(result, Figures)
@@ -205,7 +205,7 @@ def figures_of(result: dict[str, Any], run_dir: Path) -> Figures:
         ) from error
 
 
-def write_result(run_dir: Path, result: dict[str, Any]) -> None:
+def write_result(run_dir: Path, result: JsonObject) -> None:
     """Write ``result.json``, the document that ``lrnet train --json`` prints."""
     paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
 

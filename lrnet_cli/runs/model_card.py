@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from lrnet_cli import paths
+from lrnet_cli.documents import JsonObject
 from lrnet_cli.escape import as_json, in_markdown
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
-from lrnet_cli.settings.command import command_of
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.settings.record import command_of
 from lrnet_cli.settings.words import Select
 from lrnet_cli.weights.card import DataNote, WeightsCard
 
@@ -31,12 +31,14 @@ def write_model_card(
     run_dir: Path,
     config: TrainConfig,
     card: WeightsCard,
-    device: str,
+    result: JsonObject,
     test: Evaluation | None,
-    test_reads: int,
     more: Sequence[str] = (),
 ) -> None:
-    """Write ``README.md``, the model card, without test figures if ``test`` is None; ``more`` are lines of Markdown."""
+    """Write ``README.md``, the model card of a run with this ``result``, without test figures if ``test`` is None.
+
+    ``more`` are lines of Markdown.
+    """
     lines = [
         *_metadata(card, test),
         f"# {card.arch} on {in_markdown(card.dataset['name'])}",
@@ -47,7 +49,7 @@ def write_model_card(
         "",
         *_results(card, test),
         *more,
-        *_protocol(config, card, device, test_reads),
+        *_protocol(config, card, result["device"], result["test_reads"]),
         "## Use",
         "",
         "```console",
@@ -149,7 +151,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
 
 def _choice(config: TrainConfig) -> str:
     """Return what the epoch that was kept had, in words."""
-    both = " on the validation images as they are and altered as in training" if robust_of(config) else ""
+    both = " on the validation images as they are and altered as in training" if config.robust_strength else ""
     return _CHOICES[config.select] + both
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.schedule import thread_counts
+from lrnet_cli.errors import SettingError
 from lrnet_cli.settings.setting import COUNT, Request, setting
+from lrnet_cli.settings.units import thread_counts
 from lrnet_cli.settings.words import Precision
 
 
@@ -53,9 +53,9 @@ class Place(Device):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.procs is not None and self.gpus is not None:
-            raise UsageError("--procs is for CPUs and --gpus for GPUs; give one of them.")
+            raise SettingError("{procs} is for CPUs and {gpus} for GPUs; give one of them.")
         if self.procs is not None and self.device not in ("auto", "cpu"):
-            raise UsageError(f"--procs uses the CPU and --device {self.device} does not; give one of them.")
+            raise SettingError("{procs} uses the CPU and {device} {name} does not; give one of them.", name=self.device)
 
     @property
     def processes(self) -> int:

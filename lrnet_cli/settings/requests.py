@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.place import Device, Place, Source
+from lrnet_cli.errors import SettingError
+from lrnet_cli.settings.place import Cache, Device, Place, Source
 from lrnet_cli.settings.setting import COUNT, Range, setting
-from lrnet_cli.settings.words import Invert
+from lrnet_cli.settings.words import Arch, Invert
 
 Split = Literal["test", "train", "val"]
 Format = Literal["table", "json", "jsonl", "csv"]
@@ -45,11 +45,11 @@ class EvalRequest(Place, Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.probabilities and self.predictions is None:
-            raise UsageError("--probabilities adds columns to --predictions; give both.")
+            raise SettingError("{probabilities} adds columns to {predictions}; give both.")
         if self.spreadsheet and self.predictions is None:
-            raise UsageError("--spreadsheet is for the file of --predictions; give both.")
+            raise SettingError("{spreadsheet} is for the file of {predictions}; give both.")
         if self.plot is not None and not self.corruptions:
-            raise UsageError("--plot shows the accuracies under --corruptions; give both.")
+            raise SettingError("{plot} shows the accuracies under {corruptions}; give both.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class ExportRequest(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.int8 and (self.dataset is not None or self.max_loss is not None):
-            raise UsageError("--dataset and --max-loss are for --int8; add it.")
+            raise SettingError("{dataset} and {max_loss} are for {int8}; add it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,28 @@ class CheckRequest(Source):
 
     dataset: str = setting(..., "A known data set or a path.", argument=True)
     report: Path | None = setting(None, "Write a page with a contact sheet, one HTML file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoRequest(Cache):
+    """What to describe: this installation, a network or a weight file."""
+
+    arch: Literal[Arch, "all"] | None = setting(
+        None,
+        "Show the layers of this network instead, with their costs: lrnet, cnn, vgg16, inception_v3, resnet50 or "
+        "alexnet; all: the costs of each network.",
+    )
+    image_size: int | None = setting(None, "With --arch: the side of the images in pixels.", within=COUNT, default_text="28")
+    channels: int | None = setting(None, "With --arch: 1 (grey) or 3 (RGB).", within=(1, 3), default_text="1")
+    classes: int | None = setting(None, "With --arch: the number of classes.", within=COUNT, default_text="10")
+    weights: str | None = setting(None, "Show the metadata of these weights instead: a file, run folder or name.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.arch is not None and self.weights is not None:
+            raise SettingError("{arch} shows a network and {weights} a weight file; choose one.")
+        if self.arch is None and (self.image_size, self.channels, self.classes) != (None, None, None):
+            raise SettingError("{image_size}, {channels} and {classes} are for the network of {arch}; name one.")
 
 
 @dataclass(frozen=True, kw_only=True)

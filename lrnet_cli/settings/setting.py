@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from inspect import get_annotations
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
-from lrnet_cli.errors import UsageError, suggestion
+from lrnet_cli.errors import SettingError, suggestion
 
 Role = Literal["recipe", "augmentation", "data", "engine", "place"]
 """What a setting decides: how the network learns, how training images are altered, on which images, how it is computed,
@@ -26,7 +26,9 @@ class Range:
     high_included: bool = False
     because: str = ""
 
-    def __contains__(self, value: float) -> bool:
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float):
+            return False
         above = value >= self.low if self.low_included else value > self.low
         return above and (value <= self.high if self.high_included else value < self.high)
 
@@ -38,6 +40,11 @@ class Range:
 
 
 COUNT = Range("whole number", 1)
+
+
+def flag_of(name: str) -> str:
+    """Return the option that sets the setting ``name``, such as ``--batch-size``."""
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Setting:
     @property
     def flag(self) -> str:
         """The option that sets it, such as ``--batch-size``."""
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -91,45 +98,59 @@ class Setting:
             return text
         return f"{text} Default: {'on' if self.default is True else self.default}."
 
-    def check(self, value: Any) -> None:
-        """Raise ``UsageError`` naming the flag if ``value`` is out of range or an unknown word; None always passes."""
+    def check(self, value: object) -> None:
+        """Raise ``SettingError`` if ``value`` is out of range or an unknown word; None always passes."""
         if value is None:
             return
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value
         if self.choices and value not in self.choices:
-            raise UsageError(
-                f"{self.flag} takes {' or '.join(map(str, self.choices))}, got {shown}."
-                + suggestion(str(value), map(str, self.choices))
+            raise SettingError(
+                f"{{{self.name}}} takes {' or '.join(map(str, self.choices))}, got {{value}}."
+                + suggestion(str(value), map(str, self.choices)),
+                value=shown,
             )
         if isinstance(self.within, Range) and value not in self.within:
             because = f": {self.within.because}" if self.within.because else ""
-            raise UsageError(f"{self.flag} takes {self.within}, got {shown}{because}.")
+            raise SettingError(f"{{{self.name}}} takes {self.within}, got {{value}}{because}.", value=shown)
+
+
+class _More(TypedDict, total=False):
+    """What few settings say of themselves; see ``Setting``."""
+
+    resumable: bool
+    compared: bool
+    option: bool
+    unit: Literal["time"] | None
+    envvar: str | None
+    placeholder: str | None
+    default_text: str | None
+    argument: bool
 
 
 def setting(
-    default: Any,
+    default: object,
     help: str,
     role: Role | None = None,
     *,
     panel: str | None = None,
     within: Range | tuple[int, ...] | None = None,
-    **more: Any,
+    **more: Unpack[_More],
 ) -> Any:
     """Return the dataclass field of a setting; ``more`` are those of ``Setting`` that differ from the usual.
 
     Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
     """
-    usual = {"resumable": False, "compared": role != "place", "option": True, "argument": False}
-    unset = dict.fromkeys(("unit", "envvar", "placeholder", "default_text"))
+    usual: dict[str, bool | None] = {"resumable": False, "compared": role != "place", "option": True, "argument": False}
+    usual |= dict.fromkeys(("unit", "envvar", "placeholder", "default_text"))
     shown = None if panel == "basic" else panel or (role and role.capitalize())
     return field(
         default=MISSING if default is ... else default,
-        metadata=unset | usual | more | {"help": help, "role": role, "panel": shown, "within": within},
+        metadata={**usual, **more, "help": help, "role": role, "panel": shown, "within": within},
     )
 
 
 class Request:
-    """A dataclass whose fields are made by ``setting``; bad values raise ``UsageError`` naming the flag."""
+    """A dataclass whose fields are made by ``setting``; bad values raise ``SettingError`` naming the field."""
 
     def __post_init__(self) -> None:
         for name, item in settings_of(type(self)).items():
@@ -144,7 +165,7 @@ def settings_of(config: type) -> Mapping[str, Setting]:
     return {name: _setting_of(known[name], hints[name]) for name in names}
 
 
-def _setting_of(item: Field[Any], hint: Any) -> Setting:
+def _setting_of(item: Field[object], hint: object) -> Setting:
     kind = hint
     if type(None) in get_args(hint):
         (kind,) = (part for part in get_args(hint) if part is not type(None))

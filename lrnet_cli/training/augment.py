@@ -22,12 +22,12 @@ def augment(
 
     One bilinear sampling mirrors and, if ``moved`` is 1 and not 0, shifts, rotates, stretches and shears; pixels from
     beyond the border are those of the border. A shift with neither scale nor shear is by whole pixels, which blurs
-    nothing. Then come what ``robust`` draws, up to ``robust_share`` of its strength, blur, cut-out (to 0) and noise,
-    which may leave [0, 1]. Random numbers come from the device's generator; every process draws those of the global
-    batch and uses its part, so that the number of processes changes nothing.
+    nothing. Then come what ``robust`` draws, up to ``robust_share`` of its strength, and cut-out (to 0). Random numbers
+    come from the device's generator; every process draws those of the global batch and uses its part, so that the
+    number of processes changes nothing.
     """
     n, side = len(images), images.shape[-1]
-    drawn = processes.own_rows(torch.rand(n * processes.count, 10, device=images.device)).T * 2 - 1
+    drawn = processes.own_rows(torch.rand(n * processes.count, 8, device=images.device)).T * 2 - 1
     moves = drawn[:6] * moved
     upper, lower = moves[:2] * ranges.shear
     width, height = 1 + moves[2:4] * ranges.scale
@@ -41,23 +41,10 @@ def augment(
     altered = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if ranges.robust:
         altered = alter(altered, ranges.robust * robust_share, processes)
-    if ranges.blur:
-        share = drawn[6].abs()[:, None, None, None] * ranges.blur
-        altered = torch.lerp(altered, _blurred(altered), share)
     if ranges.cutout:
         places = torch.arange(side, device=images.device) + 0.5
         down, right = (
-            (places - (1 + middle[:, None]) * (side / 2)).abs() < ranges.cutout * side / 2 for middle in drawn[7:9]
+            (places - (1 + middle[:, None]) * (side / 2)).abs() < ranges.cutout * side / 2 for middle in drawn[6:]
         )
         altered = altered.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0.0)
-    if ranges.noise:
-        noise = processes.own_rows(torch.randn(n * processes.count, *images.shape[1:], device=images.device))
-        altered = altered + noise * (drawn[9].abs()[:, None, None, None] * ranges.noise)
     return altered.contiguous(memory_format=torch.channels_last)
-
-
-def _blurred(images: Tensor) -> Tensor:
-    line = 0.5 - 0.25 * torch.arange(-1, 2, device=images.device, dtype=images.dtype).abs()
-    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    return functional.conv2d(padded, kernel, groups=images.shape[1])

@@ -1,16 +1,20 @@
-"""How many pictures a step takes, from how many there are and how many the time allows."""
+"""How many pictures a step takes, from how many there are and how many time and memory allow."""
+
+import math
 
 import torch
 
 from lrnet_cli.data.splits import Split
-from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.errors import DataError, SettingError
+from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.models.logits import as_input
-from lrnet_cli.models.registry import build
+from lrnet_cli.models.registry import build, summary_of
 from lrnet_cli.processes import Processes
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
+from lrnet_cli.weights.card import WeightsCard
 
 _LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 32
 # A run that is short of steps takes smaller ones: down to half or a quarter of the pictures, they are nearly as fast.
@@ -60,8 +64,8 @@ def batch_size_of(wanted: int | None, images: int, processes: int, affordable: i
         size = min(largest, max(_SMALLEST, _power_of_two(images // _STEPS_PER_EPOCH)))
         wanted = -(-size // processes) * processes
     elif wanted % processes:
-        raise UsageError(
-            f"--batch-size {wanted} cannot be shared by {processes} processes; "
+        raise SettingError(
+            f"{{batch_size}} {wanted} cannot be shared by {processes} processes; "
             f"give a multiple, such as {-(-wanted // processes) * processes}."
         )
     if wanted > images:
@@ -69,6 +73,20 @@ def batch_size_of(wanted: int | None, images: int, processes: int, affordable: i
     if wanted < 2:
         raise DataError(f"{images} training images are too few for {processes} processes.")
     return wanted
+
+
+def refuse_excess(card: WeightsCard, engine: Engine, batch_size: int) -> None:
+    """Raise ``UsageError`` if a training step surely needs more memory than there is."""
+    costs = summary_of(card.arch, **card.arch_args)
+    # What convolutions and matrix products give is kept for the gradients; weights have a gradient and averages, too.
+    kept = sum(math.prod(layer.output) for layer in costs.layers if layer.multiply_adds)
+    needed = batch_size * kept * (2 if engine.precision == "bf16" else 4) + 4 * costs.parameters * 4
+    free = torch.cuda.mem_get_info(engine.device)[0] if engine.device.type == "cuda" else None
+    if problem := excess(needed, free):
+        raise SettingError(
+            f"A step on {batch_size} images of {card.preprocessing.image_size} pixels per side {problem}; give a "
+            "smaller {batch_size} or {image_size}."
+        )
 
 
 def _power_of_two(number: int) -> int:

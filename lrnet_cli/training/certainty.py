@@ -1,6 +1,7 @@
-"""How sure a kept network may be: its temperature, from clean and altered pictures, and what is foreign to it."""
+"""What validation images, clean and altered, say of a network: its score, how sure it may be, what is foreign to it."""
 
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from lrnet_cli.models.heads import fit_temperature
 from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.reporter import EpochRow
+from lrnet_cli.settings.words import Select
 from lrnet_cli.training.alterations.families import alter
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
@@ -69,3 +71,23 @@ def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Eva
     if altered is not None:
         figures |= {"val_altered_accuracy": after[1].accuracy, "val_altered_ece": after[1].ece}
     return replace(card, temperature=temperature, metrics=figures)
+
+
+def score_of(select: Select, clean: Evaluation, altered: Evaluation | None) -> float | None:
+    """Return what decides which epoch is kept, the higher the better; None if that is the accuracy on clean images.
+
+    With altered validation images it is the mean of both: a robust network is to be right on either.
+    """
+    if select == "accuracy" and altered is None:
+        return None
+    return fmean(_measured(select, item) for item in (clean, altered) if item is not None)
+
+
+def _measured(select: Select, evaluation: Evaluation) -> float:
+    metrics = evaluation.metrics
+    seen = [row for row in metrics.per_class if row.support]
+    if select == "loss":
+        return -metrics.loss
+    if select == "accuracy":
+        return metrics.accuracy
+    return fmean(row.recall if select == "balanced-accuracy" else row.f1 for row in seen)

@@ -8,7 +8,7 @@ content, so that a flipped bit is noticed.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,8 +47,8 @@ class _Position:
     elapsed: Annotated[float, Meta(ge=0)]
     compiled: bool | None
     rows: list[EpochRow]
-    moved: bool = True  # versions that did not say so had no still epochs
-    threads: list[tuple[int, int]] = field(default_factory=list)
+    moved: bool
+    threads: list[tuple[int, int]]
 
 
 def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
@@ -193,9 +193,7 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
 
     state.model.load_state_dict(under("model."))
     if state.average is not None:
-        found = under("average.")
-        found.pop("n_averaged", None)  # once PyTorch's own class counted the steps, and kept the weights in a module
-        state.average.load_state_dict({name.removeprefix("module."): tensor for name, tensor in found.items()})
+        state.average.load_state_dict(under("average."))
     for number, optimizer in enumerate(state.optimizers):
         content = optimizer.state_dict()
         content["state"] = {}

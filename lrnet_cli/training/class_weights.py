@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli import paths
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import SettingError, UsageError
 
 _WORDS = ("none", "balanced")
 
@@ -52,8 +52,10 @@ def _read(path: Path) -> dict[str, float]:
                 rows = rows[1:]  # a header
             weights = {name: float(value) for name, value in rows}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UsageError(
-            f"--class-weights takes none, balanced, or a .json or .csv file of classes and weights; {path}: {error}."
+        raise SettingError(
+            "{class_weights} takes none, balanced, or a .json or .csv file of classes and weights; {path}: {error}.",
+            path=path,
+            error=error,
         ) from error
     if not all(math.isfinite(value) and value >= 0 for value in weights.values()):
         raise UsageError(f"{path}: weights are numbers from 0 up, got {weights}.")

@@ -3,12 +3,11 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lrnet_cli.models.logits import predict_logits
-from lrnet_cli.settings.durations import duration_of
-from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.certainty import novelty_images
 from lrnet_cli.training.prepare import Run
 
@@ -25,17 +24,17 @@ def fewest_steps(run: Run) -> int:
 
 
 class Clock:
-    """The clock of a run.
+    """The clock of a run, which began at ``begun``, by ``time.perf_counter``, had it never been stopped.
 
     ``progress``, the share of the run that is over, in [0, 1], ``epochs_left``, at the present pace if a time ends the
     run, and ``stopped``, whether it was asked to stop, are those of the last ``look``, and the same in every process.
     ``pace`` is the seconds per step, and ``last_step`` those of the last one.
     """
 
-    def __init__(self, run: Run, statistics_images: int) -> None:
-        self._run = run
+    def __init__(self, run: Run, statistics_images: int, should_stop: Callable[[], bool], begun: float) -> None:
+        self._run, self._should_stop, self._begun = run, should_stop, begun
         # What follows an epoch's last step needs its time too: batch statistics and validation.
-        self._images_between = 4 * statistics_images + len(run.val_split) * (2 if robust_of(run.config) else 1)
+        self._images_between = 4 * statistics_images + len(run.val_split) * (2 if run.config.robust_strength else 1)
         # And what follows the run's last step: this, what is foreign, and the test.
         known = min(len(run.train_split), novelty_images(len(run.card.classes)))
         self._images_later = self._images_between + known + len(run.val_split) + run.config.test * len(run.test_split)
@@ -52,7 +51,7 @@ class Clock:
     @property
     def elapsed(self) -> float:
         """The seconds since the run began, excluding those in which it was stopped."""
-        return time.perf_counter() - self._run.begun
+        return time.perf_counter() - self._begun
 
     def look(self) -> None:
         """Update ``progress``, ``epochs_left`` and ``stopped``."""
@@ -68,7 +67,7 @@ class Clock:
             for_steps = max(config.max_time - self._prediction_pace * self._images_later, 1e-9)
             shares.append(self.elapsed / for_steps)
             left.append(self._epochs_in(for_steps - self.elapsed))
-        seen = self._run.processes.agree((min(max(shares), 1.0), min(left), self._run.should_stop()))
+        seen = self._run.processes.agree((min(max(shares), 1.0), min(left), self._should_stop()))
         self.progress, self.epochs_left, self.stopped = float(seen[0]), float(seen[1]), bool(seen[2])
 
     def _epochs_in(self, seconds: float) -> float:

@@ -1,23 +1,47 @@
 """What a run takes over from finished ones: the weights it starts from, and the answers of its teachers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.data.datasets import located
 from lrnet_cli.data.sketch import share_in
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.models.registry import build
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.words import Freeze
+from lrnet_cli.training.checkpoint import has_checkpoint
+from lrnet_cli.training.class_weights import located_class_weights
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
-from lrnet_cli.weights.find import find_weights, fingerprint_of, members_of
+from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights, members_of
 
 _FEW_SEEN = 0.01  # of the images, such as blank ones, that may be alike by chance
+
+
+def rooted(config: TrainConfig) -> TrainConfig:
+    """Return ``config`` with its paths as they are from every working folder: a run may be resumed from another.
+
+    Raises ``UsageError`` for a data set that there is none of.
+    """
+    config = replace(
+        config,
+        dataset=located(config.dataset),
+        init=config.init and located_weights(config.init),
+        class_weights=located_class_weights(config.class_weights),
+        distill=tuple(map(located_weights, config.distill)),
+    )
+    return replace(
+        config,
+        init_sha256=config.init and fingerprint_of(find_weights(config.init)),
+        sources_sha256=tuple(map(fingerprint_of, sources_of(config))),
+    )
 
 
 def sources_of(config: TrainConfig) -> list[Path]:
@@ -39,6 +63,28 @@ def refuse_changed(config: TrainConfig, *, with_init: bool) -> None:
                 f"{path}: has changed since the run began (SHA-256 {now[:12]}…, then {before[:12]}…); restore the old "
                 "file or start a new run."
             )
+
+
+def network_of(
+    config: TrainConfig,
+    card: WeightsCard,
+    resumed: Path | None,
+    unseen: Sequence[Split],
+    on_message: Callable[[str], None],
+) -> nn.Module:
+    """Return the network at its start, which a checkpoint of ``resumed``, if there is one, takes further.
+
+    It has not been trained on ``unseen``, the validation and test images. Raises ``TrainingError`` if that cannot be
+    said of ``config.init``, or if a file that the run takes over has changed since it began.
+    """
+    begins = resumed is None or not has_checkpoint(resumed)
+    refuse_changed(config, with_init=begins)
+    model = build(config.arch, dropout=config.dropout, **card.arch_args)
+    if config.init is not None and begins:
+        start_from(model, config.init, card, unseen, on_message)
+    if config.freeze is not None:
+        freeze(model, config.freeze)
+    return model
 
 
 def start_from(

@@ -8,7 +8,7 @@ from typing import Any
 
 from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
-from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
+from lrnet_cli.errors import InterruptedRunError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
@@ -23,8 +23,8 @@ from lrnet_cli.runs.folder import (
 )
 from lrnet_cli.runs.suspects import find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.loop import resume, train
-from lrnet_cli.training.prepare import rooted
+from lrnet_cli.training.train import resume, train
+from lrnet_cli.training.inherit import rooted
 
 
 def train_series(
@@ -42,9 +42,9 @@ def train_series(
     raises, and ``UsageError`` for an invalid number of runs or folds, or for several processes.
     """
     if not 1 <= runs <= MOST_RUNS:
-        raise UsageError(f"--runs takes a whole number from 1 to {MOST_RUNS}, got {runs}.")
+        raise SettingError("{runs} takes a whole number from 1 to {most}, got {number}.", most=MOST_RUNS, number=runs)
     if config.processes > 1 or ranks.started_together():
-        raise UsageError("--runs and --folds train in one process; start the runs one by one for several.")
+        raise SettingError("{runs} and {folds} train in one process; start the runs one by one for several.")
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)

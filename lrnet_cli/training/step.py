@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrnet_cli.data.splits import Split
 from lrnet_cli.models.heads import head_loss, taught_loss
@@ -108,7 +108,7 @@ class Step:
 
     def work(self, batch: Tensor, given: Given) -> None:
         """Do what a step does on the device, without waiting for it."""
-        run, state, config = self.run, self.run.state, self.run.config
+        run, state = self.run, self.run.state
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = given.rate
@@ -116,8 +116,6 @@ class Step:
         loss, hits = self.loss(batch, given)
         loss.backward()
         run.processes.average_gradients(state.model)
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, foreach=True)
         for optimizer in state.optimizers:
             optimizer.step()
         state.update_average(given.newest)

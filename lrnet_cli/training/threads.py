@@ -8,7 +8,7 @@ from statistics import fmean
 
 import torch
 
-from lrnet_cli.settings.schedule import thread_counts
+from lrnet_cli.settings.units import thread_counts
 from lrnet_cli.threads import BUSY, ForeignLoad, are_fixed, candidates, fastest_threads
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled

@@ -4,7 +4,6 @@
 """
 
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def main() -> None:
 def prepared(folder: Path, engine: Engine) -> Run:
     """Return the run of a folder with its data, as it was before its first step."""
     config = replace(read_config(folder)[0], init=None, distill=())  # what it took over is in its weights
-    return prepare(config, folder, engine, ALONE, Reporter(), lambda: False, time.perf_counter())
+    return prepare(config, folder, engine, ALONE, Reporter())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import loop
 from lrnet_cli.training.captured import Given
 from lrnet_cli.training.step import Step
+from lrnet_cli.training.train import train
 from lrnet_cli.weights.file import load_weights
 
 
@@ -64,7 +65,7 @@ def main() -> None:
                     compile="off",
                     out=Path(folder) / "run",
                 )
-                loop.train(config)
+                train(config)
                 metrics = load_weights(Path(folder) / "run" / "model.safetensors")[1].metrics
             clean, spoilt = metrics["val_accuracy"], metrics["val_altered_accuracy"]
             seconds = time.perf_counter() - begun

@@ -14,7 +14,7 @@ from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.evaluation.macro import class_averages
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 
 ARMS = ("scratch", "{}", "{}, blocks frozen")
 

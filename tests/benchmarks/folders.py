@@ -26,7 +26,7 @@ from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.errors import InterruptedRunError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import loop
+from lrnet_cli.training.train import train
 
 
 def write_files(folder: Path, count: int) -> None:
@@ -93,7 +93,7 @@ def train_a_little(folder: Path, data_dir: Path) -> int:
         run_dir = Path(out) / "run"
         config = TrainConfig(dataset=str(folder), data_dir=data_dir, seed=0, compile="off", out=run_dir)
         with suppress(InterruptedRunError):
-            loop.train(config, UntilFirstStep())
+            train(config, UntilFirstStep())
         skipped = run_dir / "skipped.csv"
         return len(skipped.read_text(encoding="utf-8").splitlines()) - 1 if skipped.exists() else 0
 

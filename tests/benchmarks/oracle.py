@@ -21,9 +21,9 @@ from lrnet_cli.runs.compare import compare_runs
 from lrnet_cli.runs.folder import read_result
 from lrnet_cli.runs.table import as_markdown
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.durations import seconds_of
+from lrnet_cli.settings.units import seconds_of
 from lrnet_cli.settings.words import Arch
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 
 FOLDS = 5
 RECIPES: dict[str, dict[str, Any]] = {"augmented": {}, "plain": {"augment": False}}

@@ -16,7 +16,7 @@ import numpy as np
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.splits import limited, stratified_cut
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 
 AFFINE: dict[str, Any] = {"shift": 0.05, "scale": 0.08, "shear": 0.12, "cutout": 0.0}
 SHIFTS: dict[str, Any] = {"shift": 2 / 28, "scale": 0.0, "shear": 0.0, "flip": "on"}

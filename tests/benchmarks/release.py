@@ -28,9 +28,8 @@ from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, write_result
 from lrnet_cli.runs.model_card import write_model_card
-from lrnet_cli.settings.command import command_of, to_plain
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.recipe import robust_of
+from lrnet_cli.settings.record import command_of, to_plain
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
@@ -90,7 +89,7 @@ def main() -> None:
     ]
     result = read_result(target)
     assert result is not None
-    write_model_card(target, config, card, result["device"], evaluation, result["test_reads"], more)
+    write_model_card(target, config, card, result, evaluation, more)
     print(json.dumps(measured | extra), weights.stat().st_size)
 
 
@@ -102,7 +101,7 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
     [values] = [row for row in read_rows(folder) if row["epoch"] == number]
     row = EpochRow(**(values | {"epoch": number}))  # type: ignore[arg-type]
     split, step, found = run.val_split, Step(run), []
-    robust = robust_of(run.config)
+    robust = run.config.robust_strength
     spoilt = altered(split, robust, run.card.seed) if robust else None
     for precision in ("half", "single"):
         model, card = load_weights(weights)

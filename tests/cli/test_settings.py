@@ -9,7 +9,7 @@ import typer
 
 from lrnet_cli.cli.app import app
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
-from lrnet_cli.settings.recipe import recipe_of
+from lrnet_cli.settings.record import recipe_of
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 CliRun = Callable[..., Any]

@@ -21,7 +21,8 @@ from lrnet_cli.models.registry import build
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.prepare import prepare, rooted
+from lrnet_cli.training.inherit import rooted
+from lrnet_cli.training.prepare import prepare
 from lrnet_cli.weights import int8
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
@@ -142,7 +143,7 @@ def test_int8_is_judged_on_the_images_that_training_set_aside(tmp_path: Path) ->
     arrays = {"train_images": images[:1538], "train_labels": labels[:1538]}
     np.savez(tmp_path / "set.npz", **arrays, test_images=images[1538:], test_labels=labels[1538:])
     config = rooted(TrainConfig(dataset=str(tmp_path / "set.npz"), seed=3, out=tmp_path / "run"))
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     dataset = load_dataset(config.dataset)
     unseen, which = _unseen(dataset, run.card)
     assert which == "the validation pictures of its training"

@@ -1,4 +1,4 @@
-"""What earlier versions wrote is read as what it meant."""
+"""What a run writes is read as what it meant."""
 
 import json
 import os
@@ -19,7 +19,6 @@ from lrnet_cli.weights.find import RELEASED, fingerprint_of
 
 def rewritten(path: Path, **settings: Any) -> None:
     content = json.loads(path.read_text())
-    del content["settings"]["fuse"]
     content["settings"] |= settings
     path.write_text(json.dumps(content))
 
@@ -61,10 +60,13 @@ def test_results_that_are_a_pipe_or_huge_are_none(tmp_path: Path) -> None:
     assert read_result(tmp_path) is None
 
 
-def test_a_run_that_did_not_fold_is_one_that_does_not_fuse(tmp_path: Path) -> None:
+def test_settings_that_were_removed_are_read_if_they_did_nothing_and_else_refused(tmp_path: Path) -> None:
     write_config(tmp_path, TrainConfig())
-    rewritten(tmp_path / "config.json", fold=False)
-    assert read_config(tmp_path)[0] == TrainConfig(fuse=False)
+    rewritten(tmp_path / "config.json", clip_norm=None, noise=0.0, blur=0.0)
+    assert read_config(tmp_path)[0] == TrainConfig()
+    rewritten(tmp_path / "config.json", clip_norm=0.5, blur=1.0)
+    with pytest.raises(TrainingError, match=r"json: sets clip_norm and blur, which this version cannot do; start a"):
+        read_config(tmp_path)
 
 
 def test_a_setting_that_there_never_was_is_refused(tmp_path: Path) -> None:
@@ -74,16 +76,10 @@ def test_a_setting_that_there_never_was_is_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize(("interrupted", "status"), [(True, "interrupted"), (False, "finished")])
-def test_an_earlier_result_has_a_status(tmp_path: Path, interrupted: bool, status: str) -> None:
-    (tmp_path / "result.json").write_text(json.dumps({"epochs": 3, "interrupted": interrupted}))
-    assert read_result(tmp_path) == {"epochs": 3, "status": status}
-
-
 def test_a_value_that_cannot_be_used_is_damage(tmp_path: Path) -> None:
     write_config(tmp_path, TrainConfig())
     rewritten(tmp_path / "config.json", lr=-1.0)
-    with pytest.raises(TrainingError, match=r"config\.json: is damaged .*--lr takes a number above 0"):
+    with pytest.raises(TrainingError, match=r"config\.json: is damaged .*lr takes a number above 0"):
         read_config(tmp_path)
 
 

@@ -11,7 +11,7 @@ from lrnet_cli.evaluation.exam import load_exam
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.runs.model_card import write_model_card
-from lrnet_cli.settings.command import command_of
+from lrnet_cli.settings.record import command_of
 
 
 def header_of(folder: Path) -> Any:
@@ -34,7 +34,7 @@ def test_a_name_stays_a_name_in_the_header(trained_run: Path, tmp_path: Path, na
     config, _ = read_config(trained_run)
     exam = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine.choose("cpu"), limit=1)
     card = replace(exam.card, dataset=exam.card.dataset | {"name": name})
-    write_model_card(tmp_path, config, card, "cpu", None, 0)
+    write_model_card(tmp_path, config, card, {"device": "cpu", "test_reads": 0}, None)
     header = header_of(tmp_path)
     assert header["datasets"] == [name]
     assert header["model-index"][0]["results"][0]["dataset"] == {"name": name, "type": name, "split": "validation"}
@@ -60,5 +60,5 @@ def test_the_card_says_what_the_epoch_was_chosen_by(
 ) -> None:
     config, _ = read_config(trained_run)
     card = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine.choose("cpu"), limit=1).card
-    write_model_card(tmp_path, replace(config, **settings), card, "cpu", None, 0)
+    write_model_card(tmp_path, replace(config, **settings), card, {"device": "cpu", "test_reads": 0}, None)
     assert kept in (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import step as module
 from lrnet_cli.training.captured import recorded
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
 
@@ -24,7 +24,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this mach
 RECIPES: list[dict[str, Any]] = [
     {},
     {"robust": 1.0, "normalize": "ground"},
-    {"cutout": 0.4, "noise": 0.3, "blur": 1.0, "dropout": 0.3, "clip_norm": 0.5, "flip": "on", "head": "sigmoid"},
+    {"cutout": 0.4, "dropout": 0.3, "flip": "on", "head": "sigmoid"},
     {"optimizer": "adamw", "ema": 0.0, "precision": "bf16"},
 ]
 
@@ -33,7 +33,7 @@ def after_steps(steps: int, **settings: Any) -> tuple[float, float, bool]:
     """Return the mean loss of some steps, how far they move the weights, and whether they became a graph."""
     usual = {"limit": 300, "image_size": 16, "seed": 5, "batch_size": 32, "precision": "fp32"}
     config = TrainConfig(**usual | settings)
-    step = Step(prepare(config, None, Engine.choose("cuda", config.precision), ALONE, Reporter(), lambda: False, 0.0))
+    step = Step(prepare(config, None, Engine.choose("cuda", config.precision), ALONE, Reporter()))
     step.run.state.compiled = False
     step.network.train()
     before = _all_of(step.run.state.evaluated)

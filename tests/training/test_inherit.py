@@ -19,7 +19,7 @@ from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.registry import build
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.inherit import start_from, teachers_logits
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 

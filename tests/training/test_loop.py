@@ -27,7 +27,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock as clock_module
 from lrnet_cli.training import compiling, keep, step
 from lrnet_cli.training.clock import Clock
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.file import load_weights
@@ -416,10 +416,10 @@ def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
     left: float,
 ) -> None:
     config = TrainConfig(epochs=epochs, max_time=max_time, seed=0, limit=200, batch_size=16, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     monkeypatch.setattr(Clock, "elapsed", 40.0)
     run.state.steps_taken = run.steps_per_epoch // 2
-    clock = Clock(run, 0)
+    clock = Clock(run, 0, lambda: False, 0.0)
     clock.pace = pace
     clock.look()
     assert (run.steps_per_epoch, clock.epochs_left) == (10, pytest.approx(left))
@@ -432,8 +432,8 @@ def test_the_epochs_left_leave_time_for_the_validations_between_them(
     config = TrainConfig(
         epochs=None, max_time=100.0, test=False, seed=0, limit=200, batch_size=16, out=tmp_path / "run"
     )
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
-    clock = Clock(run, 10)
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
+    clock = Clock(run, 10, lambda: False, 0.0)
     clock.pace = 1.0  # so ten seconds per epoch
     monkeypatch.setattr(clock_module, "_PREDICTION_MARGIN", 1.0)
     between = 4 * 10 + len(run.val_split)
@@ -448,11 +448,11 @@ def test_the_epochs_left_leave_time_for_the_validations_between_them(
 
 def test_the_pace_of_epochs_with_one_step_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(epochs=9, seed=0, limit=200, batch_size=128, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     assert run.steps_per_epoch == 1
     now = 0.0
     monkeypatch.setattr(clock_module.time, "perf_counter", lambda: now)
-    clock = Clock(run, 0)
+    clock = Clock(run, 0, lambda: False, 0.0)
     for _ in range(3):
         now += 7.0  # a validation
         with clock.timing_steps():
@@ -488,11 +488,11 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     config = TrainConfig(epochs=None if max_time else 1, max_time=max_time, seed=0, limit=200, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
     run.state.steps_taken = 10
     if kept:
         compiling._mark_of(run).touch()
-    clock = Clock(run, 0)
+    clock = Clock(run, 0, lambda: False, 0.0)
     clock.pace = pace
     monkeypatch.setattr(Clock, "seconds_left", left)
     monkeypatch.setattr(compiling, "matrix_product", lambda *_: (lambda: None, 10**12))  # in no time
@@ -504,7 +504,7 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
 
 def test_a_cache_that_cannot_be_asked_has_kept_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(epochs=1, seed=0, limit=200, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert not compiling._is_kept(run)
@@ -522,7 +522,7 @@ def test_a_timed_matrix_product_leaves_the_random_numbers_as_they_are() -> None:
 
 def test_compiling_saves_less_where_a_step_is_busy_multiplying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(epochs=1, seed=0, limit=200, batch_size=16, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter(), lambda: False, 0.0)
+    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
     step_operations = 6 * 16 * summary_of("lrnet", **run.card.arch_args).multiply_adds
     monkeypatch.setattr(compiling, "matrix_product", lambda *_: (lambda: time.sleep(0.05), step_operations))
     by_pace = {pace: compiling._saved_share(run, pace) for pace in (0.05, 0.12, 100.0)}

@@ -23,7 +23,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes, gathered, summed
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import batches
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 
 pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and Gloo"), pytest.mark.slow]
 
@@ -206,7 +206,7 @@ def test_what_the_first_process_cannot_use_is_told_once(tmp_path: Path) -> None:
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(
-        UsageError, match="--batch-size 32 cannot be shared by 3 processes; give a multiple, such as 33"
+        UsageError, match="batch_size 32 cannot be shared by 3 processes; give a multiple, such as 33"
     ):
         batches.batch_size_of(32, 1000, 3)
     assert batches.batch_size_of(None, 10000, 3) == 129
@@ -217,9 +217,9 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"procs": 2, "gpus": 2}, "--procs is for CPUs and --gpus for GPUs"),
-        ({"procs": 2, "device": "cuda"}, "--procs uses the CPU"),
-        ({"procs": 2, "fuse": False}, "--no-fuse trains in one process"),
+        ({"procs": 2, "gpus": 2}, "procs is for CPUs and gpus for GPUs"),
+        ({"procs": 2, "device": "cuda"}, "procs uses the CPU and device cuda does not"),
+        ({"procs": 2, "fuse": False}, "fuse=False trains in one process"),
     ],
 )
 def test_contradictions_are_refused(settings: dict[str, Any], message: str) -> None:

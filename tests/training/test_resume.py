@@ -22,7 +22,7 @@ from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.weights.file import load_weights
 
@@ -116,7 +116,8 @@ from pathlib import Path
 import sklearn.datasets, sklearn.metrics, scipy.stats
 import lrnet_cli.plots
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import clock, loop
+from lrnet_cli.training import clock
+from lrnet_cli.training.train import resume, train
 
 clock._CHECKPOINT_SECONDS = 0.0  # after every step, so that many kills fall into a write
 for line in sys.stdin:
@@ -127,11 +128,11 @@ for line in sys.stdin:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         continue
     if (out / "config.json").exists():
-        loop.resume(out)
+        resume(out)
     else:
         for leftover in sorted(out.rglob("*"), reverse=True):
             leftover.unlink()
-        loop.train(TrainConfig(epochs=3, limit=200, seed=11, keep_checkpoint=True, out=out))
+        train(TrainConfig(epochs=3, limit=200, seed=11, keep_checkpoint=True, out=out))
     os._exit(0)
 """
 
@@ -190,7 +191,7 @@ def test_what_a_finished_run_without_a_checkpoint_advises_works(tmp_path: Path, 
 
 def test_epochs_may_be_raised_but_not_lowered(tmp_path: Path) -> None:
     train(config(tmp_path / "run", epochs=1))
-    with pytest.raises(UsageError, match="The run has --epochs 1; resuming may raise that, not lower it"):
+    with pytest.raises(UsageError, match="The run has epochs 1; resuming may raise that, not lower it"):
         resume(tmp_path / "run", {"epochs": 0})
     result = resume(tmp_path / "run", {"epochs": 2})
     assert (result["epochs"], result["test_reads"]) == (2, 2)
@@ -429,22 +430,6 @@ def test_a_checkpoint_with_a_part_that_does_not_fit_gives_way_to_the_one_before(
     messages = Messages()
     resume(stopped, reporter=messages)
     assert "latest.safetensors: the checkpoint is damaged (" in messages.text
-    assert_same_outcome(uninterrupted, stopped)
-
-
-def test_a_checkpoint_of_earlier_versions_is_read(uninterrupted: Path, stopped: Path) -> None:
-    path = stopped / "checkpoint" / "latest.safetensors"
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    del metadata["digest"]
-    tensors = {
-        name.replace("average.", "average.module.", 1) if name.startswith("average.") else name: tensor
-        for name, tensor in load_file(path).items()
-    }
-    save_file(tensors | {"average.n_averaged": torch.tensor(25)}, path, metadata)
-    messages = Messages()
-    resume(stopped, reporter=messages)
-    assert "damaged" not in messages.text
     assert_same_outcome(uninterrupted, stopped)
 
 

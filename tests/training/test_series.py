@@ -134,8 +134,8 @@ def test_too_many_folds_for_a_class_are_refused() -> None:
     ("settings", "series", "reason"),
     [
         ({"dataset": "nowhere/at/all"}, {"runs": 2}, "There is no data set 'nowhere/at/all'"),
-        ({}, {"runs": 0}, "--runs takes a whole number from 1 to 1000"),
-        ({}, {"folds": 1}, "--folds takes a whole number from 2 up"),
+        ({}, {"runs": 0}, "runs takes a whole number from 1 to 1000"),
+        ({}, {"folds": 1}, "folds takes a whole number from 2 up"),
         ({"procs": 2}, {"runs": 2}, "train in one process"),
     ],
 )

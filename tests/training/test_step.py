@@ -20,7 +20,7 @@ from lrnet_cli.training.step import Step
 def a_step(**settings: Any) -> Step:
     config = TrainConfig(**{"limit": 60, "seed": 5, "batch_size": 16} | settings)
     engine = Engine.choose("cpu", "fp32" if config.precision == "auto" else config.precision)
-    return Step(prepare(config, None, engine, ALONE, Reporter(), lambda: False, 0.0))
+    return Step(prepare(config, None, engine, ALONE, Reporter()))
 
 
 def weights_after_an_epoch(**settings: Any) -> Tensor:
@@ -34,7 +34,6 @@ def weights_after_an_epoch(**settings: Any) -> Tensor:
 
 CHANGES: list[dict[str, Any]] = [
     {"label_smoothing": 0.3},
-    {"clip_norm": 0.01},
     {"optimizer": "adam"},
     {"optimizer": "adamw"},
     {"weight_decay": 0.5},
@@ -47,8 +46,6 @@ CHANGES: list[dict[str, Any]] = [
     {"scale": 0.3},
     {"shear": 0.3},
     {"cutout": 0.5},
-    {"noise": 0.5},
-    {"blur": 1.0},
     {"robust": 1.0},
     {"augment": False},
     {"precision": "bf16"},

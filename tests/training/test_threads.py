@@ -16,10 +16,10 @@ from lrnet_cli.errors import UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_result
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.schedule import as_text, thread_counts
+from lrnet_cli.settings.units import as_text, thread_counts
 from lrnet_cli.threads import ForeignLoad, fix_threads
 from lrnet_cli.training import threads
-from lrnet_cli.training.loop import resume, train
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.step import Step
 
 pytestmark = pytest.mark.usefixtures("free_threads")
@@ -45,7 +45,7 @@ def test_a_schedule_reads_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "two", "1,2", "1,57:0", "1,57:2,57:1", "1,0:2", "-1", "1,5:2,3:1"])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--threads takes a whole number"):
+    with pytest.raises(UsageError, match="threads takes a whole number"):
         thread_counts(text)
 
 

@@ -159,7 +159,7 @@ def test_groups_in_several_declared_splits_are_named(tmp_path: Path) -> None:
 
 def test_a_run_keeps_groups_apart_and_says_what_it_read(tmp_path: Path) -> None:
     from lrnet_cli.settings.config import TrainConfig
-    from lrnet_cli.training.loop import train
+    from lrnet_cli.training.train import train
 
     rows = rows_of(tmp_path, 60, group=lambda number: f"page {number // 3}")
     path = written(tmp_path / "list.csv", rows)

@@ -15,7 +15,7 @@ from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 
 ZEROS = 50_000_000
 

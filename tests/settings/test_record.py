@@ -1,18 +1,18 @@
-"""A card's command repeats the run exactly."""
+"""A card's command repeats the run exactly, and a resumed run keeps its settings."""
 
 import shlex
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrnet_cli.cli.app import app
 from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.command import command_of, from_plain, to_plain
-from lrnet_cli.settings.config import SETTINGS, TrainConfig
-from lrnet_cli.settings.presets import PRESETS
+from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
+from lrnet_cli.settings.record import changed, command_of, from_plain, to_plain
 from lrnet_cli.settings.setting import Range
 
 TRAIN: Any = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]  # it is a group
@@ -72,3 +72,26 @@ def test_folders_and_devices_belong_to_one_machine() -> None:
 def test_every_kind_of_setting_is_drawn() -> None:
     kinds = {"choice" if item.choices else item.kind for item in DRAWN.values()}
     assert kinds == {"choice", str, int, float, bool, tuple[str, ...]}
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "after"),
+    [
+        ({"procs": 4}, {"procs": 2}, ("auto", None, 2)),
+        ({"procs": 4}, {"device": "cuda"}, ("cuda", None, None)),
+        ({"procs": 4}, {"gpus": 2}, ("auto", 2, None)),
+        ({"gpus": 2}, {"procs": 2}, ("auto", None, 2)),
+        ({"gpus": 2}, {"device": "cpu"}, ("cpu", None, None)),
+        ({"device": "cpu"}, {"epochs": 20}, ("cpu", None, None)),
+    ],
+)
+def test_a_resumed_run_may_go_to_another_place(before: Any, changes: Any, after: tuple[Any, ...]) -> None:
+    config = changed(TrainConfig(**before), **changes)
+    assert (config.device, config.gpus, config.procs) == after
+
+
+def test_resuming_may_raise_an_end_but_not_lower_it() -> None:
+    config = TrainConfig(epochs=None, max_time=60.0)
+    assert changed(config, max_time=90.0, epochs=None).max_time == 90
+    with pytest.raises(UsageError, match="The run has max_time 60; resuming may raise that, not lower it"):
+        changed(config, max_time=30.0)

@@ -1,0 +1,126 @@
+"""What a run learns from: the images of a data set, cut into splits, and the card that says so."""
+
+from dataclasses import dataclass, replace
+
+from lrnet_cli.data.catalog import CATALOG
+from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.sketch import sketch_of
+from lrnet_cli.data.splits import Split, cut_validation, limited
+from lrnet_cli.errors import DataError
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.runs.folder import versions
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.record import recipe_of
+from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
+
+_VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
+_SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as a run uses it: ``train`` and ``val`` images, of which ``validation`` says how they were chosen.
+
+    ``mirrors`` says whether images are mirrored every other time.
+    """
+
+    dataset: Dataset
+    train: Split
+    val: Split
+    validation: ProtocolNote
+    mirrors: bool
+
+    @property
+    def unseen(self) -> tuple[Split, Split]:
+        """The images that the network is not to have seen: those of validation and test."""
+        return self.val, self.dataset.test
+
+
+def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
+    """Load the data set of ``config`` and set validation images aside; raises what ``load_dataset`` raises."""
+    dataset = _load(config, reporter)
+    train, val, validation = _cut_validation(dataset, config, seed)
+    return Data(dataset, train, val, validation, _mirrors(config, dataset.name))
+
+
+def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
+    return load_dataset(
+        config.dataset,
+        data_dir=config.data_dir,
+        mirror=config.mirror,
+        image_size=config.image_size,
+        channels=config.channels,
+        fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
+        on_error=config.on_error,
+        on_progress=reporter.download,
+        on_pictures=reporter.pictures,
+        on_message=reporter.message,
+    )
+
+
+def card_of(config: TrainConfig, data: Data) -> WeightsCard:
+    """Return the card of the weights that ``config``, with its seed, makes of ``data``."""
+    assert config.seed is not None
+    dataset, flip = data.dataset, "on" if data.mirrors else "off"
+    protocol: ProtocolNote = {**data.validation, "recipe": recipe_of(config) | {"flip": flip}}
+    if config.test_fold and config.folds:
+        protocol["test_fold"] = (config.test_fold, config.folds)
+    return WeightsCard(
+        arch=config.arch,
+        arch_args={
+            "in_channels": dataset.preprocessing.channels,
+            "image_size": dataset.preprocessing.image_size,
+            "num_classes": len(dataset.classes),
+        },
+        classes=dataset.classes,
+        head=config.head,
+        preprocessing=replace(dataset.preprocessing, normalize=config.normalize),
+        seed=config.seed,
+        dataset=_note_on(data),
+        protocol=protocol,
+        versions=versions(),
+        seen=sketch_of(data.train, data.val),
+    )
+
+
+def _note_on(data: Data) -> DataNote:
+    """Return where the images are from, how many are used, and what the source holds besides, if there is anything."""
+    dataset = data.dataset
+    note = DataNote(
+        train=len(data.train),
+        val=len(data.val),
+        test=len(dataset.test),
+        name=dataset.name,
+        content_sha256=dataset.content_sha256,
+    )
+    if dataset.skipped:
+        note["skipped"] = len(dataset.skipped)
+    if dataset.left_out:
+        note["left_out"] = dict(dataset.left_out)
+    return note
+
+
+def _mirrors(config: TrainConfig, dataset: str) -> bool:
+    entry = CATALOG.get(dataset)
+    wanted = config.flip == "on" or (config.flip == "auto" and entry is not None and entry.mirrored_keeps_class)
+    return config.augment and wanted
+
+
+def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, ProtocolNote]:
+    """Return training and validation images, and how the latter were chosen."""
+    if dataset.val is not None:
+        return limited(dataset.train, config.limit, seed), dataset.val, {"validation": "the data set's own"}
+    count = min(len(dataset.train), config.limit or len(dataset.train))
+    wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / count)
+    fraction = config.val_fraction or min(_LARGEST_VAL_FRACTION, wanted)
+    train, val = cut_validation(dataset.train, fraction, seed, config.limit)
+    if not len(val) or len(train) < 2:
+        raise DataError(
+            f"{dataset.name}: {count} training images are too few to set {fraction:g} of each class aside for "
+            "validation; give more images or a higher --val-fraction."
+        )
+    how = ProtocolNote(
+        validation=f"{fraction:.3g} of the training images, cut by class",
+        val_cut={"fraction": fraction, "seed": seed, "limit": config.limit},
+    )
+    return train, val, how

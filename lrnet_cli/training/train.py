@@ -1,0 +1,129 @@
+"""A run from its settings to its result, begun or resumed."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lrnet_cli import ranks
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.escape import in_shell, resuming
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.processes import joined, loss_named
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.runs.folder import check_run_dir, figures_of, read_config, read_result, versions
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.record import changed
+from lrnet_cli.threads import available_threads, threads_of_operations
+from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkpoint
+from lrnet_cli.training.inherit import rooted
+from lrnet_cli.training.loop import train_and_test
+from lrnet_cli.training.prepare import prepare
+
+
+def train(
+    config: TrainConfig, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Train a network as ``config`` says and return the result, the document of schema ``lrnet.train/1``.
+
+    The run folder is complete when this returns. Once ``should_stop`` is true, asked after every step, the run ends
+    with a checkpoint, the best weights so far, ``"status": "interrupted"`` and without reading the test set. In a
+    process that ``torchrun`` started, all of them train together; the first one writes, reports and decides when to
+    stop.
+
+    Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used, and
+    ``InterruptedRunError`` if it is stopped before there are any weights.
+    """
+    if config.out is not None:
+        check_run_dir(config.out)  # before data are read
+    return _carry_out(rooted(config), None, _heard(reporter), should_stop)
+
+
+def resume(
+    run_dir: Path,
+    changes: Mapping[str, object] | None = None,
+    reporter: Reporter | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Resume the run in ``run_dir`` from its last checkpoint, and return its result as ``train`` does.
+
+    On the same CPU and versions the result is that of an uninterrupted run, bit for bit, unless its schedule
+    follows the clock (``max_time``). ``changes`` may raise ``epochs`` or ``max_time``, whose longer schedule the
+    learning rate then follows from here on, and give another ``device``, ``gpus`` or ``procs``. A run that is done
+    returns its result.
+    """
+    reporter = _heard(reporter)
+    read_config(run_dir)  # or say that this is no run, before anything is written there
+    with alone_in(run_dir, reporter.message):
+        before, recorded = read_config(run_dir)
+        config = changed(before, **(changes or {}))
+        result = read_result(run_dir)
+        if result is not None and result["status"] == "finished":
+            figures_of(result, run_dir)  # or say that it is damaged
+            is_longer = (config.epochs, config.max_time) != (before.epochs, before.max_time)
+            anew = f"start a new run from its weights with {in_shell('--init', run_dir, '--seed', before.seed)}."
+            if is_longer and not has_checkpoint(run_dir):
+                raise TrainingError(f"{run_dir}: is finished, and kept no checkpoint to continue from; {anew}")
+            if not is_longer:
+                way_on = (
+                    "raise --epochs or --max-time to continue." if has_checkpoint(run_dir) else f"to train on, {anew}"
+                )
+                reporter.message(f"{run_dir} is already finished; {way_on}")
+                return result
+        others = [
+            f"{name} {recorded.get(name)} then, {now} now"
+            for name, now in versions().items()
+            if recorded.get(name) != now
+        ]
+        if others:
+            reporter.message(f"Versions have changed since the run began ({'; '.join(others)}): results may differ.")
+        return _carry_out(config, run_dir, reporter, should_stop)
+
+
+def _carry_out(
+    config: TrainConfig, resumed: Path | None, reporter: Reporter, should_stop: Callable[[], bool]
+) -> dict[str, Any]:
+    started, folder = time.perf_counter(), resumed
+    engine = Engine.choose(
+        config.device,
+        config.precision,
+        fuse=config.fuse,
+        gpus=config.gpus,
+        procs=config.procs,
+        threads=config.threads,
+    )
+    with (
+        threads_of_operations(available_threads()),  # which the run changes
+        joined(engine.device) as processes,
+        loss_named(processes, lambda: _way_on(folder)),
+    ):
+        run = prepare(config, resumed, engine, processes, reporter)
+        folder = run.folder
+        with _way_on_named(folder), nullcontext() if resumed else alone_in(folder, reporter.message):
+            result = train_and_test(run, should_stop, started - run.state.elapsed)
+            if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
+                drop_checkpoints(folder)
+            return result
+
+
+def _heard(reporter: Reporter | None) -> Reporter:
+    """Return ``reporter``, or one that reports nothing if it is None or another process reports for this one."""
+    return reporter if reporter is not None and ranks.is_first() else Reporter()
+
+
+@contextmanager
+def _way_on_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        begun = (folder / "config.json").exists()
+        raise TrainingError(
+            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix permissions "
+            f"and {f'resume with: {resuming(folder)}' if begun else 'start the run again.'}"
+        ) from error
+
+
+def _way_on(folder: Path | None) -> str:
+    begun = folder is not None and (folder / "config.json").exists()
+    return f"Resume with: {resuming(folder)}" if begun else "Training had not started."
