@@ -18,7 +18,6 @@ from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 
 INPUT, _OUTPUTS = "images", ("logits", "probabilities")
-RUNS_ON = "ONNX Runtime, cpu"
 _PICTURES = 32  # that a thread takes at a time, whose activations fit into its cache
 _INSTALL = "pip install 'lrnet-cli[export]'"
 
@@ -46,11 +45,6 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
                 f"numbers, float32 of {shape}."
             )
     return lambda images: run(images)[0], card
-
-
-def precision_of(card: WeightsCard) -> str:
-    """Return what an exported file with ``card`` computes in."""
-    return "int8" if card.is_int8 else "fp32"
 
 
 class OnnxNetwork:
