@@ -117,9 +117,10 @@ def timed(work: Work, device: "torch.device") -> float:
 def int8_prediction(network: "nn.Module", images: "Tensor") -> Work:
     """Return the prediction of ``images`` by ``network`` as ``lrnet export --int8`` would write it."""
     from lrnet_cli.data.images import Preprocessing
-    from lrnet_cli.weights import onnx
+    from lrnet_cli.export.onnx import with_card
+    from lrnet_cli.export.quantize import quantized
     from lrnet_cli.weights.card import WeightsCard
-    from lrnet_cli.weights.int8 import quantized
+    from lrnet_cli.weights.onnx import OnnxNetwork
 
     channels, side = images.shape[1:3]
     card = WeightsCard(
@@ -134,8 +135,8 @@ def int8_prediction(network: "nn.Module", images: "Tensor") -> Work:
     network.eval()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
-        path.write_bytes(onnx.with_card(quantized(network, card, chosen), card))
-        run = onnx.OnnxNetwork(path)
+        path.write_bytes(with_card(quantized(network, card, chosen), card))
+        run = OnnxNetwork(path)
     return partial(run, images)
 
 

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from lrnet_cli import ranks
 from lrnet_cli.escape import as_json, printable
+from lrnet_cli.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:.0f} images/s" if task.speed else "")
 
 
-class LoadBars:
-    """Shows a bar for each file that arrives, then one for the images that are read."""
+class LoadBars(Reporter):
+    """Shows messages, a bar for each file that arrives, then one for the images that are read."""
 
     def __init__(self) -> None:
         self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
@@ -126,6 +127,10 @@ class LoadBars:
         """Remove the bars."""
         self._downloads.stop()
         self._pictures.stop()
+
+    def message(self, text: str) -> None:
+        """Print a line to stderr."""
+        message(text)
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes of the file ``name`` have arrived."""

@@ -10,10 +10,11 @@ import torch
 
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import UsageError, WeightsError
+from lrnet_cli.export.onnx import with_card
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.place import Place
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.onnx import PixelNetwork, load_onnx, with_card
+from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
 from lrnet_cli.weights.open import open_network
 
 onnx = pytest.importorskip("onnx")

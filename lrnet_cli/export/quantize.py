@@ -14,15 +14,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lrnet_cli.export.onnx import quiet, to_bytes
+from lrnet_cli.export.whole import Whole
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.frozen import FIRST, FrozenLRNet
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.normalize import normalize
 from lrnet_cli.settings.words import Normalize
-from lrnet_cli.weights import onnx
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.export import Whole
+from lrnet_cli.weights.onnx import INPUT, needed_packages
 
 _QUANTIZED = ("Conv", "Relu", "Clip", "Concat", "MaxPool")
 _FIRST = re.compile(rf"blocks\.0\.convs\.({'|'.join(FIRST)})\.weight$")
@@ -31,9 +32,9 @@ _LEAST_RANGE = 1 / 255  # of pictures that may all be blank
 _BATCH_SIZE = 64
 
 
-def calibration_pictures(pictures: Tensor) -> Tensor:
-    """Return as many of ``pictures``, uint8 (N, C, S, S), as calibration can use; at least one."""
-    return pictures[: max(1, _PIXELS // pictures[0, 0].numel())]
+def calibration_images(images: Tensor) -> Tensor:
+    """Return as many of ``images``, uint8 (N, C, S, S), as calibration can use; at least one."""
+    return images[: max(1, _PIXELS // images[0, 0].numel())]
 
 
 def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
@@ -55,9 +56,9 @@ def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
     Weights and steps follow from ``pictures``, uint8 (N, C, S, S).
     """
     whole = Whole(frozen(model, card.preprocessing.normalize, pictures), card).eval()
-    content = onnx.to_bytes(whole, card, pictures[:2])
-    with onnx.needed_packages(), onnx.quiet(), tempfile.TemporaryDirectory() as folder:
-        import onnx as onnx_package
+    content = to_bytes(whole, card, pictures[:2])
+    with needed_packages(), quiet(), tempfile.TemporaryDirectory() as folder:
+        import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
         class Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is untyped
@@ -66,11 +67,11 @@ def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
 
             def get_next(self) -> dict[str, Any] | None:
                 batch = next(self.batches, None)
-                return None if batch is None else {onnx.INPUT: batch.numpy()}
+                return None if batch is None else {INPUT: batch.numpy()}
 
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(content)
-        graph = onnx_package.load_from_string(content).graph
+        graph = onnx.load_from_string(content).graph
         convolutions = [place for place, node in enumerate(graph.node) if node.op_type == "Conv"]
         inner = graph.node[convolutions[0] : convolutions[-1] + 2]
         quantize_static(
@@ -84,4 +85,4 @@ def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return onnx_package.load(target)
+        return onnx.load(target)
