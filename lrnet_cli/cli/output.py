@@ -110,11 +110,12 @@ class RateColumn(ProgressColumn):
 
 
 class LoadBars(Reporter):
-    """Shows messages, a bar for each file that arrives, then one for the images that are read."""
+    """Shows messages, a bar for each file that arrives, one for the images that are read, and one for other work."""
 
     def __init__(self) -> None:
         self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
         self._pictures = progress(MofNCompleteColumn(), RateColumn())
+        self._work = progress(MofNCompleteColumn())
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> "LoadBars":
@@ -127,6 +128,7 @@ class LoadBars(Reporter):
         """Remove the bars."""
         self._downloads.stop()
         self._pictures.stop()
+        self._work.stop()
 
     def message(self, text: str) -> None:
         """Print a line to stderr."""
@@ -148,3 +150,10 @@ class LoadBars(Reporter):
         self._pictures.update(self._tasks[""], completed=done, total=total)
         if done == total:
             self._pictures.stop()
+
+    def work(self, name: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` pieces of the work ``name`` are done."""
+        self._work.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._work.add_task(name)
+        self._work.update(self._tasks[name], completed=done, total=total)
