@@ -30,7 +30,7 @@ _CALIBRATION = 8  # images; what they show does not matter here
 
 
 class Variant(NamedTuple):
-    """A ``form`` of the network, the ``mode`` and ``precision`` in which it runs, and the ``work``: train or predict."""
+    """A ``form`` of the network, the ``mode`` and ``precision`` it runs in, and the ``work``: train or predict."""
 
     form: str
     mode: str
