@@ -1,6 +1,7 @@
 """``lrnet info``."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
@@ -108,7 +109,7 @@ def _show_weights(name: str, out: Output) -> None:
     _show_entries(out, {"weights": str(path)} | asdict(card) | {"novelty": novelty, "seen": len(card.seen)})
 
 
-def _show_installation(data_dir: Any, out: Output) -> None:
+def _show_installation(data_dir: Path | None, out: Output) -> None:
     from lrnet_cli.data.download import check_files, overall_state
     from lrnet_cli.devices import describe_device, resolve_device
     from lrnet_cli.runs.folder import versions

@@ -4,13 +4,16 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lrnet_cli.weights.card import WeightsCard, metadata_of
 from lrnet_cli.weights.onnx import INPUT, OUTPUTS, needed_packages
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
@@ -31,7 +34,7 @@ def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
     return with_card(program.model_proto, card)
 
 
-def with_card(content: Any, card: WeightsCard) -> bytes:
+def with_card(content: "ModelProto", card: WeightsCard) -> bytes:
     """Return an ONNX model as a file, with the metadata of ``card`` instead of any that it had."""
     del content.metadata_props[:]
     for key, value in metadata_of(card).items():

@@ -10,8 +10,10 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lrnet_cli.export.onnx import quiet, to_bytes
@@ -24,6 +26,9 @@ from lrnet_cli.models.normalize import normalize
 from lrnet_cli.settings.words import Normalize
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.onnx import INPUT, needed_packages
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _QUANTIZED = ("Conv", "Relu", "Clip", "Concat", "MaxPool")
 _FIRST = re.compile(rf"blocks\.0\.convs\.({'|'.join(FIRST)})\.weight$")
@@ -50,7 +55,7 @@ def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
     return network
 
 
-def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
+def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> "ModelProto":
     """Return ``model``, an LR-Net or several, as an ONNX model whose convolutions are in integers.
 
     Weights and steps follow from ``pictures``, uint8 (N, C, S, S).
@@ -65,7 +70,7 @@ def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
             def __init__(self) -> None:
                 self.batches: Iterator[Tensor] = iter(pictures.split(_BATCH_SIZE))
 
-            def get_next(self) -> dict[str, Any] | None:
+            def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
                 batch = next(self.batches, None)
                 return None if batch is None else {INPUT: batch.numpy()}
 
