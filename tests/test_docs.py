@@ -15,9 +15,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lrnet_cli.cli.app import app
-from lrnet_cli.data.check import check
-from lrnet_cli.data.readers.by_path import read_raw
+from lrnet_cli.data.check import check_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.requests import CheckRequest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
@@ -82,7 +83,7 @@ def test_the_collection_of_the_tutorial_holds_the_mistakes_that_it_says(isolated
         rows = list(csv.DictReader(source))
     wrong = [row["split"] for row, label in zip(rows, load_digits().target, strict=False) if row["label"] != str(label)]
     assert [wrong.count(split) for split in ("train", "val", "test")] == [28, 2, 10]
-    damaged, different = check(read_raw(Path("scans.csv").resolve())).findings
+    damaged, different = check_dataset(CheckRequest(dataset=str(Path("scans.csv").resolve())), Reporter()).findings
     assert f"  - {damaged}\n" in text
     assert f"  - {different.replace(str(isolated_user), '/tmp/tut')}\n" in text
 

@@ -1,6 +1,5 @@
 """``lrnet check``."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,51 +20,40 @@ _DESERVES_A_LOOK = 3
 @with_request(CheckRequest)
 def check_command(request: CheckRequest, json: Json = False) -> None:
     """Look at a data set before training on it: counts, sizes, damaged files, copies, contradicting labels, detail."""
-    dataset, report = request.dataset, request.report
-    from lrnet_cli.data.check import check
-    from lrnet_cli.data.datasets import name_of, read_source
+    from lrnet_cli.data.check import check_dataset
 
     with output.LoadBars() as bars:
-        raw = read_source(
-            dataset,
-            on_progress=bars.download,
-            on_message=output.message,
-            mirror=request.mirror,
-            data_dir=request.data_dir,
-        )
-        found = check(raw, bars.pictures)
-    if report is not None:
+        checked = check_dataset(request, bars)
+    if request.report is not None:
         from lrnet_cli.report.check import write_check_page  # matplotlib takes a second
 
-        write_check_page(report, name_of(dataset), raw, found)
-        output.message(f"Report: {report}")
+        write_check_page(request.report, checked)
+        output.message(f"Report: {request.report}")
     out = Output(json)
-    out.document(
-        {"schema": "lrnet.check/1", "dataset": name_of(dataset)} | asdict(found) | {"findings": found.findings}
-    )
-    _show(out, name_of(dataset), found)
-    if found.findings:
+    out.document(checked.document())
+    _show(checked, out)
+    if checked.findings:
         raise typer.Exit(_DESERVES_A_LOOK)
 
 
-def _show(out: Output, name: str, found: "Check") -> None:
-    counts = found.counts
+def _show(checked: "Check", out: Output) -> None:
+    counts = checked.counts
     totals = {split: sum(of_split.values()) for split, of_split in counts.items()}
     pictures = ", ".join(f"{count} {split}" for split, count in totals.items())
-    smallest, middle, largest = found.sides
-    out.line(f"{name}: {sum(totals.values())} pictures ({pictures}) in {len(found.classes)} classes")
+    smallest, middle, largest = checked.sides
+    out.line(f"{checked.name}: {sum(totals.values())} pictures ({pictures}) in {len(checked.classes)} classes")
     out.table(
         ("class", *counts),
-        ((label, *(of_split.get(label, 0) for of_split in counts.values())) for label in found.classes),
+        ((label, *(of_split.get(label, 0) for of_split in counts.values())) for label in checked.classes),
     )
     out.line(f"  longer side   {smallest} to {largest} pixels, median {middle:g}")
-    out.line(f"  colour        {found.colour} pictures in colour, the others grey")
-    out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in found.polarity.items())}")
-    kept = ", ".join(f"{100 * share:.0f} % at {size}" for size, share in found.detail.items() if size <= 2 * largest)
+    out.line(f"  colour        {checked.colour} pictures in colour, the others grey")
+    out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in checked.polarity.items())}")
+    kept = ", ".join(f"{100 * share:.0f} % at {size}" for size, share in checked.detail.items() if size <= 2 * largest)
     out.line(f"  detail kept   {kept}")
-    out.line(f"  advice        --image-size {found.advised_size}{' --channels 3' if found.colour else ''}")
-    if found.left_out:
-        out.line(f"  left out      {', '.join(f'{count} {kind}' for kind, count in found.left_out.items())}")
-    out.line("Nothing deserves a look." if not found.findings else "What deserves a look:")
-    for finding in found.findings:
+    out.line(f"  advice        --image-size {checked.advised_size}{' --channels 3' if checked.colour else ''}")
+    if checked.left_out:
+        out.line(f"  left out      {', '.join(f'{count} {kind}' for kind, count in checked.left_out.items())}")
+    out.line("Nothing deserves a look." if not checked.findings else "What deserves a look:")
+    for finding in checked.findings:
         out.line(f"  - {finding}")

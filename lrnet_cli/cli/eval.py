@@ -34,9 +34,6 @@ EXAMPLES = (
 )
 
 
-_PLACE = ("device", "precision", "gpus", "procs", "threads")
-
-
 @with_request(EvalRequest)
 def eval_command(request: EvalRequest, json: Json = False) -> None:
     """Evaluate weights on a data set: accuracy with its interval, calibration, classes, mistakes, robustness."""
@@ -52,17 +49,14 @@ def eval_command(request: EvalRequest, json: Json = False) -> None:
     invert, limit = request.invert, request.limit
     given = {"mirror": request.mirror, "data_dir": request.data_dir}
     _check(plot, corruptions, report, predictions, every_class, spreadsheet)
-    place: dict[str, Any] = {name: getattr(request, name) for name in _PLACE}
     launch_if_asked(request)
     from lrnet_cli.evaluation.exam import write_predictions
     from lrnet_cli.evaluation.macro import class_averages
-    from lrnet_cli.models.engine import Engine
     from lrnet_cli.weights.find import find_weights
+    from lrnet_cli.weights.open import engine_for
 
     files = [find_weights(name) for name in ((weights,) if against is None else (weights, against))]
-    if any(file.suffix == ".onnx" for file in files) and request.gpus is None and request.device == "auto":
-        place["device"] = "cpu"  # the only one that such a file runs on
-    engine = Engine.choose(**place)
+    engine = engine_for(request, *files)
     found = _examine(
         engine,
         files,
@@ -86,7 +80,7 @@ def eval_command(request: EvalRequest, json: Json = False) -> None:
         show_comparison(out, found.rival.comparison, str(exam.weights), str(found.rival.exam.weights))
     if predictions is not None:
         write_predictions(predictions, evaluation, every_class=every_class, spreadsheet=spreadsheet)
-    provenance = _provenance(exam, engine, split, limit, tta)
+    provenance = _provenance(exam, split, limit, tta)
     _write_pages(exam, evaluation, averages, found.robustness, plot, report, provenance)
 
 
@@ -151,9 +145,8 @@ def _load_exams(
     **settings: Any,
 ) -> tuple["Exam", "Exam | None"]:
     """Return the exams of the first weights and of those they are compared with, if any, on the same data set."""
-    from lrnet_cli.evaluation.exam import load_exam, runs_on
+    from lrnet_cli.evaluation.exam import load_exam
 
-    output.message(f"Weights: {files[0]}. Device: {runs_on(files[0], engine)}{among(processes)}.")
     exams: list[Exam] = []
     with output.LoadBars() as bars:
         for path in files:
@@ -168,6 +161,8 @@ def _load_exams(
                 on_message=output.message,
                 **settings,
             )
+            if not exams:
+                output.message(f"Weights: {path}. Device: {exam.runs_on}{among(processes)}.")
             exams.append(exam)
     return exams[0], exams[1] if len(exams) > 1 else None
 
@@ -207,14 +202,12 @@ def _measure_novelty(
     return {"unknown": float((known > 1).float().mean()), "foreign": measured}
 
 
-def _provenance(exam: "Exam", engine: "Engine", split: str, limit: int | None, tta: bool) -> dict[str, str]:
-    from lrnet_cli.evaluation.exam import runs_on
-
+def _provenance(exam: "Exam", split: str, limit: int | None, tta: bool) -> dict[str, str]:
     return {
         "command": in_shell("lrnet", *sys.argv[1:]),
         "split": split + (f", {limit} pictures of it" if limit is not None else ""),
         "views": "averaged over several (--tta)" if tta else "one",
-        "device": runs_on(exam.weights, engine),
+        "device": exam.runs_on,
     }
 
 

@@ -10,6 +10,7 @@ from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED
 from lrnet_cli.documents import JsonObject
+from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import InfoRequest
 from lrnet_cli.settings.words import Arch
 
@@ -70,12 +71,11 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
 
 
 def _show_weights(name: str, out: Output) -> None:
-    from lrnet_cli.weights.file import load_weights
     from lrnet_cli.weights.find import find_weights
-    from lrnet_cli.weights.onnx import load_onnx
+    from lrnet_cli.weights.open import open_network
 
     path = find_weights(name)
-    card = (load_onnx if path.suffix == ".onnx" else load_weights)(path)[1]
+    card = open_network(path, Place(device="cpu")).card
     # Rows of numbers that tell a reader nothing.
     novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
     _show_entries(out, {"weights": str(path)} | asdict(card) | {"novelty": novelty, "seen": len(card.seen)})

@@ -2,20 +2,25 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
+from lrnet_cli.data.datasets import name_of, preprocessing_of, read_source, tested_apart
 from lrnet_cli.data.look import SIZES, Seen, Source, look
-from lrnet_cli.data.readers.raw import RawDataset
-from lrnet_cli.data.reading import Skipped, listed, torn_groups, twins
-from lrnet_cli.errors import ImageError
-from lrnet_cli.reporter import OnPictures, silent
+from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.reading import Skipped, listed, refuse_excess, refuse_unreadable, torn_groups, twins
+from lrnet_cli.data.splits import Split, validation_apart
+from lrnet_cli.errors import ImageError, LRNetError
+from lrnet_cli.reporter import Reporter, silent
+from lrnet_cli.settings.requests import CheckRequest
 
 FEWEST = 20  # pictures of a class, below which it is called small
 _FAINT = 0.15  # of the grey scale, below which a picture's contrast is low
@@ -24,6 +29,7 @@ _BANDS = _NEAR + 1  # of its bits, of which near copies share one
 _CROWDED = 200  # pictures that share a band, beyond which they are alike by nature, not as copies
 _ENOUGH_DETAIL = 0.98  # of a picture's variance
 _DETAIL_SAMPLE = 200
+_SEED = 0  # of a run; which images it sets aside depends on it, but not how many
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,13 @@ class Check:
     """What a data set holds.
 
     ``counts`` are pictures by split and class; ``sides`` the smallest, median and largest longer side in pixels;
-    ``detail`` the share of the pictures' variance that is left at some input sizes.
+    ``detail`` the share of the pictures' variance that is left at some input sizes. ``refusal`` is the sentence with
+    which training in its default settings refuses the data set, if it does, and ``source`` the data set itself.
     """
 
+    name: str
+    source: RawDataset = field(repr=False)
+    refusal: str | None
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
     sides: tuple[int, float, int]
@@ -63,9 +73,26 @@ class Check:
         """Sentences on what deserves a look; there are none if nothing does."""
         return tuple(_findings(self))
 
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        own = ("name", "source", "refusal")
+        shown = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in own}
+        shown |= {"damaged": [*map(asdict, self.damaged)], "copies": [*map(asdict, self.copies)]}
+        return {"schema": "lrnet.check/1", "dataset": self.name, **shown, "findings": self.findings}
 
-def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
-    """Return what is in ``raw``; its pictures are read ahead, and ``on_pictures`` is told how many are done."""
+
+def check_dataset(request: CheckRequest, reporter: Reporter) -> Check:
+    """Return what is in a data set, which is downloaded if necessary.
+
+    Raises ``DataError`` or ``DownloadError`` for one that cannot be read at all, ``UsageError`` for an unknown name.
+    """
+    raw = read_source(
+        request.dataset,
+        data_dir=request.data_dir,
+        mirror=request.mirror,
+        on_progress=reporter.download,
+        on_message=reporter.message,
+    )
     sources = list(_sources(raw))
     seen, damaged, sample = list[Seen](), list[Skipped](), list[Image.Image]()
     looked = read_ahead(sources, look, is_file=lambda source: isinstance(source.picture, Path))
@@ -77,7 +104,7 @@ def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
             seen.append(one)
             if picture is not None:
                 sample.append(picture)
-        on_pictures(number + 1, len(sources))
+        reporter.pictures(number + 1, len(sources))
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in seen:
         counts[one.split][one.label] += 1
@@ -85,6 +112,9 @@ def check(raw: RawDataset, on_pictures: OnPictures = silent) -> Check:
     detail = {size: _detail_at(size, sample) for size in SIZES}
     enough = next((size for size, share in detail.items() if share >= _ENOUGH_DETAIL), SIZES[-1])
     return Check(
+        name=name_of(request.dataset),
+        source=raw,
+        refusal=_refusal(request.dataset, raw, damaged),
         classes=raw.classes,
         counts={split: dict(of_split) for split, of_split in counts.items()},
         sides=(min(longer), median(longer), max(longer)),
@@ -108,6 +138,31 @@ def _sources(raw: RawDataset) -> Iterator[Source]:
             name = str(picture) if isinstance(picture, Path) else f"{split} #{number}"
             yield Source(picture, name, raw.classes[label], split, place in sampled)
             place += 1
+
+
+def _refusal(name: str, raw: RawDataset, damaged: Sequence[Skipped]) -> str | None:
+    """Return the sentence with which training in its default settings refuses the data set, if it does."""
+    unread = {item.path for item in damaged}
+    train, val, test = (None if part is None else _labelled(part, unread) for part in (raw.train, raw.val, raw.test))
+    assert train is not None
+    try:
+        refuse_excess(raw, preprocessing_of(raw.train, None, None))
+        refuse_unreadable(raw, damaged)
+        train, _ = tested_apart(name, train, test, None, raw.classes, silent)
+        validation_apart(name_of(name), train, val, None, _SEED, None)
+    except LRNetError as error:
+        return str(error)
+    return None
+
+
+def _labelled(part: RawSplit, unread: set[str]) -> Split:
+    """Return the images of ``part`` that can be read as a split without pixels, which is enough to be cut."""
+    kept = np.ones(len(part.labels), bool)
+    if isinstance(part.pictures, list):
+        kept[:] = [str(file) not in unread for file in part.pictures]
+    groups = None if part.groups is None else torch.from_numpy(np.unique(part.groups, return_inverse=True)[1][kept])
+    labels = torch.from_numpy(part.labels[kept])
+    return Split(torch.empty(len(labels), 0), labels, groups=groups)
 
 
 def _copies(seen: Sequence[Seen]) -> Iterator[Pair]:
@@ -159,6 +214,8 @@ def _findings(found: Check) -> Iterator[str]:
     totals = Counter[str]()
     for of_split in found.counts.values():
         totals.update(of_split)
+    if found.refusal is not None:
+        yield f"lrnet train refuses this data set: {found.refusal}"
     if found.damaged:
         pictures = _counted(found.damaged, "picture", "pictures")
         yield f"{pictures} cannot be read: {_names(item.path for item in found.damaged)}."

@@ -81,7 +81,7 @@ def load_dataset(
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
     raw = read_source(name, data_dir=data_dir, mirror=mirror, on_progress=on_progress, on_message=on_message)
-    own = preprocessing or _preprocessing(raw.train, image_size, channels)
+    own = preprocessing or preprocessing_of(raw.train, image_size, channels)
     if isinstance(raw.train.pictures, list):
         count = sum(len(part.labels) for part in raw.parts.values())
         on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
@@ -98,7 +98,7 @@ def load_dataset(
     assert train is not None
     for remark in remarks(name_of(name), raw, splits, reading.skipped, reading.several):
         on_message(remark)
-    train, test = _tested_apart(name, train, test, fold, raw.classes, on_message)
+    train, test = tested_apart(name, train, test, fold, raw.classes, on_message)
     if preprocessing is None:
         own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
     if copies := copies_of(train, test):
@@ -117,7 +117,7 @@ def load_dataset(
     )
 
 
-def _tested_apart(
+def tested_apart(
     name: str,
     train: Split,
     test: Split | None,
@@ -204,7 +204,7 @@ def _read_embedded() -> RawDataset:
     return RawDataset(tuple("0123456789"), RawSplit(images, digits.target.astype(np.int64)), None, None)
 
 
-def _preprocessing(split: RawSplit, image_size: int | None, channels: int | None) -> Preprocessing:
+def preprocessing_of(split: RawSplit, image_size: int | None, channels: int | None) -> Preprocessing:
     """Return the preprocessing asked for; pictures keep their own size and channels where nothing is said."""
     if isinstance(split.pictures, list):
         own_size, own_channels = _FOLDER_IMAGE_SIZE, 1

@@ -95,7 +95,7 @@ class Reading:
         self._source, self._raw, self._data_dir = source, raw, data_dir
         self._preprocessing, self._invert, self._on_error = preprocessing, invert, on_error
         self._on_pictures, self._done = on_pictures, 0
-        self._total = sum(len(part.labels) for part in raw.parts.values())
+        self._total = _total(raw)
         names = sorted({name for part in raw.parts.values() for name in part.groups or ()})
         self._groups = {name: number for number, name in enumerate(names)}
         self.skipped: list[Skipped] = []
@@ -107,11 +107,9 @@ class Reading:
         Raises ``DataError`` naming the first unreadable picture if ``on_error`` is ``stop``, and in any case if several
         and more than a twentieth of a class are unreadable, or if the pictures do not fit into memory.
         """
-        side, channels = self._preprocessing.image_size, self._preprocessing.channels
-        if problem := excess(self._total * channels * side * side):
-            raise DataError(f"{self._total} pictures of {side}×{side} pixels: {problem}; give a smaller --image-size.")
+        refuse_excess(self._raw, self._preprocessing)
         splits = {name: self._read(name, part) for name, part in self._raw.parts.items()}
-        _refuse_unreadable(self._raw, self.skipped)
+        refuse_unreadable(self._raw, self.skipped)
         return splits.get("train"), splits.get("val"), splits.get("test")
 
     def _read(self, name: str, raw: RawSplit) -> Split:
@@ -153,7 +151,19 @@ class Reading:
         return Split(torch.from_numpy(images), labels[torch.from_numpy(kept)], paths, groups)
 
 
-def _refuse_unreadable(raw: RawDataset, skipped: list[Skipped]) -> None:
+def refuse_excess(raw: RawDataset, preprocessing: Preprocessing) -> None:
+    """Raise ``DataError`` if the images do not fit into memory."""
+    side, total = preprocessing.image_size, _total(raw)
+    if problem := excess(total * preprocessing.channels * side * side):
+        raise DataError(f"{total} pictures of {side}×{side} pixels: {problem}; give a smaller --image-size.")
+
+
+def _total(raw: RawDataset) -> int:
+    return sum(len(part.labels) for part in raw.parts.values())
+
+
+def refuse_unreadable(raw: RawDataset, skipped: Sequence[Skipped]) -> None:
+    """Raise ``DataError`` if several and more than a twentieth of the images of a class were skipped."""
     parts = [part.labels for part in raw.parts.values()]
     totals = np.bincount(np.concatenate(parts), minlength=len(raw.classes))
     for label, count in Counter(item.label for item in skipped).items():

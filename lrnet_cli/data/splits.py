@@ -13,6 +13,8 @@ from lrnet_cli.errors import DataError
 
 _TEST_FRACTION = 0.2  # of a data set that comes without a test split
 _TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same pictures
+_VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
+_SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def cut_of(split: Split, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
 
     No group is in both; groups are whole, so the share of a class may be off.
     """
-    if split.groups is None:
+    if split.groups is None or not len(split):
         return stratified_cut(split.labels, fraction, seed)
     parts = min(max(round(1 / fraction), 2), _most_group_folds(split))
     if parts < 2:  # nothing can be cut off
@@ -106,6 +108,35 @@ def cut_validation(train: Split, fraction: float, seed: int, limit: int | None) 
     available = limited(train, limit, seed)
     kept, cut = cut_of(available, fraction, seed)
     return available.take(kept), available.take(cut)
+
+
+def validation_apart(
+    name: str, train: Split, val: Split | None, fraction: float | None, seed: int, limit: int | None
+) -> tuple[Split, Split, float | None]:
+    """Return ``limit`` images of ``train``, the validation images, and the fraction that was cut off for these.
+
+    A source's own validation images ``val`` are used as they are, and nothing is cut off: None. The ``fraction`` is by
+    default a tenth, up to a fifth if that is under 300 images. Raises ``DataError`` for too few images.
+    """
+    if val is not None:
+        train = limited(train, limit, seed)
+        if not len(val) or len(train) < 2:
+            raise DataError(
+                f"{name}: {len(train)} training and {len(val)} validation images are too few; give two or more to "
+                "train on and one or more to validate with."
+            )
+        return train, val, None
+    count = min(len(train), limit or len(train))
+    if fraction is None:
+        wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / max(count, 1))
+        fraction = min(_LARGEST_VAL_FRACTION, wanted)
+    kept, cut = cut_validation(train, fraction, seed, limit)
+    if not len(cut) or len(kept) < 2:
+        raise DataError(
+            f"{name}: {count} training images are too few to set {fraction:g} of each class aside for validation; give "
+            "more images or a higher --val-fraction."
+        )
+    return kept, cut, fraction
 
 
 def copies_of(train: Split, test: Split) -> int:

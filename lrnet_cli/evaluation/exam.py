@@ -19,8 +19,7 @@ from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
 from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.file import load_weights
-from lrnet_cli.weights.onnx import RUNS_ON, PixelNetwork, load_onnx, precision_of
+from lrnet_cli.weights.open import open_network
 
 PROBABILITY_OF = "probability of "  # begins the name of the column for a class, in a file of predictions
 _LIMIT_SEED = 0  # fixed, so that --limit means the same pictures every time
@@ -31,7 +30,7 @@ class Exam:
     """Weights, their network, and the pictures to evaluate it on, on the same device.
 
     ``described`` gives what the novelty needs; without one, ``network`` does. ``processes`` share the work, and
-    ``source`` is the name or path that the images are from.
+    ``source`` is the name or path that the images are from. ``precision`` and ``runs_on`` say how the network is run.
     """
 
     weights: Path
@@ -42,6 +41,8 @@ class Exam:
     described: nn.Module | None = None
     processes: Processes = ALONE
     source: str | None = None
+    precision: str = "fp32"
+    runs_on: str = ""
 
     def novelty(self, images: Tensor) -> Tensor:
         """Return the novelty (N,) of uint8 pictures (N, C, S, S) where the network is; the weights must have one."""
@@ -53,12 +54,6 @@ class Exam:
         """The settings that the network was trained with, as far as the weight file says."""
         recipe: Mapping[str, Any] = self.card.protocol.get("recipe", {})
         return recipe
-
-    def precision(self, engine: Engine) -> str:
-        """Return what the network computes in: an ONNX file in its own precision, whatever the engine's is."""
-        if self.weights.suffix == ".onnx":
-            return precision_of(self.card)
-        return engine.precision
 
     def evaluate(self, *, tta: bool = False) -> Evaluation:
         """Evaluate the network; with ``tta`` on the average of several views of each picture."""
@@ -99,7 +94,8 @@ def load_exam(
     evaluated on the fold that they did not see, if the data set is their own. Raises ``WeightsError``,
     ``DataError`` or ``UsageError`` for what cannot be used.
     """
-    network, described, card = _networks(weights, engine)
+    opened = open_network(weights, engine)
+    card = opened.card
     name = dataset_for(weights, card, dataset)
     if card.protocol.get("ensemble"):
         _warn_of_seen(weights, card, name, on_message)
@@ -121,25 +117,18 @@ def load_exam(
     check_recorded(weights, card, dataset, loaded, on_message)
     matched = with_classes_of(loaded, card.classes)
     part = _chosen(matched, split, card, limit, on_message).to(engine.device)
-    return Exam(weights, card, network, matched.name, part, described, processes, name)
-
-
-def runs_on(weights: Path, engine: Engine) -> str:
-    """Return a description of where the network of ``weights`` runs."""
-    return RUNS_ON if weights.suffix == ".onnx" else str(engine)
-
-
-def _networks(weights: Path, engine: Engine) -> tuple[nn.Module, nn.Module | None, WeightsCard]:
-    """Return the network of ``weights``, the same with a description if its novelty needs one, and the card."""
-    if weights.suffix == ".onnx":
-        if engine.device.type != "cpu":
-            raise UsageError(f"{weights}: an ONNX file runs on the CPU; choose the device cpu.")
-        run, card = load_onnx(weights)
-        return PixelNetwork(run).eval(), None, card
-    model, card = load_weights(weights)
-    how = card.preprocessing.normalize
-    network = engine.place(model, how)
-    return network, engine.place(model, how, with_description=True) if card.needs_description else None, card
+    return Exam(
+        weights,
+        card,
+        opened.network,
+        matched.name,
+        part,
+        opened.described,
+        processes,
+        name,
+        precision=opened.precision,
+        runs_on=opened.runs_on,
+    )
 
 
 def _warn_of_seen(weights: Path, card: WeightsCard, name: str, on_message: OnMessage) -> None:

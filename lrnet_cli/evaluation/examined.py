@@ -55,7 +55,7 @@ class Examined:
             "mistakes": [_present(asdict(mistake)) for mistake in evaluation.mistakes(mistakes)],
             "images_per_second": evaluation.images_per_second,
             "device": describe_device(engine.device),
-            "precision": exam.precision(engine),
+            "precision": exam.precision,
             **more,
         }
 

@@ -18,13 +18,13 @@ from torch import Tensor
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Picture, Read, read_picture
 from lrnet_cli.errors import ImageError, UsageError
-from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
+from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.words import Invert, Precision
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights
+from lrnet_cli.weights.open import open_network
 
 UNKNOWN, NONE_OF_THESE = "unknown", "none of these"
 _YES = 0.5  # probability from which a sigmoid output counts as a yes
@@ -87,22 +87,10 @@ class Classifier:
         Raises ``WeightsError`` for weights that cannot be used, ``DeviceError`` or ``UsageError`` for a device that
         cannot.
         """
-        path = find_weights(weights)
-        if path.suffix == ".onnx":
-            from lrnet_cli.weights.onnx import RUNS_ON, load_onnx, precision_of
-
-            logits, card = load_onnx(path)
-            if device not in ("auto", "cpu") or precision == "bf16" or gpus is not None:
-                raise UsageError(
-                    f"{path}: an ONNX file runs on the CPU, in {precision_of(card)}; "
-                    "leave out --device, --gpus and --precision."
-                )
-            Engine.choose("cpu", threads=threads)
-            return cls(logits, card, f"{RUNS_ON}, {precision_of(card)}")
-        engine = Engine.choose(device, precision, gpus=gpus, procs=procs, threads=threads)
-        model, card = load_weights(path)
-        network = engine.place(model, card.preprocessing.normalize, with_description=card.needs_description)
-        return cls(lambda images: predict_logits(network, images.to(engine.device)), card, str(engine))
+        place = Place(device=device, precision=precision, gpus=gpus, procs=procs, threads=threads)
+        opened = open_network(find_weights(weights), place)
+        network, where = opened.described, opened.device
+        return cls(lambda images: predict_logits(network, images.to(where)), opened.card, opened.runs_on)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of texts, an array one of arrays

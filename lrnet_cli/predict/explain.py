@@ -10,11 +10,10 @@ from torch import Tensor
 
 from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.errors import ExplanationError
-from lrnet_cli.models.engine import to_device
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import as_input
-from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.threads import threads_for_now, threads_of_operations
-from lrnet_cli.weights.file import load_weights
+from lrnet_cli.weights.open import is_onnx, open_network
 
 _STEPS = 100  # of the path from the background to the picture; with 24 the sum is off by a fifth and more
 _ENLARGED = 10  # screen pixels per pixel
@@ -32,14 +31,13 @@ class Explainer:
             from captum.attr import IntegratedGradients
         except ImportError as error:
             raise ExplanationError("--explain needs captum: pip install 'lrnet-cli[explain]'") from error
-        if weights.suffix == ".onnx":
+        if is_onnx(weights):
             raise ExplanationError(f"{weights}: an ONNX file has no gradients; explain with the weights it came from.")
-        model, card = load_weights(weights)
-        self.classes = card.classes
-        self._rule = card.preprocessing.polarity_rule
+        opened = open_network(weights, Engine(device, fuse=False))
+        self.classes = opened.card.classes
+        self._rule = opened.card.preprocessing.polarity_rule
         self._device = device
-        network = Normalized(model.requires_grad_(False), card.preprocessing.normalize)
-        self._gradients = IntegratedGradients(to_device(network, device))
+        self._gradients = IntegratedGradients(opened.network.requires_grad_(False))
 
     def attribute(self, pixels: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
         """Return what each pixel of uint8 (channels, side, side) adds to the logit of class ``index``: (side, side).

@@ -15,11 +15,11 @@ from lrnet_cli.report.page import as_data_uri, environment
 _OF_A_CLASS, _SIDE = 12, 56  # pictures on the sheet, and their side in pixels
 
 
-def write_check_page(path: Path, name: str, raw: RawDataset, found: Check) -> None:
+def write_check_page(path: Path, checked: Check) -> None:
     """Write the page to ``path``, one self-contained HTML file; raises ``UsageError`` if it cannot be written."""
     page = environment().get_template("check.html.j2")
     try:
-        paths.write_text(path, page.render(name=name, found=found, sheet=_sheet(raw)))
+        paths.write_text(path, page.render(name=checked.name, found=checked, sheet=_sheet(checked.source)))
     except OSError as error:
         raise UsageError(f"{path}: the page cannot be written ({error.strerror or error}).") from error
 

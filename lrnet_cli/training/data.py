@@ -5,16 +5,13 @@ from dataclasses import dataclass, replace
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset
 from lrnet_cli.data.sketch import sketch_of
-from lrnet_cli.data.splits import Split, cut_validation, limited
-from lrnet_cli.errors import DataError
+from lrnet_cli.data.splits import Split, validation_apart
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import recipe_of
 from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
 
-_VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
-_SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 
 
 @dataclass(frozen=True)
@@ -108,17 +105,11 @@ def _mirrors(config: TrainConfig, dataset: str) -> bool:
 
 def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, ProtocolNote]:
     """Return training and validation images, and how the latter were chosen."""
-    if dataset.val is not None:
-        return limited(dataset.train, config.limit, seed), dataset.val, {"validation": "the data set's own"}
-    count = min(len(dataset.train), config.limit or len(dataset.train))
-    wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / count)
-    fraction = config.val_fraction or min(_LARGEST_VAL_FRACTION, wanted)
-    train, val = cut_validation(dataset.train, fraction, seed, config.limit)
-    if not len(val) or len(train) < 2:
-        raise DataError(
-            f"{dataset.name}: {count} training images are too few to set {fraction:g} of each class aside for "
-            "validation; give more images or a higher --val-fraction."
-        )
+    train, val, fraction = validation_apart(
+        dataset.name, dataset.train, dataset.val, config.val_fraction, seed, config.limit
+    )
+    if fraction is None:
+        return train, val, {"validation": "the data set's own"}
     how = ProtocolNote(
         validation=f"{fraction:.3g} of the training images, cut by class",
         val_cut={"fraction": fraction, "seed": seed, "limit": config.limit},

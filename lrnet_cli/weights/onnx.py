@@ -1,7 +1,5 @@
-"""ONNX files: writing a network as one, and running one."""
+"""Running ONNX files that were exported."""
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +13,9 @@ from torch import Tensor, nn
 from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.errors import ExportError, WeightsError
 from lrnet_cli.threads import even_parts, in_workers
-from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
+from lrnet_cli.weights.card import WeightsCard, card_of
 
-INPUT, _OUTPUTS = "images", ("logits", "probabilities")
-RUNS_ON = "ONNX Runtime, cpu"
+INPUT, OUTPUTS = "images", ("logits", "probabilities")
 _PICTURES = 32  # that a thread takes at a time, whose activations fit into its cache
 _INSTALL = "pip install 'lrnet-cli[export]'"
 
@@ -48,11 +45,6 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     return lambda images: run(images)[0], card
 
 
-def precision_of(card: WeightsCard) -> str:
-    """Return what an exported file with ``card`` computes in."""
-    return "int8" if card.is_int8 else "fp32"
-
-
 class OnnxNetwork:
     """An ONNX Runtime session over a file's content: uint8 pictures in, logits and probabilities out.
 
@@ -77,7 +69,7 @@ class OnnxNetwork:
             raise WeightsError(f"{path}: is not a usable ONNX file ({_reason(error)}).") from error
         self.shape: list[int | str] = given.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        if (given.name, given.type, *names) != (INPUT, "tensor(uint8)", *_OUTPUTS):
+        if (given.name, given.type, *names) != (INPUT, "tensor(uint8)", *OUTPUTS):
             raise WeightsError(f"{path}: was not exported by lrnet: it takes {given.name!r} and gives {names}.")
 
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -91,7 +83,7 @@ class OnnxNetwork:
 
     def _run(self, images: Tensor) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = self.session.run(
-            list(_OUTPUTS), {INPUT: np.ascontiguousarray(images.numpy())}
+            list(OUTPUTS), {INPUT: np.ascontiguousarray(images.numpy())}
         )
         return found
 
@@ -113,32 +105,6 @@ class PixelNetwork(nn.Module):
         return self.run((images * 255).round().to(torch.uint8))
 
 
-def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
-    """Return ``whole`` (pictures in, logits and probabilities out), traced with ``example``, as an ONNX file."""
-    with needed_packages(), warnings.catch_warnings(), quiet():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        program = torch.onnx.export(
-            whole,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=list(_OUTPUTS),
-            # PyTorch 2.9 traces nothing that holds from a single picture on. The file itself has no such limit.
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=2)}},
-            verbose=False,
-        )
-    assert program is not None
-    return with_card(program.model_proto, card)
-
-
-def with_card(content: Any, card: WeightsCard) -> bytes:
-    """Return an ONNX model as a file, with the metadata of ``card`` instead of any that it had."""
-    del content.metadata_props[:]
-    for key, value in metadata_of(card).items():
-        content.metadata_props.add(key=key, value=value)
-    return bytes(content.SerializeToString())
-
-
 @contextmanager
 def needed_packages() -> Iterator[None]:
     """Raise ``ExportError`` where a package of the extra is missing."""
@@ -146,14 +112,3 @@ def needed_packages() -> Iterator[None]:
         yield
     except ImportError as error:
         raise ExportError(f"ONNX needs packages that are not installed ({error.name}): {_INSTALL}") from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporter's advice to its developers from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

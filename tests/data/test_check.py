@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from lrnet_cli.data.check import check
-from lrnet_cli.data.readers.by_path import read_raw
+from lrnet_cli.data.check import Check, check_dataset
+from lrnet_cli.errors import DataError
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.requests import CheckRequest
+from lrnet_cli.training.loop import train
 
 CliRun = Callable[..., Any]
 
@@ -37,8 +41,12 @@ def clean(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+def check(root: Path) -> Check:
+    return check_dataset(CheckRequest(dataset=str(root)), Reporter())
+
+
 def findings(root: Path) -> str:
-    return "\n".join(check(read_raw(root)).findings)
+    return "\n".join(check(root).findings)
 
 
 def test_a_clean_set_has_nothing_to_look_at(lrnet: CliRun, clean: Path) -> None:
@@ -54,7 +62,7 @@ def test_exact_and_near_copies_are_found_within_and_across_splits(clean: Path) -
     (test / "a" / "copy.png").write_bytes((train / "a" / "3.png").read_bytes())
     Image.open(train / "b" / "5.png").filter(ImageFilter.GaussianBlur(0.5)).save(test / "b" / "near.jpg", quality=90)
     (train / "b" / "other.png").write_bytes((train / "a" / "7.png").read_bytes())
-    found = check(read_raw(clean))
+    found = check(clean)
     pairs = {(Path(pair.first).name, Path(pair.second).name): pair for pair in found.copies}
     assert set(pairs) == {("3.png", "copy.png"), ("7.png", "other.png"), ("5.png", "near.jpg")}
     assert [pair.exact for pair in found.copies] == [True, True, False]
@@ -80,6 +88,68 @@ def test_damaged_faint_small_and_mixed_are_named(clean: Path) -> None:
     assert "4 dark on light, so that none will be inverted." in text
 
 
+def unreadable_class(folder: Path) -> Path:
+    for label in ("a", "b"):
+        for place in range(45):
+            file = folder / label / f"{place}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if label == "a" and place < 5:
+                file.write_bytes(b"no picture")
+            else:
+                drawn(100 * ord(label) + place).save(file)
+    return folder
+
+
+def few(folder: Path, *, train: int, test: int = 0, damaged: bool = False) -> Path:
+    """Make class folders with so many images in each class; those for training may be damaged."""
+    for split, count in (("train", train), ("test", test)):
+        for place in range(2 * count):
+            file = (folder / split if test else folder) / "ab"[place % 2] / f"{place}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            drawn(place, 8).save(file)
+            if damaged and split == "train":
+                file.write_bytes(b"no picture")
+    return folder
+
+
+def listed(folder: Path, rows: str) -> Path:
+    folder.mkdir()
+    for place in range(5):
+        drawn(place, 8).save(folder / f"{place}.png")
+    (folder / "broken-1.png").write_bytes(b"no picture")
+    (folder / "broken-2.png").write_bytes(b"no picture")
+    (folder / "list.csv").write_text(rows)
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (unreadable_class, "5 of the 45 pictures of class a cannot be read, more than 5 %"),
+        (lambda folder: few(folder, train=2), "too few pictures to set a fifth aside for testing"),
+        (lambda folder: few(folder, train=1, damaged=True), "too few pictures to set a fifth aside for testing"),
+        (lambda folder: few(folder, train=2, test=3), "4 training images are too few to set 0.2 of each class aside"),
+        (lambda folder: few(folder, train=1, test=3, damaged=True), "0 training images are too few"),
+        (
+            lambda folder: listed(folder, "file_name,label,group\nbroken-1.png,a,x\nbroken-2.png,b,y\n"),
+            "too few pictures to set a fifth aside for testing",
+        ),
+        (
+            lambda folder: listed(folder, "file_name,label,split\n0.png,a,train\n1.png,b,val\n2.png,a,val\n3.png,b,test\n"),
+            "1 training and 2 validation images are too few",
+        ),
+    ],
+    ids=["a class", "for testing", "all", "for validation", "all for training", "all in groups", "own validation"],
+)
+def test_what_training_refuses_is_foretold_in_its_words(
+    tmp_path: Path, make: Callable[[Path], Path], reason: str
+) -> None:
+    root = make(tmp_path / "set")
+    with pytest.raises(DataError, match=reason) as refused:
+        train(TrainConfig(dataset=str(root), epochs=1, out=tmp_path / "run"))
+    assert check(root).findings[0] == f"lrnet train refuses this data set: {refused.value}"
+
+
 def test_groups_in_two_splits_are_named(clean: Path, tmp_path: Path) -> None:
     files = sorted(clean.rglob("*.png"))
     rows = [
@@ -99,8 +169,8 @@ def test_the_advised_size_keeps_what_is_there(tmp_path: Path) -> None:
             Image.fromarray(fine).save(tmp_path / "fine" / label / f"{number}.png")
             coarse = Image.fromarray(fine[:5, :5]).resize((64, 64), Image.Resampling.BICUBIC)
             coarse.save(tmp_path / "coarse" / label / f"{number}.png")
-    assert check(read_raw(tmp_path / "fine")).advised_size == 64
-    found = check(read_raw(tmp_path / "coarse"))
+    assert check(tmp_path / "fine").advised_size == 64
+    found = check(tmp_path / "coarse")
     assert found.advised_size <= 24
     assert sorted(found.detail.values()) == pytest.approx(list(found.detail.values()), abs=0.02)
 

@@ -12,8 +12,11 @@ from PIL import Image
 from lrnet_cli import Classifier, paths
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, WeightsError
+from lrnet_cli.export.job import export_weights
 from lrnet_cli.models.ensemble import Ensemble
+from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.requests import ExportRequest
 from lrnet_cli.training.series import train_series
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights
@@ -76,9 +79,7 @@ def test_every_command_takes_a_series_and_tells_the_honest_figure(lrnet: CliRun,
 @pytest.mark.slow
 def test_a_series_is_exported_as_one_network(folds: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from lrnet_cli.weights.export import export_weights
-
-    export_weights(folds, tmp_path / "whole.onnx")
+    export_weights(ExportRequest(weights=str(folds), to=tmp_path / "whole.onnx"), Reporter())
     pictures = load_dataset("optdigits").test.images[:20]
     here, there = (
         Classifier.load(path, device="cpu", precision="fp32").predict(pictures)

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from lrnet_cli.data.images import Preprocessing
-from lrnet_cli.errors import WeightsError
+from lrnet_cli.errors import UsageError, WeightsError
+from lrnet_cli.export.onnx import with_card
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.settings.place import Place
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.onnx import PixelNetwork, load_onnx, with_card
+from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
+from lrnet_cli.weights.open import open_network
 
 onnx = pytest.importorskip("onnx")
 ARCH_ARGS = {"in_channels": 1, "image_size": 8, "num_classes": 10}
@@ -87,15 +90,31 @@ def test_more_batches_than_workers_are_evaluated(tmp_path: Path) -> None:
     assert predict_logits(PixelNetwork(run).eval(), images).shape == (3000, 10)
 
 
-def test_an_onnx_file_is_evaluated_on_the_cpu_of_a_machine_with_a_gpu(
-    tmp_path: Path, lrnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written(tmp_path / "m.onnx")
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine seem to have a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+
+def test_an_onnx_file_is_opened_on_the_cpu_of_a_machine_with_a_gpu(tmp_path: Path, gpu: None) -> None:
+    path = written(tmp_path / "m.onnx")
+    for place in (Place(), Place(device="cpu"), Place(procs=2)):
+        opened = open_network(path, place)
+        assert (opened.device.type, opened.precision, opened.runs_on) == ("cpu", "fp32", "ONNX Runtime, cpu, fp32")
+        assert opened.described is opened.network
+    for place in (Place(device="cuda"), Place(gpus=1), Place(precision="bf16")):
+        with pytest.raises(UsageError, match=r"m\.onnx: an ONNX file runs on the CPU, in fp32; leave out --device"):
+            open_network(path, place)
+
+
+def test_an_onnx_file_is_evaluated_on_the_cpu_of_a_machine_with_a_gpu(
+    tmp_path: Path, lrnet: Callable[..., Any], gpu: None
+) -> None:
+    written(tmp_path / "m.onnx")
     words = ("eval", "--weights", tmp_path / "m.onnx", "--dataset", "optdigits", "--limit", "20")
     for device in ([], ["--device", "auto"]):
         result = lrnet(*words, *device)
-        assert (result.exit_code, "Device: ONNX Runtime, cpu." in result.stderr) == (0, True), result.stderr
+        assert (result.exit_code, "Device: ONNX Runtime, cpu, fp32." in result.stderr) == (0, True), result.stderr
     refused = lrnet(*words, "--device", "cuda", "--precision", "fp32")
     assert (refused.exit_code, "runs on the CPU" in refused.stderr) == (2, True)

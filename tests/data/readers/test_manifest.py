@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrnet_cli.data.check import check
+from lrnet_cli.data.check import check_dataset
 from lrnet_cli.data.datasets import Dataset, load_dataset
-from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.splits import cut_of
 from lrnet_cli.errors import DataError
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.requests import CheckRequest
 
 
 def picture(path: Path, level: int) -> None:
@@ -101,7 +102,8 @@ def test_names_that_look_the_same_are_remarked_on(tmp_path: Path) -> None:
     dataset, said = loaded(path)
     assert len(dataset.classes) == 3
     assert "list: 2 classes have names that look the same and differ in Unicode form only: e\u0301, \u00e9." in said
-    assert any("differ in Unicode form only" in finding for finding in check(read_raw(path)).findings)
+    checked = check_dataset(CheckRequest(dataset=str(path)), Reporter())
+    assert any("differ in Unicode form only" in finding for finding in checked.findings)
 
 
 def test_splits_are_those_of_the_list(tmp_path: Path) -> None:

@@ -10,19 +10,25 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lrnet_cli.export.onnx import quiet, to_bytes
+from lrnet_cli.export.whole import Whole
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.frozen import FIRST, FrozenLRNet
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.normalize import normalize
 from lrnet_cli.settings.words import Normalize
-from lrnet_cli.weights import onnx
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.export import Whole
+from lrnet_cli.weights.onnx import INPUT, needed_packages
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _QUANTIZED = ("Conv", "Relu", "Clip", "Concat", "MaxPool")
 _FIRST = re.compile(rf"blocks\.0\.convs\.({'|'.join(FIRST)})\.weight$")
@@ -31,9 +37,9 @@ _LEAST_RANGE = 1 / 255  # of pictures that may all be blank
 _BATCH_SIZE = 64
 
 
-def calibration_pictures(pictures: Tensor) -> Tensor:
-    """Return as many of ``pictures``, uint8 (N, C, S, S), as calibration can use; at least one."""
-    return pictures[: max(1, _PIXELS // pictures[0, 0].numel())]
+def calibration_images(images: Tensor) -> Tensor:
+    """Return as many of ``images``, uint8 (N, C, S, S), as calibration can use; at least one."""
+    return images[: max(1, _PIXELS // images[0, 0].numel())]
 
 
 def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
@@ -49,28 +55,28 @@ def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
     return network
 
 
-def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
+def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> "ModelProto":
     """Return ``model``, an LR-Net or several, as an ONNX model whose convolutions are in integers.
 
     Weights and steps follow from ``pictures``, uint8 (N, C, S, S).
     """
     whole = Whole(frozen(model, card.preprocessing.normalize, pictures), card).eval()
-    content = onnx.to_bytes(whole, card, pictures[:2])
-    with onnx.needed_packages(), onnx.quiet(), tempfile.TemporaryDirectory() as folder:
-        import onnx as onnx_package
+    content = to_bytes(whole, card, pictures[:2])
+    with needed_packages(), quiet(), tempfile.TemporaryDirectory() as folder:
+        import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
         class Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is untyped
             def __init__(self) -> None:
                 self.batches: Iterator[Tensor] = iter(pictures.split(_BATCH_SIZE))
 
-            def get_next(self) -> dict[str, Any] | None:
+            def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
                 batch = next(self.batches, None)
-                return None if batch is None else {onnx.INPUT: batch.numpy()}
+                return None if batch is None else {INPUT: batch.numpy()}
 
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(content)
-        graph = onnx_package.load_from_string(content).graph
+        graph = onnx.load_from_string(content).graph
         convolutions = [place for place, node in enumerate(graph.node) if node.op_type == "Conv"]
         inner = graph.node[convolutions[0] : convolutions[-1] + 2]
         quantize_static(
@@ -84,4 +90,4 @@ def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> Any:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return onnx_package.load(target)
+        return onnx.load(target)

@@ -15,20 +15,26 @@ from lrnet_cli import Classifier
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import ExportError, UsageError
-from lrnet_cli.evaluation.int8 import _unseen, export_int8
+from lrnet_cli.export import quantize
+from lrnet_cli.export.held_out import held_out_of
+from lrnet_cli.export.job import export_weights
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.registry import build
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.requests import ExportRequest
 from lrnet_cli.training.inherit import rooted
 from lrnet_cli.training.prepare import prepare
-from lrnet_cli.weights import int8
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.onnx import load_onnx
 
 pytestmark = pytest.mark.slow  # exporting is a compiler's work
+
+
+def export_int8(weights: Path, to: Path) -> None:
+    export_weights(ExportRequest(weights=str(weights), to=to, int8=True), Reporter())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,7 @@ def test_the_command_shows_what_int8_costs(trained_run: Path, tmp_path: Path, lr
 def test_a_larger_loss_than_allowed_is_refused(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = int8.frozen
+    made = quantize.frozen
 
     def spoilt(*given: object) -> nn.Module:
         network = made(*given)  # type: ignore[arg-type]
@@ -109,15 +115,15 @@ def test_a_larger_loss_than_allowed_is_refused(
             block.convs["t3"].weight.data.mul_(-1)  # type: ignore[union-attr, index]
         return network
 
-    monkeypatch.setattr(int8, "frozen", spoilt)
+    monkeypatch.setattr(quantize, "frozen", spoilt)
     with pytest.raises(ExportError, match=r"points of accuracy are lost on \d+ pictures .*allowed: 0.1"):
-        export_int8(trained_run / "model.safetensors", tmp_path / "m.onnx")
+        export_int8(trained_run, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path, lrnet: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match=r"m.pt2: int8 is written as an .onnx file"):
-        export_int8(trained_run / "model.safetensors", tmp_path / "m.pt2")
+        export_int8(trained_run, tmp_path / "m.pt2")
     card = WeightsCard(
         arch="cnn",
         arch_args={"in_channels": 1, "image_size": 8, "num_classes": 2},
@@ -145,7 +151,7 @@ def test_int8_is_judged_on_the_images_that_training_set_aside(tmp_path: Path) ->
     config = rooted(TrainConfig(dataset=str(tmp_path / "set.npz"), seed=3, out=tmp_path / "run"))
     run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     dataset = load_dataset(config.dataset)
-    unseen, which = _unseen(dataset, run.card)
+    unseen, which = held_out_of(dataset, run.card)
     assert which == "the validation pictures of its training"
     assert torch.equal(unseen.images, run.val_split.images)
 
@@ -154,6 +160,6 @@ def test_weights_that_say_the_share_in_words_only_are_still_understood(trained_r
     card, dataset = load_weights(trained_run / "model.safetensors")[1], load_dataset("optdigits")
     in_words = {name: value for name, value in card.protocol.items() if name != "val_cut"}
     assert len(in_words) < len(card.protocol)
-    unseen, which = _unseen(dataset, replace(card, protocol=in_words))  # type: ignore[arg-type]  # a part of it
+    unseen, which = held_out_of(dataset, replace(card, protocol=in_words))  # type: ignore[arg-type]  # a part of it
     assert which == "the validation pictures of its training"
-    assert torch.equal(unseen.images, _unseen(dataset, card)[0].images)
+    assert torch.equal(unseen.images, held_out_of(dataset, card)[0].images)

@@ -1,13 +1,11 @@
 import json
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from lrnet_cli.cli.bench_works import files_per_second, profile_of, start_up_seconds, timed
+from lrnet_cli.bench.works import timed
 
 
 def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_product(
@@ -28,25 +26,6 @@ def test_the_benchmark_measures_every_variant_against_plain_and_the_matrix_produ
     assert "of matrix product" in table
 
 
-def test_a_log_compares_with_the_last_line_of_this_machine(lrnet: Callable[..., Any], tmp_path: Path) -> None:
-    log = tmp_path / "bench.jsonl"
-    command = ("bench", "--image-size", "8", "--batch-size", "4", "--rounds", "1", "--device", "cpu", "--log", str(log))
-    assert "Since" not in lrnet(*command).stdout
-    lines = log.read_text().splitlines()
-    other = json.loads(lines[0]) | {"device": "another", "date": "1999-01-01"}
-    earlier = json.loads(lines[0]) | {"date": "2000-01-01"}
-    log.write_text("".join(json.dumps(line) + "\n" for line in (earlier, other)))
-    shown = lrnet(*command).stdout
-    assert "Since 2000-01-01" in shown
-    assert "train fused eager fp32, × plain fp32" in shown
-    assert len(log.read_text().splitlines()) == 3
-    log.write_text("not a log\n")
-    refused = lrnet(*command)
-    assert refused.exit_code == 2
-    assert "is not a file that lrnet bench wrote" in refused.stderr
-    assert log.read_text() == "not a log\n"
-
-
 def test_an_interrupted_benchmark_shows_the_rounds_that_are_complete(
     lrnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +43,7 @@ def test_an_interrupted_benchmark_shows_the_rounds_that_are_complete(
                 raise KeyboardInterrupt
             return timed(work, device)
 
-        monkeypatch.setattr("lrnet_cli.cli.bench.timed", counted)
+        monkeypatch.setattr("lrnet_cli.bench.job.timed", counted)
 
     of_a_round = 7  # four variants, a matrix product and two input pipelines
     interrupt_at(2 * of_a_round + 1)
@@ -85,13 +64,3 @@ def test_int8_runs_beside_the_others(lrnet: Callable[..., Any]) -> None:
     [row] = [row for row in rows if row["precision"] == "int8"]
     assert (row["work"], row["form"], row["share_of_matrix_product"]) == ("predict", "exported", None)
     assert row["times_plain_fp32"] > 0
-
-
-@pytest.mark.slow
-def test_start_up_files_and_operators_are_measured() -> None:
-    assert 0.1 < start_up_seconds() < 300
-    assert files_per_second(8) > 1
-    matrix = torch.rand(300, 300)
-    shares = profile_of(partial(torch.matmul, matrix, matrix))
-    assert sum(shares.values()) == pytest.approx(1)
-    assert "mm" in shares

@@ -13,20 +13,29 @@ from lrnet_cli import Classifier
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import ExportError, UsageError, WeightsError
+from lrnet_cli.export import float32
+from lrnet_cli.export.float32 import TOLERANCE, Float32Export
+from lrnet_cli.export.job import export_weights
 from lrnet_cli.models.registry import build
-from lrnet_cli.weights import export
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.requests import ExportRequest
 from lrnet_cli.weights.card import WeightsCard
-from lrnet_cli.weights.export import TOLERANCE, export_weights
 from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.onnx import load_onnx
 
 pytestmark = pytest.mark.slow  # exporting is a compiler's work
 
 
+def export(weights: Path, to: Path) -> Float32Export:
+    exported = export_weights(ExportRequest(weights=str(weights), to=to), Reporter())
+    assert isinstance(exported, Float32Export)
+    return exported
+
+
 @pytest.fixture(scope="module")
 def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("exported") / "model.onnx"
-    assert 0 < export_weights(trained_run / "model.safetensors", target).difference <= TOLERANCE
+    assert 0 < export(trained_run, target).difference <= TOLERANCE
     return target
 
 
@@ -75,7 +84,7 @@ def test_an_onnx_file_can_be_used_without_lrnet(exported: Path) -> None:
 
 def test_an_exported_program_runs_for_any_number_of_pictures(trained_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "model.pt2"
-    export_weights(trained_run / "model.safetensors", target)
+    export(trained_run / "model.safetensors", target)
     extra = {"classes": "", "temperature": ""}
     program = torch.export.load(target, extra_files=extra).module()
     assert float(extra["temperature"]) == load_weights(trained_run / "model.safetensors")[1].temperature
@@ -91,8 +100,8 @@ def test_colour_networks_of_other_sizes_and_heads_are_exported(tmp_path: Path, n
     card = WeightsCard("lrnet", arch_args, tuple("abcd"), "sigmoid", preprocessing, 0, temperature=1.7)
     torch.manual_seed(0)
     save_weights(tmp_path / "w.safetensors", build("lrnet", **arch_args).eval(), card)
-    for suffix in export._FORMS:
-        assert export_weights(tmp_path / "w.safetensors", tmp_path / f"m{suffix}").difference <= TOLERANCE
+    for suffix in float32._FORMS:
+        assert export(tmp_path / "w.safetensors", tmp_path / f"m{suffix}").difference <= TOLERANCE
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
@@ -107,9 +116,9 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.network(images) + 2 * TOLERANCE
 
-    monkeypatch.setattr(export, "FusedLRNet", Off)
+    monkeypatch.setattr(float32, "FusedLRNet", Off)
     with pytest.raises(ExportError, match=r"differs from PyTorch's by 2\.\de-04 on 359 real pictures"):
-        export_weights(trained_run / "model.safetensors", tmp_path / f"m{suffix}")
+        export(trained_run / "model.safetensors", tmp_path / f"m{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,9 +142,9 @@ def test_what_is_no_exported_network_is_refused(exported: Path, tmp_path: Path) 
 def test_other_suffixes_places_and_devices_are_refused(trained_run: Path, exported: Path, tmp_path: Path) -> None:
     weights = trained_run / "model.safetensors"
     with pytest.raises(UsageError, match=r"one of: \.onnx, \.pt2"):
-        export_weights(weights, tmp_path / "model.pth")
+        export(weights, tmp_path / "model.pth")
     with pytest.raises(UsageError, match="cannot be written"):
-        export_weights(weights, tmp_path / "nowhere" / "model.pt2")
+        export(weights, tmp_path / "nowhere" / "model.pt2")
     for settings in ({"device": "cuda"}, {"precision": "bf16"}):
         with pytest.raises(UsageError, match="an ONNX file runs on the CPU, in fp32"):
             Classifier.load(exported, **settings)
@@ -163,5 +172,5 @@ def test_the_command_tells_what_it_wrote(lrnet: Callable[..., Any], trained_run:
 def test_temperature_one_is_no_special_case(trained_run: Path, tmp_path: Path) -> None:
     model, card = load_weights(trained_run / "model.safetensors")
     save_weights(tmp_path / "w.safetensors", model, replace(card, temperature=1.0))
-    export_weights(tmp_path / "w.safetensors", tmp_path / "m.onnx")
+    export(tmp_path / "w.safetensors", tmp_path / "m.onnx")
     assert load_onnx(tmp_path / "m.onnx")[1].temperature == 1.0

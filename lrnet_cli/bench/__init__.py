@@ -1,0 +1,1 @@
+"""How fast LR-Net runs on this machine."""
