@@ -1,15 +1,15 @@
-"""LR-Net with its statistics frozen into plain convolutions, the form that eight-bit integers can hold.
+"""LR-Net as plain convolutions without batch norms, the form that eight-bit integers can hold.
 
 A quantised convolution knows its input by a single step size, and each row of its weights by another. Two things make
 that fit LR-Net, and neither changes the function:
 
-- Every norm, that of the output as well, is folded into what reads it. What is written are outputs of ReLU as they
-  are. Shifts reach the border by a channel of ones, as in the fused network.
-- ``equalise`` scales each channel to the range 0 to 1, and the weights that read it by the opposite. Before, a step
-  that fits the widest channel leaves nothing of those a hundred times as narrow.
+- Every norm, that of the output as well, is folded into the convolutions that read it, so that all tensors are outputs
+  of ReLU. Shifts reach the border by a channel of ones, as in the fused network.
+- ``equalize_channels`` scales each channel to the range 0 to 1, and the weights that read it by the inverse. Without
+  this, a step size for the widest channel rounds the narrow ones to zero.
 
 Weights are then rounded one column after the other, and the columns not yet rounded make up for what the others lost,
-as far as the inputs correlate; of neighbouring pixels they do (Frantar and others 2022, arXiv:2210.17323). Rounding
+as far as the inputs correlate; those of neighbouring pixels do (Frantar and others 2022, arXiv:2210.17323). Rounding
 each weight by itself changes several times as many labels.
 """
 
@@ -19,31 +19,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lrnet_cli.models.fused import projection_of
-from lrnet_cli.models.lrnet import LRNet, MKBlock
+from lrnet_cli.models.fused import DISTINCT, projection_of
+from lrnet_cli.models.lrnet import CONVS, NORMS, LRNet, MKBlock
 from lrnet_cli.models.moments import Affine, affine
 
 LEVELS = 127  # steps on either side of zero that a weight can take
-FIRST = ("s3", "s5", "s7")  # what reads a block's input; in the first block, pictures that 256 levels do not fit
-# What each convolution reads. In this order they run.
-_READS = {
-    "s3": ("input", "ones"),
-    "s5": ("input", "ones"),
-    "s7": ("input", "ones"),
-    "t3": ("s3", "ones"),
-    "t53": ("s3", "ones"),
-    "t5": ("x", "s3", "s5", "ones"),
-    "t7": ("x", "s3", "s5", "s7", "ones"),
-    "u": ("x", "t5", "t7", "ones"),
-    "p": ("x", "s3", "s5", "s7", "t5", "t7", "t3", "t53", "u"),
-}
+FIRST = tuple(name for name, conv in CONVS.items() if conv.reads == "x")  # in block 1 they read what 8 bits do not fit
+# The tensors that each convolution reads, in the order in which they run. "input" is a block's input as it is, "x" the
+# same as integers hold it.
+_READS = {name: (*(NORMS[conv.reads] if conv.reads in NORMS else ("input",)), "ones") for name, conv in CONVS.items()}
+_READS["project_1x1"] = DISTINCT
 _LEAST_RANGE = 1e-3  # of the widest channel; below, a channel counts as unused
-_PLACES = 16  # of each picture, at which a convolution's inputs are looked at
+_SAMPLED = 16  # positions of each image, whose inputs calibrate a convolution's weights
 _DAMPING = 0.01  # of the mean square of the inputs
 _COLUMNS = 128  # whose errors are passed on to the others together
 
 
-class FrozenLRNet(nn.Module):
+class QuantizableLRNet(nn.Module):
     """The function of ``network`` in evaluation mode for inputs from ``low`` to ``high``.
 
     It takes floats (N, C, S, S) and returns logits (N, classes). Its convolutions are copies; the fully connected
@@ -53,107 +45,91 @@ class FrozenLRNet(nn.Module):
     def __init__(self, network: LRNet, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
         self.low, self.range = low, high - low
-        ones = torch.ones(network.block1.stage1_3x3.in_channels)
-        read, blocks = Affine(self.range * ones, low * ones), list[_FrozenBlock]()
+        ones = torch.ones(network.block1.widths["x"])
+        scale, blocks = Affine(self.range * ones, low * ones), list[_QuantizableBlock]()
         for block in (network.block1, network.block2, network.block3):
-            blocks.append(_FrozenBlock(block, read, is_first=not blocks))
+            blocks.append(_QuantizableBlock(block, scale, is_first=not blocks))
             out = affine(block.bn_out)
-            read = Affine(out.s.detach().abs(), out.t.detach())
+            scale = Affine(out.s.detach().abs(), out.t.detach())
         self.blocks = nn.ModuleList(blocks)
         self.classify = network.classify
-        self.s, self.t = (nn.Parameter(value[:, None, None].clone()) for value in read)
+        self.s, self.t = (nn.Parameter(value[:, None, None].clone()) for value in scale)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S)."""
-        x = self._start(images)
+        x = self._scaled(images)
         for block in self._blocks():
             x = block(x)
         return self.classify(x * self.s + self.t)
 
     @torch.no_grad()
-    def equalise(self, images: Tensor) -> None:
-        """Scale every channel so that its largest value for ``images``, floats (N, C, S, S), is one, and end it there.
+    def equalize_channels(self, images: Tensor) -> None:
+        """Scale every channel so that its largest value for ``images``, floats (N, C, S, S), is one, and clip it there.
 
         Then all tensors of a concatenation have the same step, and none is rounded twice.
         """
-        x, readers = self._start(images), [*self._blocks()][1:]
+        x, readers = self._scaled(images), [*self._blocks()][1:]
         for block in self._blocks():
-            found = block.tensors(x)
-            scales = {name: _range_of(found[name]) for name, _ in block.named()}
-            block.divide(scales)
-            block.most = 1.0
-            x = block.output(found) / scales["p"][:, None, None]
+            tensors = block.tensors(x)
+            scales = {name: _range_of(tensors[name]) for name, _ in block.named_convs()}
+            block.scale_outputs(scales)
+            block.upper_bound = 1.0
+            of_output = scales["project_1x1"]
+            x = block.output(tensors) / of_output[:, None, None]
             if readers:
-                readers.pop(0).read_scaled({"input": scales["p"], "x": scales["p"]})
+                readers.pop(0).scale_inputs({"input": of_output, "x": of_output})
             else:
-                self.s.mul_(scales["p"][:, None, None])
+                self.s.mul_(of_output[:, None, None])
 
     @torch.no_grad()
-    def round_weights(self, images: Tensor) -> None:
-        """Round the weights of every convolution to ``LEVELS``, each as it serves ``images``, floats (N, C, S, S).
+    def gptq_round(self, images: Tensor) -> None:
+        """Round the weights of every convolution to ``LEVELS``, calibrated with ``images``, floats (N, C, S, S).
 
         Each makes up for what those before it lost, and for what integers lose of its input. The ``FIRST`` of the first
         block stay as they are.
         """
-        exact = x = self._start(images)
+        exact = x = self._scaled(images)
         generator = torch.Generator().manual_seed(0)
         for block in self._blocks():
-            wanted, found = block.tensors(exact), block.start(x)
-            for name, conv in block.named():
-                given = block.given(name, found)
+            exact_tensors, tensors = block.tensors(exact), block.inputs(x)
+            for name, conv in block.named_convs():
+                z = block.concatenated(name, tensors)
                 if not (block.is_first and name in FIRST):
-                    places, rows = _places(given, generator), conv.weight.permute(0, 2, 3, 1)
-                    inputs, exact_inputs = (
-                        _patches(z, conv.weight.shape[-1], places) for z in (given, block.given(name, wanted))
-                    )
-                    rounded = _rounded(rows.flatten(1), inputs, exact_inputs)
+                    rows, exact_z = conv.weight.permute(0, 2, 3, 1), block.concatenated(name, exact_tensors)
+                    rounded = _gptq(rows.flatten(1), *_patches(rows.shape[1], generator, z, exact_z))
                     conv.weight.copy_(rounded.view(rows.shape).permute(0, 3, 1, 2))
-                found[name] = _in_steps(conv(given).clamp(0.0, block.most))
-            exact, x = block.output(wanted), block.output(found)
+                tensors[name] = (conv(z).clamp(0.0, block.upper_bound) * 255).round() / 255  # as eight bits hold it
+            exact, x = block.output(exact_tensors), block.output(tensors)
 
-    def _start(self, images: Tensor) -> Tensor:
+    def _scaled(self, images: Tensor) -> Tensor:
         return (images - self.low) / self.range
 
-    def _blocks(self) -> Iterator["_FrozenBlock"]:
+    def _blocks(self) -> Iterator["_QuantizableBlock"]:
         for block in self.blocks:
-            assert isinstance(block, _FrozenBlock)
+            assert isinstance(block, _QuantizableBlock)
             yield block
 
 
-class _FrozenBlock(nn.Module):
-    """One block, whose input is ``read.s·x + read.t``, and whose output still lacks the affine map of ``bn_out``."""
+class _QuantizableBlock(nn.Module):
+    """``block`` with the input ``scale.s·x + scale.t``, whose output still lacks the affine map of ``bn_out``."""
 
-    def __init__(self, block: MKBlock, read: Affine, *, is_first: bool) -> None:
+    def __init__(self, block: MKBlock, scale: Affine, *, is_first: bool) -> None:
         super().__init__()
-        c = len(read.s)
         self.is_first = is_first
-
-        def of_x(norm: Affine) -> Affine:
-            """Return ``norm``, of a concatenation that begins with the input, as one of x itself."""
-            s, t = norm.s[:c], norm.t[:c]
-            return Affine(torch.cat([s * read.s, norm.s[c:]]), torch.cat([s * read.t + t, norm.t[c:]]))
-
-        n3, n35, n357 = affine(block.bn_3), affine(block.bn_3_5), affine(block.bn_3_5_7)
-        n57, m3, n4 = affine(block.bn_stage2_5_7), affine(block.bn_stage2_3), affine(block.bn_stage3)
-        self.widths = {"input": c, "x": c, "ones": 1, "s3": 48, "s5": 24, "s7": 12}
-        self.widths |= {"t3": 48, "t53": 24, "t5": 36, "t7": 18, "u": 72}
-        self.convs = nn.ModuleDict(
-            {
-                "s3": _conv_of(block.stage1_3x3, read),
-                "s5": _conv_of(block.stage1_5x5, read),
-                "s7": _conv_of(block.stage1_7x7, read),
-                "t3": _conv_of(block.stage2_3x3, n3),
-                "t53": _conv_of(block.stage2_5x5_from_3x3, n3),
-                "t5": _conv_of(block.stage2_5x5, of_x(n35)),
-                "t7": _conv_of(block.stage2_7x7, of_x(n357)),
-                "u": _conv_of(block.stage3_3x3, of_x(n57)),
-            }
-        )
-        parts, bias = projection_of(block, c, n3, n35, n357, n57, m3, n4)
-        bias = bias + parts["x"] @ read.t
-        parts["x"] = parts["x"] * read.s
-        self.convs["p"] = _conv(torch.cat([parts[name] for name in _READS["p"]], 1)[:, :, None, None], bias)
-        self.most: float | None = None  # that a tensor can hold
+        self.widths = block.widths | {"input": block.widths["x"], "ones": 1}
+        self.upper_bound: float | None = None  # of every tensor
+        norms = {name: affine(block.norm(name)) for name in NORMS}
+        self.convs = nn.ModuleDict()
+        for name, conv in CONVS.items():
+            read = scale if conv.reads == "x" else norms[conv.reads]
+            if "x" in NORMS.get(conv.reads, ()):  # then it comes first
+                (s, s_later), (t, t_later) = (values.tensor_split([len(scale.s)]) for values in read)
+                read = Affine(torch.cat([s * scale.s, s_later]), torch.cat([s * scale.t + t, t_later]))
+            self.convs[name] = _conv_of(block.conv(name), read)
+        weights, bias = projection_of(block, norms)
+        bias = bias + weights["x"] @ scale.t
+        weights["x"] = weights["x"] * scale.s
+        self.convs["project_1x1"] = _conv(torch.cat([weights[name] for name in DISTINCT], 1)[:, :, None, None], bias)
         negative = block.bn_out.weight.detach() < 0  # of these, the smallest is what pooling keeps
         self.sign = nn.Parameter(1 - 2 * negative[:, None, None].float()) if negative.any() else None
 
@@ -161,42 +137,43 @@ class _FrozenBlock(nn.Module):
         """Return the output (N, 24, H // 2, W // 2) of x (N, c, H, W)."""
         return self.output(self.tensors(x))
 
-    def start(self, x: Tensor) -> dict[str, Tensor]:
-        """Return what the convolutions find: the input as it is, the same as integers hold it, and ones."""
-        return {"input": x, "x": x.clamp(0.0, 1.0) if self.is_first else x, "ones": torch.ones_like(x[:, :1])}
-
-    def given(self, name: str, found: dict[str, Tensor]) -> Tensor:
-        """Return the input of the convolution ``name``."""
-        return torch.cat([found[read] for read in _READS[name]], 1)
-
-    def tensors(self, x: Tensor) -> dict[str, Tensor]:
-        """Return every tensor of the block by its name."""
-        found = self.start(x)
-        for name, conv in self.named():
-            found[name] = conv(self.given(name, found)).clamp(0.0, self.most)
-        return found
-
-    def named(self) -> Iterator[tuple[str, nn.Conv2d]]:
-        """Yield the convolutions, each with the name of what it gives, in the order in which they run."""
+    def named_convs(self) -> Iterator[tuple[str, nn.Conv2d]]:
+        """Yield the convolutions with their names, in the order in which they run."""
         for name, conv in self.convs.items():
             assert isinstance(conv, nn.Conv2d)
             yield name, conv
 
-    def output(self, found: dict[str, Tensor]) -> Tensor:
-        """Return what the block gives to the next, (N, 24, H // 2, W // 2)."""
-        return functional.max_pool2d(found["p"] if self.sign is None else found["p"] * self.sign, 2)
+    def inputs(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the tensors that there are before any convolution."""
+        return {"input": x, "x": x.clamp(0.0, 1.0) if self.is_first else x, "ones": torch.ones_like(x[:, :1])}
 
-    def divide(self, scales: dict[str, Tensor]) -> None:
-        """Divide what the convolutions give by ``scales``, (channels,) each, and undo it in what reads it."""
-        for name, conv in self.named():
+    def concatenated(self, name: str, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the input of the convolution ``name``."""
+        return torch.cat([tensors[read] for read in _READS[name]], 1)
+
+    def tensors(self, x: Tensor) -> dict[str, Tensor]:
+        """Return every tensor of the block, the output of a convolution by its name."""
+        tensors = self.inputs(x)
+        for name, conv in self.named_convs():
+            tensors[name] = conv(self.concatenated(name, tensors)).clamp(0.0, self.upper_bound)
+        return tensors
+
+    def output(self, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the block's output, (N, 24, H // 2, W // 2)."""
+        projected = tensors["project_1x1"]
+        return functional.max_pool2d(projected if self.sign is None else projected * self.sign, 2)
+
+    def scale_outputs(self, scales: dict[str, Tensor]) -> None:
+        """Divide the outputs of convolutions by ``scales``, (channels,) each, and undo it in what reads them."""
+        for name, conv in self.named_convs():
             conv.weight.div_(scales[name][:, None, None, None])
             assert conv.bias is not None
             conv.bias.div_(scales[name])
-        self.read_scaled(scales)
+        self.scale_inputs(scales)
 
-    def read_scaled(self, scales: dict[str, Tensor]) -> None:
-        """Take the tensors named in ``scales`` for divided by them."""
-        for name, conv in self.named():
+    def scale_inputs(self, scales: dict[str, Tensor]) -> None:
+        """Multiply the weights for the tensors named in ``scales``, which have been divided by them."""
+        for name, conv in self.named_convs():
             factors = [scales.get(read, torch.ones(self.widths[read])) for read in _READS[name]]
             conv.weight.mul_(torch.cat(factors)[:, None, None])
 
@@ -220,29 +197,20 @@ def _range_of(z: Tensor) -> Tensor:
     return widest.clamp(min=max(_LEAST_RANGE * float(widest.max()), torch.finfo(z.dtype).tiny))
 
 
-def _in_steps(z: Tensor) -> Tensor:
-    """Return z in [0, 1] as eight bits hold it."""
-    return (z * 255).round() / 255
+def _patches(side: int, generator: torch.Generator, *tensors: Tensor) -> Iterator[Tensor]:
+    """Yield what a convolution reads of each of ``tensors`` (N, channels, H, W) at positions drawn in each image.
 
-
-def _places(z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return rows and columns, (N, places, 1, 1) each, drawn for each picture of z (N, channels, H, W)."""
-    n, _, height, width = z.shape
-    down, right = (torch.randint(side, (n, _PLACES, 1, 1), generator=generator) for side in (height, width))
-    return down, right
-
-
-def _patches(z: Tensor, kernel_size: int, places: tuple[Tensor, Tensor]) -> Tensor:
-    """Return what a convolution of z (N, channels, H, W) sees at ``places``: (M, features).
-
-    The features are in the order row, column, channel.
+    That is (M, features), in the order row, column, channel.
     """
-    padded, step = functional.pad(z, 4 * [kernel_size // 2]), torch.arange(kernel_size)
-    pictures, (down, right) = torch.arange(len(z))[:, None, None, None], places
-    return padded[pictures, :, down + step[:, None], right + step].flatten(0, 1).flatten(1)
+    n, _, height, width = tensors[0].shape
+    down, right = (torch.randint(end, (n, _SAMPLED, 1, 1), generator=generator) for end in (height, width))
+    images, step = torch.arange(n)[:, None, None, None], torch.arange(side)
+    for z in tensors:
+        padded = functional.pad(z, 4 * [side // 2])
+        yield padded[images, :, down + step[:, None], right + step].flatten(0, 1).flatten(1)
 
 
-def _rounded(weight: Tensor, inputs: Tensor, exact: Tensor) -> Tensor:
+def _gptq(weight: Tensor, inputs: Tensor, exact: Tensor) -> Tensor:
     """Return ``weight`` (rows, features) as multiples of a step for each row.
 
     For ``inputs`` (M, features) they give nearly what ``weight`` gives for ``exact``, what the inputs should have been.
@@ -254,16 +222,15 @@ def _rounded(weight: Tensor, inputs: Tensor, exact: Tensor) -> Tensor:
     missing = (exact - inputs) @ weight.T
     weight = weight + torch.cholesky_solve(inputs.T @ missing, factor).T
     spread = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
-    left, found = weight.clone(), torch.zeros_like(weight)
-    largest, place = weight.abs().max(1)
+    remaining, rounded = weight.clone(), torch.zeros_like(weight)
+    largest, index = weight.abs().max(1)
     step = (largest / LEVELS).clamp(min=torch.finfo(weight.dtype).tiny)
     for start in range(0, weight.shape[1], _COLUMNS):
-        columns = range(start, min(start + _COLUMNS, weight.shape[1]))
-        stop, errors = columns.stop, []
-        for column in columns:
-            nearest = (left[:, column] / step).round().clamp(-LEVELS, LEVELS) * step
-            found[:, column] = torch.where(place == column, weight[:, column], nearest)
-            errors.append((left[:, column] - found[:, column]) / spread[column, column])
-            left[:, column + 1 : stop] -= errors[-1][:, None] * spread[column, column + 1 : stop]
-        left[:, stop:] -= torch.stack(errors, 1) @ spread[start:stop, stop:]
-    return found
+        stop, errors = min(start + _COLUMNS, weight.shape[1]), []
+        for column in range(start, stop):
+            nearest = (remaining[:, column] / step).round().clamp(-LEVELS, LEVELS) * step
+            rounded[:, column] = torch.where(index == column, weight[:, column], nearest)
+            errors.append((remaining[:, column] - rounded[:, column]) / spread[column, column])
+            remaining[:, column + 1 : stop] -= errors[-1][:, None] * spread[column, column + 1 : stop]
+        remaining[:, stop:] -= torch.stack(errors, 1) @ spread[start:stop, stop:]
+    return rounded
