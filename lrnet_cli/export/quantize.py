@@ -1,6 +1,6 @@
 """ONNX files whose convolutions compute in eight-bit integers.
 
-The network's part is in ``models.frozen``; the graph is rewritten by ONNX Runtime's own quantiser. Activations are
+The network's part is in ``models.quantizable``; the graph is rewritten by ONNX Runtime's own quantiser. Activations are
 unsigned with one step per tensor, weights signed with one per output channel. Some stays in float32, a fiftieth of the
 work: the normalisation of pictures, the three convolutions that read it, and the fully connected layers. Normalised
 pictures lie between the 256 grey values, and rounding them changes the logits more than everything else does.
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from lrnet_cli.export.onnx import quiet, to_bytes
 from lrnet_cli.export.whole import Whole
 from lrnet_cli.models.ensemble import Ensemble
-from lrnet_cli.models.frozen import FIRST, FrozenLRNet
 from lrnet_cli.models.logits import as_input
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.normalize import normalize
+from lrnet_cli.models.quantizable import FIRST, QuantizableLRNet
 from lrnet_cli.settings.words import Normalize
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.onnx import INPUT, needed_packages
@@ -49,9 +49,9 @@ def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
     assert isinstance(model, LRNet)
     images = normalize(as_input(pictures), how)
     low = min(0.0, float(images.min()))
-    network = FrozenLRNet(model, low, max(float(images.max()), low + _LEAST_RANGE)).eval()
-    network.equalise(images)
-    network.round_weights(images)
+    network = QuantizableLRNet(model, low, max(float(images.max()), low + _LEAST_RANGE)).eval()
+    network.equalize_channels(images)
+    network.gptq_round(images)
     return network
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.devices import describe_device, resolve_device
-from lrnet_cli.models.described import described
 from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
+from lrnet_cli.models.novelty import described
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.units import thread_counts

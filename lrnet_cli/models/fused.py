@@ -7,7 +7,8 @@ read it, and no normalised tensor is ever written to memory:
 - A convolution of ``s·z + t`` is a convolution of z with the weights ``W·s``, plus one with the weights ``Σ W·t`` of a
   picture of ones. The picture of ones matters: with zero padding, ``t`` is missing at the border. It is added as a
   last channel where the input is a concatenation anyway; elsewhere its convolution is added as a map.
-- ``n3``, read by ``bn_stage2_3``, needs no pass over memory: its mean is ``bn_3.bias``, its variance ``s² · var``.
+- The output of ``bn_3``, read by ``bn_stage2_3``, needs no pass over memory: its mean is ``bn_3.bias``, its variance
+  ``s² · var``.
 - ``project_1x1`` reads most tensors several times under different norms. It becomes a 1×1 convolution of the distinct
   tensors with summed weights.
 - On a CPU, a convolution takes as long for 18 output channels as for 32. ``stage2_5x5`` and ``stage2_5x5_from_3x3``,
@@ -17,7 +18,8 @@ In evaluation mode the running statistics replace the batch's, and the same fusi
 weights alone is then kept for the next batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -26,10 +28,13 @@ from torch.nn import functional
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.ensemble import Ensemble
-from lrnet_cli.models.lrnet import LRNet, MKBlock
-from lrnet_cli.models.moments import Affine, Moments, affine, moments_of, scaled, split
+from lrnet_cli.models.lrnet import CONVS, NORMS, PROJECTED, LRNet, MKBlock
+from lrnet_cli.models.moments import Affine, Moments, affine, moments_of, scaled
 from lrnet_cli.processes import ALONE, Processes
 
+_WIDE, _LATE = NORMS["bn_3_5_7"], NORMS["bn_stage2_5_7"]  # concatenations that are convolved
+_ALONE = ("stage2_3x3", "stage2_5x5_from_3x3", "stage3_3x3")
+DISTINCT = (*_WIDE, *_LATE[1:], *_ALONE)  # the tensors that the projection reads once norms are folded into it
 _LANES = 16  # outputs that a CPU's convolution computes at a time, needed or not
 _Value = TypeVar("_Value")
 _SMALLEST_FUSED = 16  # pixels; below, the plain network was measured to be faster on a CPU
@@ -61,7 +66,7 @@ class FusedLRNet(nn.Module):
         super().__init__()
         self.network = network
         self.processes = processes
-        self._kept: tuple[list[int], list[dict[str, Any]]] = ([], [])
+        self._kept: tuple[list[int], list[_Kept]] = ([], [])
         self.train(network.training)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -78,21 +83,21 @@ class FusedLRNet(nn.Module):
         """Return the third block's output, (N, 24, S // 8, S // 8)."""
         x = channels_last(images)
         blocks = (self.network.block1, self.network.block2, self.network.block3)
-        for block, kept in zip(blocks, self._kept_weights(x) or (None, None, None), strict=True):
-            x = _fused_block(block, x, self.processes.together, kept)
+        for block, kept in zip(blocks, self._kept_weights(x), strict=True):
+            x = _FusedBlock(block, x, self.processes.together, kept).output()
         return x
 
-    def _kept_weights(self, x: Tensor) -> list[dict[str, Any]] | None:
-        """Return what is kept for each block; None in training, or where gradients are asked for.
+    def _kept_weights(self, x: Tensor) -> list["_Kept"]:
+        """Return what is kept for each block: nothing yet in training, or where gradients are asked for.
 
         It is dropped when a parameter or statistic has changed, and for images of another size or type than ``x``.
         """
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return None
+            return [_Kept(), _Kept(), _Kept()]
         versions = [tensor._version for tensor in (*self.network.parameters(), *self.network.buffers())]
         state = [*versions, *x.shape[1:], hash(x.dtype), hash(x.device)]
         if self._kept[0] != state:
-            self._kept = (state, [{}, {}, {}])
+            self._kept = (state, [_Kept(), _Kept(), _Kept()])
         return self._kept[1]
 
     def classify(self, features: Tensor) -> Tensor:
@@ -111,99 +116,135 @@ def channels_last(images: Tensor) -> Tensor:
     return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _fused_block(block: MKBlock, x: Tensor, together: bool, kept: dict[str, Any] | None) -> Tensor:
-    """Return the output (N, 24, H // 2, W // 2) of ``block`` for x (N, c, H, W).
+class _Kept:
+    """What follows from the weights alone, by name."""
 
-    What follows from the weights alone is taken from ``kept``, or added to it, if that is not None.
-    """
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
 
-    def once(name: str, compute: Callable[[], _Value]) -> _Value:
-        if kept is None:
-            return compute()
-        if name not in kept:
-            kept[name] = compute()
-        value: _Value = kept[name]
+    def once(self, name: str, compute: Callable[[], _Value]) -> _Value:
+        """Return what was kept as ``name``; at first, what ``compute`` returns."""
+        if name not in self._values:
+            self._values[name] = compute()
+        value: _Value = self._values[name]
         return value
 
-    training, c = block.training, x.shape[1]
-    ones = torch.ones_like(x[:, :1], memory_format=torch.channels_last)
-    s3, s5, s7 = (_conv(stage, x).relu_() for stage in (block.stage1_3x3, block.stage1_5x5, block.stage1_7x7))
-    narrow, wide = torch.cat([x, s3, s5, ones], 1), torch.cat([x, s3, s5, s7, ones], 1)
-    of_x, of_s3, of_s5, of_s7 = moments_of(training, together, x, s3, s5, s7)
-    norm_3 = once("norm_3", lambda: affine(block.bn_3, of_s3))
-    norm_35 = once("norm_35", lambda: affine(block.bn_3_5, of_x, of_s3, of_s5))
-    norm_357 = once("norm_357", lambda: affine(block.bn_3_5_7, of_x, of_s3, of_s5, of_s7))
 
-    t3 = _conv_of_affine(s3, *once("t3", lambda: _affine_weights(block.stage2_3x3, s3, *norm_3))).relu_()
-    # Together, two kernels of one size leave fewer lanes unused.
-    of_fives = (block.stage2_5x5, norm_35, 0), (block.stage2_5x5_from_3x3, norm_3, c)
-    (fives,) = _convs_of_wide(narrow, once("fives", lambda: _wide_weights(narrow, *of_fives)))
-    t7 = _convs_of_wide(wide, once("t7", lambda: _wide_weights(wide, (block.stage2_7x7, norm_357, 0))))
-    of_t3, of_both, *of_t7 = moments_of(training, together, t3, fives, *t7)
-    widths = [36, 24]
-    of_t5, of_t53 = split(of_both, widths)
-    norm_57 = once("norm_57", lambda: affine(block.bn_stage2_5_7, of_x, of_t5, *of_t7))
-    of_n3 = None if of_s3 is None else Moments(block.bn_3.bias, norm_3.s.square() * of_s3.var, of_s3.count)
-    norm_m3 = once("norm_m3", lambda: affine(block.bn_stage2_3, of_x, of_t3, of_t53, of_n3))
+class _FusedBlock:
+    """``block`` for a batch x (N, c, H, W): its distinct tensors, each in one part or two, their moments, its norms."""
 
-    t5, t53 = fives.split(widths, 1)
-    late = torch.cat([x, t5, *t7, ones], 1)
-    (u,) = _convs_of_wide(late, once("u", lambda: _wide_weights(late, (block.stage3_3x3, norm_57, 0))))
-    (of_u,) = moments_of(training, together, u)
+    def __init__(self, block: MKBlock, x: Tensor, together: bool, kept: _Kept) -> None:
+        self.block, self.together, self.kept = block, together, kept
+        self.ones = torch.ones_like(x[:, :1], memory_format=torch.channels_last)
+        self.tensors = {"x": [x]}
+        self.moments: dict[str, Moments | None] = {}
+        self.norms: dict[str, Affine] = {}
 
-    def projections() -> tuple[list[Tensor], Tensor]:
-        norm_4 = affine(block.bn_stage3, of_u)
-        parts, bias = projection_of(block, c, norm_3, norm_35, norm_357, norm_57, norm_m3, norm_4)
-        nothing = bias.new_zeros(len(bias), 1)
-        of_wide = torch.cat([parts["x"], parts["s3"], parts["s5"], parts["s7"], nothing], 1)
-        of_late = torch.cat([nothing.expand(-1, c), parts["t5"], parts["t7"], nothing], 1)
-        weights = (of_wide, of_late, parts["t3"], parts["t53"], parts["u"])
-        return [weight[:, :, None, None] for weight in weights], bias
+    def output(self) -> Tensor:
+        """Return the output (N, 24, H // 2, W // 2)."""
+        block, (x,) = self.block, self.tensors["x"]
+        for name in _WIDE[1:]:
+            self.tensors[name] = [block.conv(name)(x).relu_()]
+        narrow, wide = self._concatenated("bn_3_5"), self._concatenated("bn_3_5_7")
+        self._measure(_WIDE, *(self.tensors[name][0] for name in _WIDE))
+        self._fold("bn_3", "bn_3_5", "bn_3_5_7")
 
-    weights, bias = once("projections", projections)
-    projected = functional.conv2d(wide, weights[0], bias)
-    for z, weight in zip((late, t3, t53, u), weights[1:], strict=True):
-        projected = projected + functional.conv2d(z, weight)
-    projected = projected.relu_()
-    (of_projected,) = moments_of(training, together, projected)
-    normalised = scaled(projected, *once("norm_out", lambda: affine(block.bn_out, of_projected)))
-    return functional.max_pool2d(normalised, 2)
+        (s3,) = self.tensors["stage1_3x3"]
+        of_s3 = partial(_affine_weights, block.conv("stage2_3x3"), s3, *self.norms["bn_3"])
+        weight, shift = self.kept.once("stage2_3x3", of_s3)
+        t3 = (functional.conv2d(s3, weight, padding="same") + shift).relu_()
+        # Together, two kernels of one size leave fewer lanes unused.
+        fives = "stage2_5x5", "stage2_5x5_from_3x3"
+        (both,), sevens = self._convolved(narrow, *fives), self._convolved(wide, "stage2_7x7")
+        self._measure(("stage2_3x3", *fives, "stage2_7x7"), t3, both, *sevens)
+        of_n3 = self.moments["stage1_3x3"]
+        if of_n3 is not None:
+            of_n3 = Moments(block.norm("bn_3").bias, self.norms["bn_3"].s.square() * of_n3.var, of_n3.count)
+        self.moments["bn_3"] = of_n3
+        self._fold("bn_stage2_5_7", "bn_stage2_3")
+
+        t5, t53 = both.split([block.widths[name] for name in fives], 1)
+        self.tensors["stage2_5x5"], self.tensors["stage2_7x7"] = [t5], sevens
+        late = self._concatenated("bn_stage2_5_7")
+        (u,) = self._convolved(late, "stage3_3x3")
+        self._measure(("stage3_3x3",), u)
+        self._fold("bn_stage3")
+
+        weights, bias = self.kept.once("project_1x1", self._projection)
+        projected = functional.conv2d(wide, weights[0], bias)
+        for z, weight in zip((late, t3, t53, u), weights[1:], strict=True):
+            projected = projected + functional.conv2d(z, weight)
+        projected = projected.relu_()
+        self._measure(("bn_out",), projected)
+        s, t = self.kept.once("bn_out", partial(affine, block.bn_out, self.moments["bn_out"]))
+        return functional.max_pool2d(scaled(projected, s, t), 2)
+
+    def _concatenated(self, norm: str) -> Tensor:
+        """Return what ``norm`` normalises, and a channel of ones after it."""
+        return torch.cat([*(part for name in NORMS[norm] for part in self.tensors[name]), self.ones], 1)
+
+    def _measure(self, names: tuple[str, ...], *tensors: Tensor) -> None:
+        """Note the moments of the tensors ``names``, which are the channels of ``tensors``."""
+        widths = {name: self.block.widths[name] for name in names}
+        self.moments.update(moments_of(self.block.training, self.together, tensors, widths))
+
+    def _fold(self, *names: str) -> None:
+        """Note the norms ``names`` as affine maps."""
+        for name in names:
+            parts = (self.moments[read] for read in NORMS[name])
+            self.norms[name] = self.kept.once(name, partial(affine, self.block.norm(name), *parts))
+
+    def _convolved(self, z: Tensor, *names: str) -> list[Tensor]:
+        """Return the rectified convolutions ``names`` of z, in one part or two; z is what the first reads, and ones."""
+        (weight, bias), *left_over = self.kept.once(names[0], partial(self._weights, z, *names))
+        outputs = [functional.conv2d(z, weight, bias, padding="same").relu_()]
+        return outputs + [_by_rows(z, *part).relu_() for part in left_over]
+
+    def _weights(self, z: Tensor, *names: str) -> list[tuple[Tensor, Tensor]]:
+        """Return weights and bias of ``_convolved``, whose kernels have one size; for a CPU, they may be in two parts."""
+        whole, biases, inputs = [], [], NORMS[CONVS[names[0]].reads]
+        for name in names:
+            stage, norm = self.block.conv(name), CONVS[name].reads
+            s, t = self.norms[norm]
+            begin = sum(self.block.widths[read] for read in inputs[: inputs.index(NORMS[norm][0])])
+            of_z = functional.pad(stage.weight * s[:, None, None], (0, 0, 0, 0, begin, z.shape[1] - 1 - begin - len(s)))
+            of_ones = (stage.weight * t[:, None, None]).sum(1, keepdim=True)
+            assert stage.bias is not None
+            whole.append(torch.cat([of_z, of_ones], 1))
+            biases.append(stage.bias)
+        weight, bias = torch.cat(whole).contiguous(memory_format=torch.channels_last), torch.cat(biases)
+        left_over, side = len(weight) % _LANES, weight.shape[2]
+        if z.device.type == "cpu" and 0 < left_over * side <= _LANES:
+            full = len(weight) - left_over
+            return [(weight[:full], bias[:full]), (weight[full:], bias[full:])]
+        return [(weight, bias)]
+
+    def _projection(self) -> tuple[list[Tensor], Tensor]:
+        """Return the weights of the projection for two concatenations and the tensors ``_ALONE``, and its bias."""
+        weights, bias = projection_of(self.block, self.norms)
+        nothing = bias.new_zeros(len(bias), 1)  # of the ones, and of x where it is read from the other concatenation
+        of_wide = torch.cat([*(weights[name] for name in _WIDE), nothing], 1)
+        no_x = nothing.expand(-1, self.block.widths["x"])
+        of_late = torch.cat([no_x, *(weights[name] for name in _LATE[1:]), nothing], 1)
+        every = (of_wide, of_late, *(weights[name] for name in _ALONE))
+        return [weight[:, :, None, None] for weight in every], bias
 
 
-def projection_of(
-    block: MKBlock, c: int, n3: Affine, n35: Affine, n357: Affine, n57: Affine, m3: Affine, n4: Affine
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the projection of ``block`` with the norms before it folded in.
+def projection_of(block: MKBlock, norms: Mapping[str, Affine]) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the projection of ``block`` with the ``norms`` before it folded in.
 
-    That is for each distinct tensor a weight (24, channels), ``x`` of ``c`` channels first, and the bias (24,).
+    That is a weight (24, channels) for each of the tensors ``DISTINCT``, and the bias (24,).
     """
-    of, of_m3, of_n3, of_n35, of_n357, of_n57, of_n4 = block.project_1x1.weight[:, :, 0, 0].split(
-        [c, c + 120, 48, c + 72, c + 84, c + 54, 72], 1
-    )
-    # Each norm's share, as weights of what it normalises.
-    m3_x, m3_t3, m3_t53, m3_n3 = (of_m3 * m3.s).split([c, 48, 24, 48], 1)
-    n35_x, n35_s3, n35_s5 = (of_n35 * n35.s).split([c, 48, 24], 1)
-    n357_x, n357_s3, n357_s5, n357_s7 = (of_n357 * n357.s).split([c, 48, 24, 12], 1)
-    n57_x, n57_t5, n57_t7 = (of_n57 * n57.s).split([c, 36, 18], 1)
-    parts = {
-        "x": of + m3_x + n35_x + n357_x + n57_x,
-        "s3": (of_n3 + m3_n3) * n3.s + n35_s3 + n357_s3,
-        "s5": n35_s5 + n357_s5,
-        "s7": n357_s7,
-        "t3": m3_t3,
-        "t53": m3_t53,
-        "t5": n57_t5,
-        "t7": n57_t7,
-        "u": of_n4 * n4.s,
-    }
-    bias = block.project_1x1.bias
+    widths, bias = block.widths, block.project_1x1.bias
     assert bias is not None
-    bias = bias + of_m3 @ m3.t + (of_n3 + m3_n3) @ n3.t + of_n35 @ n35.t + of_n357 @ n357.t + of_n57 @ n57.t
-    return parts, bias + of_n4 @ n4.t
-
-
-def _conv(stage: nn.Conv2d, z: Tensor) -> Tensor:
-    return functional.conv2d(z, stage.weight, stage.bias, padding="same")
+    by_read = block.project_1x1.weight[:, :, 0, 0].split([widths[name] for name in PROJECTED], 1)
+    weights = dict(zip(PROJECTED, by_read, strict=True))
+    for norm in PROJECTED[1:]:  # bn_3 comes after bn_stage2_3, which reads it
+        of_norm, (s, t) = weights.pop(norm), norms[norm]
+        bias = bias + of_norm @ t
+        for name, part in zip(NORMS[norm], (of_norm * s).split([widths[name] for name in NORMS[norm]], 1), strict=True):
+            weights[name] = weights[name] + part if name in weights else part
+    return weights, bias
 
 
 def _affine_weights(stage: nn.Conv2d, z: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,38 +252,6 @@ def _affine_weights(stage: nn.Conv2d, z: Tensor, s: Tensor, t: Tensor) -> tuple[
     ones = z.new_ones(1, 1, *z.shape[2:])
     shift = functional.conv2d(ones, (stage.weight * t[:, None, None]).sum(1, keepdim=True), stage.bias, padding="same")
     return stage.weight * s[:, None, None], shift
-
-
-def _conv_of_affine(z: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-    return functional.conv2d(z, weight, padding="same") + shift
-
-
-def _wide_weights(wide: Tensor, *stages: tuple[nn.Conv2d, Affine, int]) -> list[tuple[Tensor, Tensor]]:
-    """Return weights and bias of the convolutions of ``s·z + t`` by stages with kernels of one size.
-
-    Each stage comes with its norm and the number of the channel of ``wide`` with which its z begins; the last channel
-    of ``wide`` is ones. The outputs come in one part or, for a CPU, in two.
-    """
-    whole, biases = [], []
-    for stage, (s, t), begin in stages:
-        of_z = functional.pad(stage.weight * s[:, None, None], (0, 0, 0, 0, begin, wide.shape[1] - 1 - begin - len(s)))
-        of_ones = (stage.weight * t[:, None, None]).sum(1, keepdim=True)
-        assert stage.bias is not None
-        whole.append(torch.cat([of_z, of_ones], 1))
-        biases.append(stage.bias)
-    weight, bias = torch.cat(whole).contiguous(memory_format=torch.channels_last), torch.cat(biases)
-    left_over, side = len(weight) % _LANES, weight.shape[2]
-    if wide.device.type == "cpu" and 0 < left_over * side <= _LANES:
-        full = len(weight) - left_over
-        return [(weight[:full], bias[:full]), (weight[full:], bias[full:])]
-    return [(weight, bias)]
-
-
-def _convs_of_wide(wide: Tensor, parts: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Return the rectified convolutions of ``wide`` by weights and biases as ``_wide_weights`` gives them."""
-    (weight, bias), *left_over = parts
-    outputs = [functional.conv2d(wide, weight, bias, padding="same").relu_()]
-    return outputs + [_by_rows(wide, *part).relu_() for part in left_over]
 
 
 def _by_rows(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -3,16 +3,90 @@
 Three MK ("multi-kernel") blocks, each ending in 2×2 max pooling, then five fully connected layers.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.models.rows import padded_rows
 from lrnet_cli.processes import ALONE, Processes
 
 MINIMUM_IMAGE_SIZE = 8  # three poolings leave one pixel
 _BLOCK_CHANNELS = 24
 _HIDDEN_UNITS = (256, 128, 128, 64)
+_ROWS = 16  # as many at least as a CPU's matrix product works on at a time
+
+
+class Conv(NamedTuple):
+    """A rectified convolution of the tensor ``reads``: ``width`` kernels of ``side`` × ``side`` pixels."""
+
+    reads: str
+    side: int
+    width: int
+
+
+# The wiring of an MK block. A tensor has the name of the layer that computes it, and "x" is the block's input. A layer
+# is a convolution, or the batch norm of a concatenation. They run in this order.
+LAYERS: dict[str, Conv | tuple[str, ...]] = {
+    "stage1_3x3": Conv("x", 3, 48),
+    "stage1_5x5": Conv("x", 5, 24),
+    "stage1_7x7": Conv("x", 7, 12),
+    "bn_3": ("stage1_3x3",),
+    "bn_3_5": ("x", "stage1_3x3", "stage1_5x5"),
+    "bn_3_5_7": ("x", "stage1_3x3", "stage1_5x5", "stage1_7x7"),
+    "stage2_3x3": Conv("bn_3", 3, 48),
+    "stage2_5x5_from_3x3": Conv("bn_3", 5, 24),
+    "stage2_5x5": Conv("bn_3_5", 5, 36),
+    "stage2_7x7": Conv("bn_3_5_7", 7, 18),
+    "bn_stage2_5_7": ("x", "stage2_5x5", "stage2_7x7"),
+    "bn_stage2_3": ("x", "stage2_3x3", "stage2_5x5_from_3x3", "bn_3"),
+    "stage3_3x3": Conv("bn_stage2_5_7", 3, 72),
+    "bn_stage3": ("stage3_3x3",),
+}
+CONVS = {name: layer for name, layer in LAYERS.items() if isinstance(layer, Conv)}
+NORMS = {name: layer for name, layer in LAYERS.items() if not isinstance(layer, Conv)}
+PROJECTED = ("x", "bn_stage2_3", "bn_3", "bn_3_5", "bn_3_5_7", "bn_stage2_5_7", "bn_stage3")  # which project_1x1 reads
+
+
+class MKBlock(nn.Module):
+    """One multi-kernel block: floats (N, ``channels``, H, W) in, (N, 24, H // 2, W // 2) out.
+
+    ``widths`` are the channels that each layer returns.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.widths = {"x": channels, "bn_out": _BLOCK_CHANNELS}
+        for name, layer in LAYERS.items():
+            self.widths[name] = layer.width if isinstance(layer, Conv) else sum(self.widths[read] for read in layer)
+        for name, conv in CONVS.items():
+            self.add_module(name, _conv(self.widths[conv.reads], conv.width, conv.side))
+        self.project_1x1 = _conv(sum(self.widths[name] for name in PROJECTED), _BLOCK_CHANNELS, 1)
+        for name in NORMS:
+            self.add_module(name, _norm(self.widths[name]))
+        self.bn_out = _norm(_BLOCK_CHANNELS)
+
+    def conv(self, name: str) -> nn.Conv2d:
+        """Return the convolution of this name in ``CONVS``."""
+        conv: nn.Conv2d = getattr(self, name)
+        return conv
+
+    def norm(self, name: str) -> nn.BatchNorm2d:
+        """Return the batch norm of this name in ``NORMS``."""
+        norm: nn.BatchNorm2d = getattr(self, name)
+        return norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output (N, 24, H // 2, W // 2)."""
+        tensors = {"x": x}
+        for name, layer in LAYERS.items():
+            if isinstance(layer, Conv):
+                tensors[name] = self.conv(name)(tensors[layer.reads]).relu()
+            else:
+                read = [tensors[part] for part in layer]
+                tensors[name] = self.norm(name)(torch.cat(read, 1) if len(read) > 1 else read[0])
+        projected = self.project_1x1(torch.cat([tensors[name] for name in PROJECTED], 1)).relu()
+        return nn.functional.max_pool2d(self.bn_out(projected), 2)
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
@@ -21,44 +95,6 @@ def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
-
-
-class MKBlock(nn.Module):
-    """One multi-kernel block: floats (N, ``channels``, H, W) in, (N, 24, H // 2, W // 2) out."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        c = channels
-        self.stage1_3x3 = _conv(c, 48, 3)
-        self.stage1_5x5 = _conv(c, 24, 5)
-        self.stage1_7x7 = _conv(c, 12, 7)
-        self.stage2_3x3 = _conv(48, 48, 3)
-        self.stage2_5x5_from_3x3 = _conv(48, 24, 5)
-        self.stage2_5x5 = _conv(c + 72, 36, 5)
-        self.stage2_7x7 = _conv(c + 84, 18, 7)
-        self.stage3_3x3 = _conv(c + 54, 72, 3)
-        self.project_1x1 = _conv(c + (c + 120) + 48 + (c + 72) + (c + 84) + (c + 54) + 72, _BLOCK_CHANNELS, 1)
-        self.bn_3 = _norm(48)
-        self.bn_3_5 = _norm(c + 72)
-        self.bn_3_5_7 = _norm(c + 84)
-        self.bn_stage2_5_7 = _norm(c + 54)
-        self.bn_stage2_3 = _norm(c + 120)
-        self.bn_stage3 = _norm(72)
-        self.bn_out = _norm(_BLOCK_CHANNELS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output (N, 24, H // 2, W // 2)."""
-        s3 = self.stage1_3x3(x).relu()
-        s5 = self.stage1_5x5(x).relu()
-        s7 = self.stage1_7x7(x).relu()
-        n3 = self.bn_3(s3)
-        n35 = self.bn_3_5(torch.cat([x, s3, s5], 1))
-        n357 = self.bn_3_5_7(torch.cat([x, s3, s5, s7], 1))
-        m57 = self.bn_stage2_5_7(torch.cat([x, self.stage2_5x5(n35).relu(), self.stage2_7x7(n357).relu()], 1))
-        m3 = self.bn_stage2_3(torch.cat([x, self.stage2_3x3(n3).relu(), self.stage2_5x5_from_3x3(n3).relu(), n3], 1))
-        n4 = self.bn_stage3(self.stage3_3x3(m57).relu())
-        projected = self.project_1x1(torch.cat([x, m3, n3, n35, n357, m57, n4], 1)).relu()
-        return nn.functional.max_pool2d(self.bn_out(projected), 2)
 
 
 class LRNet(nn.Module):
@@ -110,7 +146,7 @@ class LRNet(nn.Module):
 
         Dropout draws for the global batch, of which each of ``processes`` holds an equal part.
         """
-        x = padded_rows(features.flatten(1))
+        x = _padded_rows(features.flatten(1))
         for hidden in (self.fc1, self.fc2, self.fc3, self.fc4):
             x = hidden(x).relu()
             if self.training and self.dropout:
@@ -118,3 +154,14 @@ class LRNet(nn.Module):
                 x = x * (processes.own_rows(drawn) >= self.dropout) / (1 - self.dropout)
         logits: Tensor = self.out(x)[: len(features)]
         return logits
+
+
+def _padded_rows(x: Tensor) -> Tensor:
+    """Return x (N, K) with rows of zeros up to a multiple of 16; as it is where gradients or an export are asked for.
+
+    A matrix product on a CPU adds in another order for the rows that are left over. Padded, an image's answer does not
+    depend on how many others are in its batch.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return x
+    return nn.functional.pad(x, (0, 0, 0, -len(x) % _ROWS))

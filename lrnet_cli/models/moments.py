@@ -4,6 +4,7 @@ Statistics are always computed in float32 or wider, whatever the activations are
 of the global batch: two small exchanges per stage, one forward and one backward.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -78,19 +79,18 @@ def _combined(mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor,
     return mean, (shares * (variances + (means - mean).square())).sum(0), total
 
 
-def moments_of(training: bool, together: bool, *inputs: Tensor) -> list[Moments] | list[None]:
-    """Return the moments of the batch in training mode; in evaluation mode the norms use their running statistics."""
+def moments_of(
+    training: bool, together: bool, tensors: Sequence[Tensor], widths: Mapping[str, int]
+) -> Mapping[str, Moments | None]:
+    """Return the batch's moments of the channels of ``tensors``, by the name that ``widths`` has for so many of them.
+
+    In evaluation mode they are None: the norms use their running statistics.
+    """
     if not training:
-        return [None for _ in inputs]
-    return split(Moments(*_MomentsOf.apply(together, *inputs)), [z.shape[1] for z in inputs])
-
-
-def split(moments: Moments | None, widths: list[int]) -> list[Moments] | list[None]:
-    """Return the moments of parts of a tensor's channels."""
-    if moments is None:
-        return [None for _ in widths]
-    parts = zip(moments.mean.split(widths), moments.var.split(widths), strict=True)
-    return [Moments(mean, var, moments.count) for mean, var in parts]
+        return dict.fromkeys(widths)
+    mean, var, count = _MomentsOf.apply(together, *tensors)
+    means, variances = (values.split([*widths.values()]) for values in (mean, var))
+    return {name: Moments(*part, count) for name, *part in zip(widths, means, variances, strict=True)}
 
 
 class Affine(NamedTuple):

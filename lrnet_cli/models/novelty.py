@@ -8,13 +8,38 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lrnet_cli.models.fused import FusedLRNet
+from lrnet_cli.models.lrnet import LRNet
+
+DESCRIPTION = 48  # numbers: two for each channel of the third block
 _PASSING = 0.99  # of the validation pictures
 _RIDGE = 1e-3  # added to the variance of every direction, which is 1 on average
 _LEAST_SCALE = 1e-3  # of the outputs' deviation, for one that hardly varies within classes
-_MOST_AXES = 112  # LR-Net's outputs have no more: 64 inputs of the last layer, and a description of 48
+_MOST_AXES = 112  # LR-Net's outputs have no more: 64 inputs of the last layer, and the description
 _DIGITS = 6  # that are stored
+
+
+class Described(nn.Module):
+    """``network`` with its logits followed by the mean and the deviation of each channel of the third block."""
+
+    def __init__(self, network: LRNet | FusedLRNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits and description, float32 (N, classes + 48), of floats (N, C, S, S) in [0, 1]."""
+        features = self.network.features(images)
+        logits, maps = self.network.classify(features).float(), features.float().flatten(2)
+        mean = maps.mean(2)
+        deviation = (maps - mean[:, :, None]).square().mean(2).clamp(min=1e-12).sqrt()
+        return torch.cat([logits, mean, deviation], 1)
+
+
+def described(network: nn.Module) -> nn.Module:
+    """Return ``network`` with a description after its logits, or as it is if it is no LR-Net."""
+    return Described(network) if isinstance(network, LRNet | FusedLRNet) else network
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,46 @@ _FREED = 0.4  # cores that other programs no longer use
 _WAIT, _LONGEST_WAIT = 10.0, 320.0  # seconds between two choices; doubled by each that changed nothing
 
 
+class _Watch:
+    """Says when to choose threads anew: if steps have become much slower or cores free, some time after the last choice.
+
+    Each choice that changed nothing doubles that time.
+    """
+
+    def __init__(self) -> None:
+        self._load = ForeignLoad()
+        self._load_then = float("inf")  # cores in use by other programs at the choice, if that is known
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._pace = float("inf")  # seconds per step, the best since the choice
+        self._wait = _WAIT
+        self._next = time.monotonic() + self._wait
+
+    def load_if_changed(self, last_step: float | None, can_use_more: bool) -> float | None:
+        """Return how many cores other programs use if threads should be chosen anew after this step, else None."""
+        if last_step is not None:
+            self._recent.append(last_step)
+        if len(self._recent) < _RECENT:
+            return None
+        pace = fmean(self._recent)
+        self._pace = min(pace, self._pace)
+        if time.monotonic() < self._next:
+            return None
+        load = self._load.cores()
+        if pace > _MUCH_SLOWER * self._pace or (can_use_more and self._load_then - load > _FREED):
+            return load
+        self._next = time.monotonic() + _WAIT
+        return None
+
+    def begin_anew(self, load: float, changed: bool) -> None:
+        """Note that threads were chosen while other programs used ``load`` cores."""
+        self._wait = _WAIT if changed else min(2 * self._wait, _LONGEST_WAIT)
+        self._next = time.monotonic() + self._wait
+        self._recent.clear()
+        self._pace = float("inf")
+        self._load_then = load
+        self._load.cores()  # begins anew
+
+
 class StepThreads:
     """Sets the number of threads before a run's first step and after each, and records it in the run's state.
 
@@ -34,12 +74,7 @@ class StepThreads:
         if run.engine.device.type != "cpu" or run.processes.together or run.config.deterministic:
             self._counts = self._counts[:1]
         self._schedule = thread_counts(run.config.threads) if run.config.threads else None
-        self._load = ForeignLoad()
-        self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._pace: float | None = None  # seconds per step, the best since the choice
-        self._load_then = float("inf")  # cores in use by other programs at the choice, if that is known
-        self._wait = _WAIT
-        self._next = time.monotonic() + self._wait
+        self._watch = _Watch()
 
     def begin(self) -> None:
         """Set the threads of the first step that follows."""
@@ -58,7 +93,9 @@ class StepThreads:
         if self._schedule is not None:
             self._use(self._scheduled())
         elif len(self._counts) > 1:
-            self._watch()
+            load = self._watch.load_if_changed(self._clock.last_step, torch.get_num_threads() < self._counts[0])
+            if load is not None:
+                self._choose(load)
 
     def _can_repeat(self, count: int) -> bool:
         """Return whether a resumed run may use ``count`` threads: not if they are fixed, or a larger machine's."""
@@ -68,24 +105,6 @@ class StepThreads:
         assert self._schedule is not None
         return next(count for step, count in reversed(self._schedule) if step <= self._run.state.steps_taken)
 
-    def _watch(self) -> None:
-        """Choose anew if steps have become much slower, or other programs have left cores that could be used."""
-        if self._clock.last_step is not None:
-            self._recent.append(self._clock.last_step)
-        if len(self._recent) < _RECENT:
-            return
-        pace = fmean(self._recent)
-        self._pace = pace if self._pace is None else min(pace, self._pace)
-        if time.monotonic() < self._next:
-            return
-        is_slow = pace > _MUCH_SLOWER * self._pace
-        load = self._load.cores()
-        is_freed = torch.get_num_threads() < self._counts[0] and self._load_then - load > _FREED
-        if is_slow or is_freed:
-            self._choose(load)
-        else:
-            self._next = time.monotonic() + _WAIT
-
     def _choose(self, foreign_cores: float) -> None:
         before, compiled = torch.get_num_threads(), self._step.compiled
         images = min(self._step.share, _IMAGES_PER_THREAD * self._counts[0])
@@ -94,12 +113,7 @@ class StepThreads:
             timing = fastest_threads(partial(self._step.rehearse, images), self._counts, foreign_cores)
             self._step.compiled = compiled
         self._use(timing.count)
-        self._wait = _WAIT if timing.count != before else min(2 * self._wait, _LONGEST_WAIT)
-        self._next = time.monotonic() + self._wait
-        self._recent.clear()
-        self._pace = None
-        self._load_then = foreign_cores
-        self._load.cores()  # begins anew
+        self._watch.begin_anew(foreign_cores, timing.count != before)
         self._clock.expect_pace(timing.seconds[timing.count] * self._step.share / images)
         if timing.count != (before if self._run.state.steps_taken else self._counts[0]):
             paces = ", ".join(f"{images / timing.seconds[n]:.0f} images/s with {n}" for n in sorted(timing.seconds))

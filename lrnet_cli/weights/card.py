@@ -9,8 +9,7 @@ from typing import Any, TypedDict, get_args
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.documents import loaded, shaped
 from lrnet_cli.errors import WeightsError
-from lrnet_cli.models.described import DESCRIPTION
-from lrnet_cli.models.novelty import Novelty
+from lrnet_cli.models.novelty import DESCRIPTION, Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
 from lrnet_cli.settings.words import Head
 

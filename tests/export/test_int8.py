@@ -112,7 +112,7 @@ def test_a_larger_loss_than_allowed_is_refused(
     def spoilt(*given: object) -> nn.Module:
         network = made(*given)  # type: ignore[arg-type]
         for block in network.blocks:  # type: ignore[union-attr]
-            block.convs["t3"].weight.data.mul_(-1)  # type: ignore[union-attr, index]
+            block.convs["stage2_3x3"].weight.data.mul_(-1)  # type: ignore[union-attr, index]
         return network
 
     monkeypatch.setattr(quantize, "frozen", spoilt)

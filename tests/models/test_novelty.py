@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrnet_cli.models.described import described
 from lrnet_cli.models.fused import fuse
-from lrnet_cli.models.novelty import Novelty, fit_novelty
+from lrnet_cli.models.novelty import Novelty, described, fit_novelty
 from lrnet_cli.models.registry import build
 
 
