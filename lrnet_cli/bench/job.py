@@ -86,7 +86,7 @@ def run_benchmark(request: BenchRequest, reporter: Reporter) -> Benchmark:
     products = {precision: matrix_product(precision, device) for precision in precisions}
     inputs = {
         "default augmentation": input_of(images, TrainConfig()),
-        "all of it": input_of(images, TrainConfig(cutout=0.25, noise=0.1, blur=1.0, robust=1.0)),
+        "all of it": input_of(images, TrainConfig(cutout=0.25, robust=1.0)),
     }
     if device.type == "cpu":
         step = works[Variant("fused", "eager", precisions[-1], "train")]
