@@ -91,11 +91,14 @@ def run_benchmark(request: BenchRequest, reporter: Reporter) -> Benchmark:
     if device.type == "cpu":
         step = works[Variant("fused", "eager", precisions[-1], "train")]
         torch.set_num_threads(fastest_threads(step, candidates(), ForeignLoad.since_start.cores()).count)
-    every: dict[Variant | str, Work] = {**works, **{name: product for name, (product, _) in products.items()}, **inputs}
+    limiting = ((precision, product) for precision, (product, _) in products.items())
+    every: dict[Variant | str, Work] = dict([*works.items(), *limiting, *inputs.items()])
     measured = _in_turns(every, device, request.rounds, reporter)
     seconds = {name: statistics.median(one_round[name] for one_round in measured) for name in every}
     forward_flop = 2 * summary_of("lrnet", 1, side, 10).multiply_adds
-    limits = {precision: operations / seconds[precision] for precision, (_, operations) in products.items()}
+    limits: dict[str, float] = {
+        precision: operations / seconds[precision] for precision, (_, operations) in products.items()
+    }
     rows = _rows({variant: batch_size / seconds[variant] for variant in works}, forward_flop, limits)
     fastest = batch_size / max(row.images_per_second for row in rows if row.work == "train")
     return Benchmark(

@@ -48,7 +48,7 @@ def works_of(
         for form, shape in (("plain", network), ("fused", FusedLRNet(network))):
             view = Engine(images.device, precision, fuse=False).place(shape)  # the fused form is fused at every size
             for mode in ("eager", "compiled") if with_compiled else ("eager",):
-                ready = compiled(view) if mode == "compiled" else view
+                ready: _Forward = compiled(view) if mode == "compiled" else view
                 works[Variant(form, mode, precision, "train")] = _training_step(ready, view, images, labels)
                 shared = form == "fused" and mode == "eager"  # as lrnet predict does it
                 works[Variant(form, mode, precision, "predict")] = _prediction(ready, view, images, shared=shared)

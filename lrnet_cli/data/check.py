@@ -77,7 +77,7 @@ class Check:
         """Return the JSON document."""
         own = ("name", "source", "refusal")
         shown = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in own}
-        shown |= {"damaged": [*map(asdict, self.damaged)], "copies": [*map(asdict, self.copies)]}
+        shown |= {"damaged": [asdict(item) for item in self.damaged], "copies": [asdict(pair) for pair in self.copies]}
         return {"schema": "lrnet.check/1", "dataset": self.name, **shown, "findings": self.findings}
 
 

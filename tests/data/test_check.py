@@ -135,7 +135,9 @@ def listed(folder: Path, rows: str) -> Path:
             "too few pictures to set a fifth aside for testing",
         ),
         (
-            lambda folder: listed(folder, "file_name,label,split\n0.png,a,train\n1.png,b,val\n2.png,a,val\n3.png,b,test\n"),
+            lambda folder: listed(
+                folder, "file_name,label,split\n0.png,a,train\n1.png,b,val\n2.png,a,val\n3.png,b,test"
+            ),
             "1 training and 2 validation images are too few",
         ),
     ],
