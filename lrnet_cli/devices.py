@@ -41,9 +41,7 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
         if not torch.backends.mps.is_available():
             raise DeviceError("Device mps is not there: PyTorch sees no Apple GPU here. Use --device auto.")
     elif device.type != "cpu":
-        raise SettingError(
-            "{device} {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.", name=name
-        )
+        raise SettingError("{device} {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.", name=name)
     if device.type == "cuda" and (gpus is not None or device.index is None):
         # Each process that a launcher started uses its own GPU.
         device = torch.device("cuda", ranks.local_rank())

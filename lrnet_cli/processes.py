@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -47,7 +47,7 @@ class Processes:
         """Return this process's part of ``rows`` (N, …) of a global batch, N a multiple of the processes."""
         return rows if self.count == 1 else rows[self.share(len(rows))]
 
-    def agree(self, value: _Value) -> _Value:
+    def agree(self, value: object) -> Any:
         """Return the first process's ``value`` in every process."""
         if not self.together:
             return value

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli.cli.options import complete_dataset, complete_weights
-from lrnet_cli.settings.units import seconds_of
 from lrnet_cli.settings.setting import Request, Setting, settings_of
+from lrnet_cli.settings.units import seconds_of
 
 _COMPLETIONS = {
     "dataset": complete_dataset,
@@ -29,7 +29,8 @@ def with_request(
     ``command(request, …)`` receives what ``make``, by default ``request`` itself, makes of the settings that are on the
     command line or in environment variables.
     """
-    chosen = {name: setting for name, setting in settings_of(request).items() if setting.option}
+    declared: type = request
+    chosen = {name: setting for name, setting in settings_of(declared).items() if setting.option}
     made = [
         inspect.Parameter(
             name,

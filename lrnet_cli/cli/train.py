@@ -30,7 +30,7 @@ _EXIT_CODES = {"interrupted": 130, "unfinished": 1}  # by status; 0 for all othe
 
 @dataclass(frozen=True)
 class _Job:
-    """What to do: ``run``, called with a reporter, trains as ``config`` says, once or, if ``is_series``, several times."""
+    """What to do: ``run``, given a reporter, trains as ``config`` says, once or, if ``is_series``, several times."""
 
     config: TrainConfig
     is_series: bool
@@ -69,7 +69,8 @@ def train_command(
 def _begun(given: dict[str, object], runs: int | None) -> _Job:
     """Return the job of a new run or series; wrong settings are reported before PyTorch is loaded."""
     folds = given.pop("folds", None)
-    config = TrainConfig.from_preset(given.pop("preset", "default"), **given)
+    assert folds is None or isinstance(folds, int)
+    config = TrainConfig.from_preset(str(given.pop("preset", "default")), **given)
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
     if runs is None and folds is None:

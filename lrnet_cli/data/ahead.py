@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
@@ -91,7 +91,7 @@ def _read(read: Callable[[_Source], _Read], chunk: list[_Source]) -> list[_Read]
 
 
 # The standard pickles of plain texts and arrays take a tenth of the time of those that loky would make.
-def _pickled(chunk: list[object]) -> bytes:
+def _pickled(chunk: Sequence[object]) -> bytes:
     return pickle.dumps([os.fspath(source) if isinstance(source, os.PathLike) else source for source in chunk])
 
 
@@ -106,7 +106,7 @@ class _Threads:
         self._read = read
         self._pool = ThreadPoolExecutor(min(_MOST_READERS, own_cores()), thread_name_prefix=_READER)
 
-    def submit(self, chunk: list[object]) -> Future[Any]:
+    def submit(self, chunk: Sequence[object]) -> Future[Any]:
         """Begin to read ``chunk``."""
         return self._pool.submit(_read, self._read, chunk)
 
@@ -127,7 +127,7 @@ class _Processes:
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self._read, self._pool, self._killed = read, _process_pool(), 0
 
-    def submit(self, chunk: list[object]) -> Future[Any]:
+    def submit(self, chunk: Sequence[object]) -> Future[Any]:
         """Begin to read ``chunk``; the result, or ``BrokenProcessPool`` if a process was killed, is the future's."""
         try:
             return self._pool.submit(_read_pickled, self._read, _pickled(chunk))
@@ -136,7 +136,7 @@ class _Processes:
             broken.set_exception(error)
             return broken
 
-    def one_by_one(self, chunk: list[object]) -> list[Any]:
+    def one_by_one(self, chunk: Sequence[object]) -> list[Any]:
         """Return the results of ``chunk``, with fresh processes; that of a file which ends one is an ``ImageError``.
 
         Raises ``DataError`` if too many were ended.

@@ -126,7 +126,9 @@ class InfoRequest(Cache):
         "Show the layers of this network instead, with their costs: lrnet, cnn, vgg16, inception_v3, resnet50 or "
         "alexnet; all: the costs of each network.",
     )
-    image_size: int | None = setting(None, "With --arch: the side of the images in pixels.", within=COUNT, default_text="28")
+    image_size: int | None = setting(
+        None, "With --arch: the side of the images in pixels.", within=COUNT, default_text="28"
+    )
     channels: int | None = setting(None, "With --arch: 1 (grey) or 3 (RGB).", within=(1, 3), default_text="1")
     classes: int | None = setting(None, "With --arch: the number of classes.", within=COUNT, default_text="10")
     weights: str | None = setting(None, "Show the metadata of these weights instead: a file, run folder or name.")

@@ -153,7 +153,8 @@ class Request:
     """A dataclass whose fields are made by ``setting``; bad values raise ``SettingError`` naming the field."""
 
     def __post_init__(self) -> None:
-        for name, item in settings_of(type(self)).items():
+        own: type = type(self)
+        for name, item in settings_of(own).items():
             item.check(getattr(self, name))
 
 

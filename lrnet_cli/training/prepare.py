@@ -57,9 +57,7 @@ class Run:
         return len(self.train_split) // self.batch_size
 
 
-def prepare(
-    config: TrainConfig, resumed: Path | None, engine: Engine, processes: Processes, reporter: Reporter
-) -> Run:
+def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes: Processes, reporter: Reporter) -> Run:
     """Load and cut the data, build the network and create the run folder, or take up the run in ``resumed``.
 
     Nothing is written to the folder, on which there may be no lock yet. Raises what ``train`` raises.
@@ -86,7 +84,6 @@ def prepare(
         taught = teachers_logits(config.distill, card, train_split, data.unseen, engine, reporter.message)
     # What cannot be used has been refused by now, before there is a folder.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
-    assert run_dir is not None
     if resumed is not None and load_checkpoint(run_dir, state, dataset.content_sha256, reporter.message):
         reporter.message(f"Resuming epoch {state.epoch}, after {state.step} of its steps.")
     reporter.message(

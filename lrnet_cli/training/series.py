@@ -23,8 +23,8 @@ from lrnet_cli.runs.folder import (
 )
 from lrnet_cli.runs.suspects import find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.inherit import rooted
+from lrnet_cli.training.train import resume, train
 
 
 def train_series(

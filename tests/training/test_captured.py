@@ -15,9 +15,9 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import step as module
 from lrnet_cli.training.captured import recorded
-from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
+from lrnet_cli.training.train import resume, train
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
 

@@ -27,9 +27,9 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock as clock_module
 from lrnet_cli.training import compiling, keep, step
 from lrnet_cli.training.clock import Clock
-from lrnet_cli.training.train import train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
+from lrnet_cli.training.train import train
 from lrnet_cli.weights.file import load_weights
 
 

@@ -205,9 +205,7 @@ def test_what_the_first_process_cannot_use_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="batch_size 32 cannot be shared by 3 processes; give a multiple, such as 33"
-    ):
+    with pytest.raises(UsageError, match="batch_size 32 cannot be shared by 3 processes; give a multiple, such as 33"):
         batches.batch_size_of(32, 1000, 3)
     assert batches.batch_size_of(None, 10000, 3) == 129
     with pytest.raises(DataError, match="1 training images are too few for 2 processes"):

@@ -22,8 +22,8 @@ from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock
-from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.optimizers import learning_rate
+from lrnet_cli.training.train import resume, train
 from lrnet_cli.weights.file import load_weights
 
 Stopping = Callable[[int], tuple[Reporter, Callable[[], bool]]]

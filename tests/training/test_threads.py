@@ -19,8 +19,8 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.units import as_text, thread_counts
 from lrnet_cli.threads import ForeignLoad, fix_threads
 from lrnet_cli.training import threads
-from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.step import Step
+from lrnet_cli.training.train import resume, train
 
 pytestmark = pytest.mark.usefixtures("free_threads")
 
@@ -123,9 +123,7 @@ def test_threads_follow_the_load_of_the_machine(tmp_path: Path, monkeypatch: pyt
     assert any(text.startswith("Computing with 1 of 2 threads") for text in reporter.texts)
 
 
-def test_a_time_that_allows_no_result_is_reported_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_that_allows_no_result_is_reported_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reporter = Slowed()
     monkeypatch.setattr(threads, "candidates", lambda: (2, 1))
     monkeypatch.setattr(Step, "rehearse", lambda self, images: time.sleep(0.4))

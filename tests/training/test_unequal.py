@@ -19,9 +19,9 @@ from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.runs.folder import read_rows, write_rows
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.class_weights import class_weights_of
-from lrnet_cli.training.train import train
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
+from lrnet_cli.training.train import train
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights
 
