@@ -25,6 +25,7 @@ from rich.text import Text
 
 from lrnet_cli import ranks
 from lrnet_cli.escape import as_json, printable
+from lrnet_cli.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,13 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:.0f} images/s" if task.speed else "")
 
 
-class LoadBars:
-    """Shows a bar for each file that arrives, then one for the images that are read."""
+class LoadBars(Reporter):
+    """Shows messages, a bar for each file that arrives, one for the images that are read, and one for other work."""
 
     def __init__(self) -> None:
         self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
         self._pictures = progress(MofNCompleteColumn(), RateColumn())
+        self._work = progress(MofNCompleteColumn())
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> "LoadBars":
@@ -126,6 +128,11 @@ class LoadBars:
         """Remove the bars."""
         self._downloads.stop()
         self._pictures.stop()
+        self._work.stop()
+
+    def message(self, text: str) -> None:
+        """Print a line to stderr."""
+        message(text)
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes of the file ``name`` have arrived."""
@@ -133,6 +140,8 @@ class LoadBars:
         if name not in self._tasks:
             self._tasks[name] = self._downloads.add_task(printable(name))
         self._downloads.update(self._tasks[name], completed=done, total=total)
+        if done == total:
+            self._downloads.stop()
 
     def pictures(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` image files are read."""
@@ -143,3 +152,10 @@ class LoadBars:
         self._pictures.update(self._tasks[""], completed=done, total=total)
         if done == total:
             self._pictures.stop()
+
+    def work(self, name: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` pieces of the work ``name`` are done."""
+        self._work.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._work.add_task(name)
+        self._work.update(self._tasks[name], completed=done, total=total)
