@@ -125,8 +125,7 @@ def _compared(target: Path, judged_on: str, calibrated: int, before: Evaluation,
 
 
 def _evaluation(network: nn.Module, split: Split, card: WeightsCard) -> Evaluation:
-    name = str(card.dataset.get("name"))
-    return evaluate(network.eval(), split, name, card.classes, card.head, temperature=card.temperature)
+    return evaluate(network.eval(), split, card)
 
 
 def _unseen(dataset: Dataset, card: WeightsCard) -> tuple[Split, str]:

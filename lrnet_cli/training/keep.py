@@ -5,15 +5,12 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from torch import nn
-
 from lrnet_cli import paths
-from lrnet_cli.data.splits import Split
 from lrnet_cli.devices import describe_device
 from lrnet_cli.errors import InterruptedRunError, TrainingError
 from lrnet_cli.escape import resuming
-from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
-from lrnet_cli.evaluation.exam import write_predictions
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate, recorded
+from lrnet_cli.evaluation.predictions import write_predictions
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
@@ -75,9 +72,9 @@ class Keep:
             )
         network = run.engine.place(state.evaluated, run.config.normalize, run.processes)
         recompute_batch_statistics(network, self._step.statistics_images, run.batch_size, run.processes)
-        validated = self._examine(network, run.val_split)
+        validated = evaluate(network, run.val_split, run.card, run.processes)
         self._clock.note_validation(validated.images_per_second)
-        of_altered = self._examine(network, self._altered) if self._altered is not None else None
+        of_altered = evaluate(network, self._altered, run.card, run.processes) if self._altered is not None else None
         row = EpochRow(
             epoch=state.epoch,
             train_loss=train_loss,
@@ -135,7 +132,7 @@ class Keep:
             "best_epoch": state.best.epoch,
             "val_accuracy": state.best.val_accuracy,
             "test_images": len(run.test_split),
-            **_test_figures(None),
+            **recorded(None),
             "test_images_per_second": None,
             "train_images_per_second": state.steps_taken * run.batch_size / max(state.seconds, 1e-9),
             "seconds": self._clock.elapsed,
@@ -174,12 +171,9 @@ class Keep:
         )
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(run.folder / WEIGHTS_NAME)
-        test = self._examine(
-            run.engine.place(model, card.preprocessing.normalize),
-            run.test_split.to(run.engine.device),
-            card.temperature,
-        )
-        result |= _test_figures(test) | {
+        network = run.engine.place(model, card.preprocessing.normalize).eval()
+        test = evaluate(network, run.test_split.to(run.engine.device), card, run.processes)
+        result |= recorded(test) | {
             "test_images_per_second": test.images_per_second,
             "seconds": self._clock.elapsed,
             "test_reads": self._test_reads + 1,
@@ -190,11 +184,6 @@ class Keep:
         self._complete(result, test)
         return result
 
-    def _examine(self, network: nn.Module, split: Split, temperature: float = 1.0) -> Evaluation:
-        card, processes = self._run.card, self._run.processes
-        name = card.dataset["name"]
-        return evaluate(network.eval(), split, name, card.classes, card.head, processes, temperature=temperature)
-
     def _complete(self, result: dict[str, Any], test: Evaluation | None) -> None:
         """Write the card and the result, and note the run as the user's newest."""
         run, path = self._run, self._run.folder / WEIGHTS_NAME
@@ -202,7 +191,7 @@ class Keep:
             return
         model, card = load_weights(path)
         if test is not None:
-            card = replace(card, metrics=card.metrics | _test_figures(test))
+            card = replace(card, metrics=card.metrics | recorded(test))
             save_weights(path, model, card)
         write_model_card(run.folder, run.config, card, result["device"], test, result["test_reads"])
         write_result(run.folder, result)
@@ -232,14 +221,3 @@ def _measured(select: Select, evaluation: Evaluation) -> float:
     if select == "accuracy":
         return metrics.accuracy
     return fmean(row.recall if select == "balanced-accuracy" else row.f1 for row in seen)
-
-
-def _test_figures(test: Evaluation | None) -> dict[str, Any]:
-    """Return the figures that repeat from run to run, and so may be in the weight file."""
-    return {
-        "test_accuracy": test.metrics.accuracy if test else None,
-        "test_accuracy_ci95": list(test.metrics.accuracy_ci95) if test else None,
-        "test_loss": test.metrics.loss if test else None,
-        "test_ece": test.metrics.ece if test else None,
-        "test_ece_uncalibrated": test.ece_uncalibrated if test else None,
-    }
