@@ -60,3 +60,6 @@ class Reporter:
 
     def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
         """An epoch is over; its training steps ran at ``images_per_second``."""
+
+
+SILENT = Reporter()

@@ -13,11 +13,12 @@ from PIL import Image, ImageDraw, ImageFilter
 from lrnet_cli import Classifier
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.readers.idx import read_idx
-from lrnet_cli.evaluation.exam import load_exam, load_foreign
 from lrnet_cli.evaluation.foreign import measure_foreign
+from lrnet_cli.evaluation.setup import load_foreign, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.runs.folder import read_config, read_result
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import RELEASED
 
@@ -98,7 +99,7 @@ def mirrored(shared_data: Path, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", RELEASED)
 def test_on_the_real_test_set_each_is_as_good_as_it_says(mirrored: dict[str, Any], name: str) -> None:
     path = RELEASED[name] / WEIGHTS_NAME
-    metrics = load_exam(path, None, "test", engine=Engine.choose(), **mirrored).evaluate().metrics
+    metrics = load_setup(path, EvalRequest(**mirrored), Engine.choose()).evaluate().metrics
     told = load_weights(path)[1].metrics
     assert metrics.n == 10_000
     # Another machine rounds otherwise, which may turn a picture or two.
@@ -110,15 +111,8 @@ def test_on_the_real_test_set_each_is_as_good_as_it_says(mirrored: dict[str, Any
 def test_the_ground_and_the_contrast_of_a_digit_make_no_difference(
     shared_data: Path, tmp_path: Path, grey: int, share: float
 ) -> None:
-    split = load_exam(
-        RELEASED["digits"] / WEIGHTS_NAME,
-        None,
-        "test",
-        engine=Engine.choose(),
-        limit=300,
-        data_dir=tmp_path,
-        mirror=str(shared_data),
-    ).split
+    request = EvalRequest(limit=300, data_dir=tmp_path, mirror=str(shared_data))
+    split = load_setup(RELEASED["digits"] / WEIGHTS_NAME, request, Engine.choose()).split
     pictures = (split.images.float().cpu() * share + grey).clamp(0, 255).to(torch.uint8)
     answers = Classifier.load("digits").predict(pictures)
     right = [answer.index == label for answer, label in zip(answers, split.labels.tolist(), strict=True)]
@@ -127,9 +121,9 @@ def test_the_ground_and_the_contrast_of_a_digit_make_no_difference(
 
 @pytest.mark.parametrize("name", ["digits", "fashion"])
 def test_foreign_pictures_are_told_from_known_ones(shared_data: Path, tmp_path: Path, name: str) -> None:
-    settings: dict[str, Any] = {"data_dir": tmp_path, "mirror": str(shared_data)}
-    exam = load_exam(RELEASED[name] / WEIGHTS_NAME, None, "test", engine=Engine.choose(), limit=300, **settings)
-    known = exam.novelty(exam.split.images)
+    request = EvalRequest(limit=300, data_dir=tmp_path, mirror=str(shared_data))
+    setup = load_setup(RELEASED[name] / WEIGHTS_NAME, request, Engine.choose())
+    known = setup.novelty(setup.split.images)
     assert float((known > 1).float().mean()) < 0.04
     folder = shared_data / ("fashion" if name == "digits" else "digits")
     pictures = read_idx(folder / "t10k-images-idx3-ubyte.gz", 3)[:300]
@@ -137,5 +131,5 @@ def test_foreign_pictures_are_told_from_known_ones(shared_data: Path, tmp_path: 
     # Of the whole set, the polarity of 70,000 pictures would be judged.
     foreign = tmp_path / "foreign.npz"
     np.savez(foreign, train_images=pictures, train_labels=labels, test_images=pictures, test_labels=labels)
-    other, images = load_foreign(exam, str(foreign), limit=300, **settings)
-    assert measure_foreign(other, exam.novelty(images), known).auroc > 0.9
+    other, images = load_foreign(setup, str(foreign), request)
+    assert measure_foreign(other, setup.novelty(images), known).auroc > 0.9

@@ -2,41 +2,24 @@
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 from lrnet_cli.cli.output import Output
+from lrnet_cli.evaluation.corruptions import CorruptedAccuracy, Robustness, means_over
+from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.evaluation.foreign import ForeignPictures
+from lrnet_cli.evaluation.report import MISTAKES, Against, Report
 
-if TYPE_CHECKING:
-    from lrnet_cli.evaluation.corruptions import CorruptedAccuracy, Robustness
-    from lrnet_cli.evaluation.evaluate import Evaluation
-    from lrnet_cli.evaluation.macro import ClassAverages
-    from lrnet_cli.evaluation.paired import PairedComparison
-
-MISTAKES, _DISAGREEMENTS = 10, 10  # how many are printed
+_DISAGREEMENTS = 10  # how many are printed
 _CLASSES = 20  # up to which all are printed; of more, only the worst
 
 
-def show_evaluation(
-    out: Output,
-    evaluation: "Evaluation",
-    averages: "ClassAverages",
-    split: str,
-    novelty: dict[str, Any] | None,
-    robustness: "Robustness | None",
-) -> None:
-    """Print the figures of an evaluation, those of foreign and of corrupted pictures last."""
+def show_report(out: Output, report: Report) -> None:
+    """Print the figures of an evaluation, those of foreign and of corrupted images and of other weights last."""
+    evaluation = report.evaluation
     metrics = evaluation.metrics
-    low, high = metrics.accuracy_ci95
-    out.line(f"{evaluation.dataset}, {split} split, {metrics.n} pictures")
-    out.line(f"  accuracy           {metrics.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
-    for name, (value, (low, high)) in averages.named().items():
-        out.line(f"  {name:17}  {value:.4f} (95 % interval {low:.4f} to {high:.4f})")
-    for k, share in metrics.top_k_accuracy.items():
-        out.line(f"  top-{k} accuracy     {share:.4f}")
-    out.line(f"  log loss           {metrics.loss:.4f}")
-    out.line(f"  calibration error  {metrics.ece:.4f} ({evaluation.ece_uncalibrated:.4f} before calibration)")
-    if novelty is not None:
-        out.line(f"  called unknown     {novelty['unknown']:.4f} (novelty above 1)")
+    out.line(f"{evaluation.dataset}, {report.request.split} split, {metrics.n} pictures")
+    for figure in report.figures():
+        out.line(f"  {figure.name:17}  {figure.value:.4f}{f' ({figure.remark})' if figure.remark else ''}")
     out.line(f"  speed              {evaluation.images_per_second:.0f} images per second")
     _show_classes(out, evaluation)
     out.table(
@@ -53,13 +36,15 @@ def show_evaluation(
             ((m.path or m.index, m.true, m.predicted, f"{m.probability:.4f}") for m in mistakes),
             title="Most confident mistakes",
         )
-    if novelty is not None and novelty["foreign"]:
-        _show_foreign(out, novelty["foreign"])
-    if robustness is not None:
-        _show_robustness(out, robustness)
+    if report.novelty is not None and report.novelty.foreign:
+        _show_foreign(out, report.novelty.foreign)
+    if report.robustness is not None:
+        _show_robustness(out, report.robustness)
+    if report.against is not None:
+        _show_comparison(out, report.against, str(report.setup.weights))
 
 
-def _show_classes(out: Output, evaluation: "Evaluation") -> None:
+def _show_classes(out: Output, evaluation: Evaluation) -> None:
     """Print all classes and their confusions, or of many classes the worst ones."""
     metrics, names = evaluation.metrics, evaluation.classes
     is_short = len(names) <= _CLASSES
@@ -92,27 +77,19 @@ def _show_classes(out: Output, evaluation: "Evaluation") -> None:
     )
 
 
-def _show_foreign(out: Output, foreign: list[dict[str, Any]]) -> None:
+def _show_foreign(out: Output, foreign: Iterable[ForeignPictures]) -> None:
     out.table(
         ("foreign pictures", "number", "AUROC", "95 % interval", "called unknown"),
         (
-            (
-                item["dataset"],
-                item["n"],
-                f"{item['auroc']:.4f}",
-                "{:.4f} to {:.4f}".format(*item["auroc_ci95"]),
-                f"{item['unknown']:.4f}",
-            )
-            for item in foreign
+            (f.dataset, f.n, f"{f.auroc:.4f}", "{:.4f} to {:.4f}".format(*f.auroc_ci95), f"{f.unknown:.4f}")
+            for f in foreign
         ),
         title="Novelty",
     )
 
 
-def _show_robustness(out: Output, robustness: "Robustness") -> None:
-    from lrnet_cli.evaluation.corruptions import means_over
-
-    def means(cases: Iterable["CorruptedAccuracy"]) -> tuple[str, ...]:
+def _show_robustness(out: Output, robustness: Robustness) -> None:
+    def means(cases: Iterable[CorruptedAccuracy]) -> tuple[str, ...]:
         return tuple(f"{value:.4f}" for value in means_over(cases))
 
     for title, kinds in robustness.lists().items():
@@ -129,10 +106,10 @@ def _show_robustness(out: Output, robustness: "Robustness") -> None:
     )
 
 
-def show_comparison(out: Output, comparison: "PairedComparison", first: str, second: str) -> None:
-    """Print a paired comparison of two weight files."""
+def _show_comparison(out: Output, against: Against, first: str) -> None:
+    comparison = against.comparison
     low, high = comparison.difference_ci95
-    out.line(f"Against {second}, on the same pictures")
+    out.line(f"Against {against.weights}, on the same pictures")
     out.line(f"  difference in accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
     out.line(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
     out.table(

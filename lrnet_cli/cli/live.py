@@ -41,36 +41,27 @@ def live() -> Iterator[tuple[Reporter, Callable[[], bool]]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        shown.close()
+        shown.stop()
 
 
-class _Live(Reporter):
+class _Live(output.LoadBars):
     """Shows a bar for the epoch on a terminal, and one line per epoch everywhere."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_training = False
-        self.loading = output.LoadBars()
         self.bar = output.progress(MofNCompleteColumn(), TextColumn("steps"))
         self._of_epochs = ""
         self._task: TaskID | None = None
 
-    def close(self) -> None:
-        self.loading.stop()
+    def stop(self) -> None:
+        super().stop()
         self.bar.stop()
-
-    def message(self, text: str) -> None:
-        output.message(text)
-
-    def download(self, name: str, done: int, total: int | None) -> None:
-        self.loading.download(name, done, total)
-
-    def pictures(self, done: int, total: int) -> None:
-        self.loading.pictures(done, total)
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
         launch.note_way_on(f"Resume from the last checkpoint with: {resuming(run_dir)}")
         self._of_epochs = f"/{epochs}" if epochs is not None else ""
-        self.loading.stop()
+        super().stop()
 
     def step(self, epoch: int, done: int, total: int) -> None:
         if self._task is None:

@@ -140,6 +140,8 @@ class LoadBars(Reporter):
         if name not in self._tasks:
             self._tasks[name] = self._downloads.add_task(printable(name))
         self._downloads.update(self._tasks[name], completed=done, total=total)
+        if done == total:
+            self._downloads.stop()
 
     def pictures(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` image files are read."""

@@ -20,7 +20,7 @@ from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.weights.card import WeightsCard
 
 SEVERITIES = (1, 2, 3, 4, 5)
-CORRUPTIONS = (*FIRST_KINDS, *FURTHER_KINDS)
+CORRUPTIONS = (*FIRST_KINDS, *FURTHER_KINDS)  # a new one goes last: the random numbers of each depend on its position
 _CHUNK = 1000  # pictures corrupted at a time; the result for a seed depends on it
 
 

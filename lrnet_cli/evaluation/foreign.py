@@ -24,6 +24,14 @@ class ForeignPictures:
     unknown: float
 
 
+@dataclass(frozen=True)
+class MeasuredNovelty:
+    """The share ``unknown`` of the evaluated images, whose novelty is above 1, and how ``foreign`` ones are told."""
+
+    unknown: float
+    foreign: tuple[ForeignPictures, ...]
+
+
 def measure_foreign(dataset: str, foreign: Tensor, known: Tensor) -> ForeignPictures:
     """Return how pictures with the novelty ``foreign`` are told from those with the novelty ``known``."""
     is_foreign = np.arange(len(known) + len(foreign)) >= len(known)

@@ -24,16 +24,6 @@ class ClassAverages:
     auc: float | None
     auc_ci95: tuple[float, float] | None
 
-    def named(self) -> dict[str, tuple[float, tuple[float, float]]]:
-        """Return what there is, with its interval, by what people call it."""
-        found = {
-            "balanced accuracy": (self.balanced_accuracy, self.balanced_accuracy_ci95),
-            "macro F1": (self.macro_f1, self.macro_f1_ci95),
-        }
-        if self.auc is not None and self.auc_ci95 is not None:
-            found["AUC, one vs rest"] = (self.auc, self.auc_ci95)
-        return found
-
 
 def class_averages(scores: Tensor, labels: Tensor) -> ClassAverages:
     """Return the averages for probabilities (N, classes) against labels (N,), N ≥ 1."""

@@ -97,8 +97,7 @@ def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> In
 
 
 def _evaluation(network: nn.Module, split: Split, card: WeightsCard) -> Evaluation:
-    name = str(card.dataset.get("name"))
-    return evaluate(network.eval(), split, name, card.classes, card.head, temperature=card.temperature)
+    return evaluate(network.eval(), split, card)
 
 
 def _refuse_loss(exported: Int8Export, allowed: float) -> None:

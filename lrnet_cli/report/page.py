@@ -20,8 +20,7 @@ from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import printable
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
-from lrnet_cli.evaluation.exam import Exam
-from lrnet_cli.evaluation.macro import ClassAverages
+from lrnet_cli.evaluation.report import Report
 from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
 from lrnet_cli.runs.folder import read_rows
 from lrnet_cli.weights.find import fingerprint_of
@@ -30,28 +29,21 @@ _PICTURES_A_CELL, _MISTAKES = 24, 40
 _CLASSES = 40  # in the confusion matrix: a larger one is unreadable, and the page grows with their square
 
 
-def write_report(
-    path: Path,
-    exam: Exam,
-    evaluation: Evaluation,
-    averages: ClassAverages,
-    robustness: Robustness | None,
-    provenance: Mapping[str, str],
-) -> None:
-    """Write the evaluation to ``path`` as one self-contained HTML file with its pictures and charts.
+def write_report(path: Path, report: Report, command: str) -> None:
+    """Write ``report`` to ``path`` as one self-contained HTML file with its images and charts.
 
-    ``provenance`` is shown with the settings. If the weights are in a run folder, its learning curves are shown.
+    ``command`` is the command line that made it. If the weights are in a run folder, its learning curves are shown.
     Raises ``UsageError`` if the file cannot be written, ``DataError`` for a damaged ``metrics.csv``.
     """
-    metrics, card = evaluation.metrics, exam.card
-    images = exam.split.images.cpu().numpy()
-    mistakes = evaluation.mistakes(_MISTAKES)
-    rows = read_rows(exam.weights.parent) if exam.weights.is_file() else []
+    setup, evaluation, robustness = report.setup, report.evaluation, report.robustness
+    metrics, card = evaluation.metrics, setup.card
+    images = setup.split.images.cpu().numpy()
+    rows = read_rows(setup.weights.parent) if setup.weights.is_file() else []
     shown = _most_mistaken(metrics.confusion_matrix)
     page = render_report(
         title=f"{card.arch} on {evaluation.dataset}",
-        subtitle=f"{metrics.n:,} pictures of {len(evaluation.classes)} classes; weights {exam.weights}",
-        figures=_figures(evaluation, averages, robustness),
+        subtitle=f"{metrics.n:,} pictures of {len(evaluation.classes)} classes; weights {setup.weights}",
+        figures=_figures(report),
         classes=evaluation.classes,
         matrix=metrics.confusion_matrix,
         shown=shown,
@@ -62,21 +54,12 @@ def write_report(
         ),
         mistakes=[
             asdict(mistake) | {"src": as_data_uri(images[mistake.index]), "link": _link(mistake.path)}
-            for mistake in mistakes
+            for mistake in evaluation.mistakes(_MISTAKES)
         ],
         robustness=_robustness_content(robustness, metrics.accuracy) if robustness is not None else None,
         curves_svg=as_svg(plot_curves(rows), "curves") if rows else None,
         last_val_accuracy=rows[-1]["val_accuracy"] if rows else None,
-        settings=[
-            *provenance.items(),
-            ("weights", f"{exam.weights}\nSHA-256 {fingerprint_of(exam.weights)}"),
-            ("data", json.dumps(card.dataset, indent=1, ensure_ascii=False)),
-            ("protocol", json.dumps(card.protocol, indent=1, ensure_ascii=False)),
-            ("preprocessing", json.dumps(asdict(card.preprocessing))),
-            ("head, temperature, seed", f"{card.head}, {card.temperature:.4f}, {card.seed}"),
-            ("figures from training", json.dumps(card.metrics)),
-            ("trained with", json.dumps(card.versions)),
-        ],
+        settings=_settings(report, command),
         footer=f"Written by lrnet-cli {__version__} on {time.strftime('%Y-%m-%d %H:%M %Z')}.",
         cells=_cells(evaluation, images, set(shown)),
     )
@@ -127,29 +110,30 @@ def as_data_uri(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(stored.getvalue()).decode("ascii")
 
 
-def _figures(evaluation: Evaluation, averages: ClassAverages, robustness: Robustness | None) -> list[dict[str, str]]:
-    metrics = evaluation.metrics
-    figures = [
-        _figure("accuracy", f"{metrics.accuracy:.4f}", _interval(metrics.accuracy_ci95)),
-        *(_figure(name, f"{value:.4f}", _interval(ends)) for name, (value, ends) in averages.named().items()),
-        *(_figure(f"top-{k} accuracy", f"{share:.4f}", "") for k, share in metrics.top_k_accuracy.items()),
-        _figure("log loss", f"{metrics.loss:.4f}", "nats per picture"),
-        _figure("calibration error", f"{metrics.ece:.4f}", f"{evaluation.ece_uncalibrated:.4f} before calibration"),
-        _figure("pictures", f"{metrics.n:,}", f"{evaluation.images_per_second:.0f} per second"),
+def _figures(report: Report) -> list[dict[str, str]]:
+    """Return the figures as they are shown: name, value and what belongs beside it."""
+    evaluation = report.evaluation
+    figures = [{"name": f.name, "value": f"{f.value:.4f}", "note": f.remark} for f in report.figures()]
+    speed = f"{evaluation.images_per_second:.0f} per second"
+    return [*figures, {"name": "pictures", "value": f"{evaluation.metrics.n:,}", "note": speed}]
+
+
+def _settings(report: Report, command: str) -> list[tuple[str, str]]:
+    """Return how the figures came about: what was asked for, and where the weights are from."""
+    request, weights, card = report.request, report.setup.weights, report.setup.card
+    return [
+        ("command", command),
+        ("split", request.split + (f", {request.limit} pictures of it" if request.limit is not None else "")),
+        ("views", "averaged over several (--tta)" if request.tta else "one"),
+        ("device", report.setup.opened.runs_on),
+        ("weights", f"{weights}\nSHA-256 {fingerprint_of(weights)}"),
+        ("data", json.dumps(card.dataset, indent=1, ensure_ascii=False)),
+        ("protocol", json.dumps(card.protocol, indent=1, ensure_ascii=False)),
+        ("preprocessing", json.dumps(asdict(card.preprocessing))),
+        ("head, temperature, seed", f"{card.head}, {card.temperature:.4f}, {card.seed}"),
+        ("figures from training", json.dumps(card.metrics)),
+        ("trained with", json.dumps(card.versions)),
     ]
-    if robustness is not None:
-        figures.append(
-            _figure("robustness", f"{robustness.mean_accuracy:.4f}", "mean over the first twelve corruptions")
-        )
-    return figures
-
-
-def _figure(name: str, value: str, note: str) -> dict[str, str]:
-    return {"name": name, "value": value, "note": note}
-
-
-def _interval(ends: tuple[float, float]) -> str:
-    return "95 % interval {:.4f} to {:.4f}".format(*ends)
 
 
 def _accuracies(robustness: Robustness, clean: float) -> dict[str, list[float]]:
@@ -187,7 +171,7 @@ def _link(path: str | None) -> str | None:
     return Path(path).resolve().as_uri() if path is not None and Path(path).is_file() else None
 
 
-def _cells(evaluation: Evaluation, images: Any, shown: set[int]) -> dict[str, list[dict[str, Any]]]:
+def _cells(evaluation: Evaluation, images: NDArray[np.uint8], shown: set[int]) -> dict[str, list[dict[str, Any]]]:
     """Return some pictures of every cell: the most confident mistakes, and the least confident correct ones."""
     values, predicted = evaluation.probabilities.max(1)
     chosen: dict[tuple[int, int], list[int]] = {}

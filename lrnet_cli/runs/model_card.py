@@ -7,7 +7,7 @@ from typing import Any
 from lrnet_cli import paths
 from lrnet_cli.documents import JsonObject
 from lrnet_cli.escape import as_json, in_markdown
-from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.evaluation.evaluate import RECORDED, Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import command_of
@@ -92,18 +92,17 @@ def _results(card: WeightsCard, test: Evaluation | None) -> list[str]:
     if test is None:
         tested = ["The test images have not been read with these weights."]
     else:
-        metrics = test.metrics
-        low, high = metrics.accuracy_ci95
+        first, *others = (figure for figure in test.figures() if figure.key in RECORDED)
+        also = (f"{other.name} {other.value:.4f}{f' ({other.remark})' if other.remark else ''}" for other in others)
         tested = [
-            f"Accuracy **{metrics.accuracy:.4f}** on {metrics.n} test images (95 % interval {low:.4f} to {high:.4f}), "
-            f"log loss {metrics.loss:.4f}, expected calibration error {metrics.ece:.4f} "
-            f"({test.ece_uncalibrated:.4f} before calibration).",
+            f"{first.name.capitalize()} **{first.value:.4f}** on {test.metrics.n} test images ({first.remark}), "
+            f"{', '.join(also)}.",
             "",
             "| class | precision | recall | F1 | images |",
             "|---|---|---|---|---|",
             *(
                 f"| {in_markdown(row.name)} | {row.precision:.4f} | {row.recall:.4f} | {row.f1:.4f} | {row.support} |"
-                for row in metrics.per_class
+                for row in test.metrics.per_class
             ),
         ]
     figures = card.metrics

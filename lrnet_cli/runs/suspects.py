@@ -14,7 +14,7 @@ from statistics import fmean
 from lrnet_cli import paths
 from lrnet_cli.documents import open_regular
 from lrnet_cli.errors import TrainingError
-from lrnet_cli.evaluation.exam import PROBABILITY_OF
+from lrnet_cli.evaluation.predictions import PROBABILITY_OF
 
 SUSPECTS_NAME, _PREDICTIONS_NAME = "suspects.csv", "predictions.csv"
 

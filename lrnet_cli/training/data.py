@@ -13,7 +13,6 @@ from lrnet_cli.settings.record import recipe_of
 from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
 
 
-
 @dataclass(frozen=True)
 class Data:
     """A data set as a run uses it: ``train`` and ``val`` images, of which ``validation`` says how they were chosen.

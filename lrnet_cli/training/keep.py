@@ -3,11 +3,8 @@
 import math
 from dataclasses import replace
 
-from torch import nn
-
-from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError
-from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.runs.folder import write_rows
@@ -50,9 +47,9 @@ class Keep:
             )
         network = run.engine.place(state.evaluated, run.config.normalize, run.processes)
         recompute_batch_statistics(network, self.step.statistics_images, run.batch_size, run.processes)
-        validated = self.examine(network, run.val_split)
+        validated = evaluate(network, run.val_split, run.card, run.processes)
         self.clock.note_validation(validated.images_per_second)
-        of_altered = self.examine(network, self._altered) if self._altered is not None else None
+        of_altered = evaluate(network, self._altered, run.card, run.processes) if self._altered is not None else None
         row = EpochRow(
             epoch=state.epoch,
             train_loss=train_loss,
@@ -87,9 +84,3 @@ class Keep:
         if state.best is row:
             save_weights(run.folder / WEIGHTS_NAME, state.evaluated, card)
         write_rows(run.folder, state.rows)
-
-    def examine(self, network: nn.Module, split: Split, temperature: float = 1.0) -> Evaluation:
-        """Return how ``network`` does on ``split``."""
-        card, processes = self.run.card, self.run.processes
-        name = card.dataset["name"]
-        return evaluate(network.eval(), split, name, card.classes, card.head, processes, temperature=temperature)

@@ -7,8 +7,8 @@ from lrnet_cli.devices import describe_device
 from lrnet_cli.documents import JsonObject
 from lrnet_cli.errors import InterruptedRunError
 from lrnet_cli.escape import resuming
-from lrnet_cli.evaluation.evaluate import Evaluation
-from lrnet_cli.evaluation.exam import write_predictions
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate, recorded
+from lrnet_cli.evaluation.predictions import write_predictions
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_skipped
@@ -62,7 +62,7 @@ class Results:
             "best_epoch": state.best.epoch,
             "val_accuracy": state.best.val_accuracy,
             "test_images": len(run.test_split),
-            **_test_figures(None),
+            **recorded(None),
             "test_images_per_second": None,
             "train_images_per_second": state.steps_taken * run.batch_size / max(state.seconds, 1e-9),
             "seconds": self._keep.clock.elapsed,
@@ -101,12 +101,9 @@ class Results:
         )
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(run.folder / WEIGHTS_NAME)
-        test = self._keep.examine(
-            run.engine.place(model, card.preprocessing.normalize),
-            run.test_split.to(run.engine.device),
-            card.temperature,
-        )
-        result |= _test_figures(test) | {
+        network = run.engine.place(model, card.preprocessing.normalize).eval()
+        test = evaluate(network, run.test_split.to(run.engine.device), card, run.processes)
+        result |= recorded(test) | {
             "test_images_per_second": test.images_per_second,
             "seconds": self._keep.clock.elapsed,
             "test_reads": self._test_reads + 1,
@@ -124,7 +121,7 @@ class Results:
             return
         model, card = load_weights(path)
         if test is not None:
-            card = replace(card, metrics=card.metrics | _test_figures(test))
+            card = replace(card, metrics=card.metrics | recorded(test))
             save_weights(path, model, card)
         write_model_card(run.folder, run.config, card, result, test)
         write_result(run.folder, result)
@@ -134,14 +131,3 @@ class Results:
             paths.record_run(run.folder)
         except OSError as error:
             run.reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` this run with --weights.")
-
-
-def _test_figures(test: Evaluation | None) -> JsonObject:
-    """Return the figures that repeat from run to run, and so may be in the weight file."""
-    return {
-        "test_accuracy": test.metrics.accuracy if test else None,
-        "test_accuracy_ci95": list(test.metrics.accuracy_ci95) if test else None,
-        "test_loss": test.metrics.loss if test else None,
-        "test_ece": test.metrics.ece if test else None,
-        "test_ece_uncalibrated": test.ece_uncalibrated if test else None,
-    }

@@ -26,8 +26,7 @@ def main() -> None:
         model, card = load_weights(folder / WEIGHTS_NAME)
         network = engine.place(model, card.preprocessing.normalize).eval()
         accuracies = [
-            evaluate(network, pictures, card.dataset["name"], card.classes, card.head).metrics.accuracy
-            for pictures in (split, altered(split, 1.0, card.seed))
+            evaluate(network, pictures, card).metrics.accuracy for pictures in (split, altered(split, 1.0, card.seed))
         ]
         print(f"| {folder} | {' | '.join(f'{accuracy:.4f}' for accuracy in accuracies)} |", flush=True)
 

@@ -10,10 +10,10 @@ import csv
 from pathlib import Path
 
 from lrnet_cli.data.walk import natural
-from lrnet_cli.evaluation.exam import load_exam
-from lrnet_cli.evaluation.macro import class_averages
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.training.train import train
 
 ARMS = ("scratch", "{}", "{}, blocks frozen")
@@ -58,12 +58,13 @@ def main() -> None:
                 out=options.out / f"{count}-{name.replace(', ', '-').replace(' ', '-')}",
             )
             result = train(config)
-            evaluation = load_exam(Path(result["weights"]), str(table), "test", engine=Engine.choose()).evaluate()
+            evaluation = load_setup(
+                Path(result["weights"]), EvalRequest(dataset=str(table)), Engine.choose()
+            ).evaluate()
             low, high = evaluation.metrics.accuracy_ci95
-            averages = class_averages(evaluation.probabilities, evaluation.labels)
             cells = (
                 *(count, name, result["epochs"], f"{evaluation.metrics.accuracy:.3f} ({low:.3f} to {high:.3f})"),
-                *(f"{averages.balanced_accuracy:.3f}", f"{result['seconds']:.0f}"),
+                *(f"{evaluation.averages.balanced_accuracy:.3f}", f"{result['seconds']:.0f}"),
             )
             print("|", " | ".join(map(str, cells)), "|", flush=True)
 

@@ -6,7 +6,6 @@ with a slope and a little noise, and paper with scribbled lines.
 """
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lrnet_cli.data.images import prepare
-from lrnet_cli.evaluation.exam import Exam, load_exam, load_foreign
 from lrnet_cli.evaluation.foreign import ForeignPictures, measure_foreign
+from lrnet_cli.evaluation.setup import EvaluationSetup, load_foreign, load_setup
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.find import find_weights
 
 _MADE = 500  # of each kind
@@ -33,21 +33,22 @@ def main() -> None:
     parser.add_argument("datasets", nargs="*")
     parser.add_argument("--limit", type=int, help="pictures of each data set")
     options = parser.parse_args()
-    exam = load_exam(find_weights(options.weights), None, "test", engine=Engine.choose(), limit=options.limit)
-    unknown, found = foreign_of(exam, options.datasets, options.limit)
-    print(f"{len(exam.split)} known pictures, of which {unknown:.4f} are called unknown\n")
+    request = EvalRequest(limit=options.limit, foreign=tuple(options.datasets))
+    setup = load_setup(find_weights(options.weights), request, Engine.choose())
+    unknown, found = foreign_of(setup, request)
+    print(f"{len(setup.split)} known pictures, of which {unknown:.4f} are called unknown\n")
     print("\n".join(as_table(found)))
 
 
-def foreign_of(exam: Exam, datasets: Iterable[str], limit: int | None) -> tuple[float, list[ForeignPictures]]:
-    """Return the share of the exam's own pictures that are unknown, and how foreign ones are told from them."""
-    known = exam.novelty(exam.split.images)
-    sets = [load_foreign(exam, name, limit=limit) for name in datasets]
+def foreign_of(setup: EvaluationSetup, request: EvalRequest) -> tuple[float, list[ForeignPictures]]:
+    """Return the share of the setup's own images that are unknown, and how foreign ones are told from them."""
+    known = setup.novelty(setup.split.images)
+    sets = [load_foreign(setup, name, request) for name in request.foreign]
     generator = np.random.default_rng(0)
     for name, make in (("letters", letter), ("noise", noise), ("blank paper", blank), ("scribbles", scribble)):
-        pictures = [prepare(make(generator), exam.card.preprocessing)[0] for _ in range(_MADE)]
-        sets.append((name, torch.from_numpy(np.stack(pictures)).to(exam.split.images.device)))
-    measured = [measure_foreign(name, exam.novelty(images), known) for name, images in sets]
+        pictures = [prepare(make(generator), setup.card.preprocessing)[0] for _ in range(_MADE)]
+        sets.append((name, torch.from_numpy(np.stack(pictures)).to(setup.split.images.device)))
+    measured = [measure_foreign(name, setup.novelty(images), known) for name, images in sets]
     return float((known > 1).float().mean()), measured
 
 

@@ -20,8 +20,8 @@ from foreign import as_table, foreign_of
 from torch import nn
 
 from lrnet_cli.evaluation.corruptions import SEVERITIES, Robustness, means_over, measure_robustness
-from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
-from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate, recorded
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
@@ -30,6 +30,7 @@ from lrnet_cli.runs.folder import read_config, read_result, read_rows, write_res
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import command_of, to_plain
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.training.certainty import altered, calibrated, with_novelty
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
@@ -56,18 +57,19 @@ def main() -> None:
     more_protocol = {"recipe": recipe, "command": command_of(config), "commit": options.commit, "stored": stored}
     card = replace(card, protocol=card.protocol | more_protocol)
     save_weights(weights, model, card)
-    evaluation = load_exam(weights, None, "test", engine=engine).evaluate()
-    exam = load_exam(weights, None, "test", engine=engine, limit=options.limit)
-    clean = exam.evaluate()
-    robustness = measure_robustness(exam.network, exam.split, exam.card)
-    unknown, foreign = foreign_of(exam, options.foreign, options.limit)
-    measured = figures(evaluation)
+    evaluation = load_setup(weights, EvalRequest(), engine).evaluate()
+    request = EvalRequest(limit=options.limit, foreign=tuple(options.foreign))
+    setup = load_setup(weights, request, engine)
+    clean = setup.evaluate()
+    robustness = measure_robustness(setup.opened.network, setup.split, setup.card)
+    unknown, foreign = foreign_of(setup, request)
+    measured = {"test_images": evaluation.metrics.n} | recorded(evaluation)
     extra = {
         "robustness": robustness.mean_accuracy,
         "robustness_further": robustness.mean_accuracy_further,
         "robustness_ece": robustness.mean_ece,
         "robustness_ece_further": robustness.mean_ece_further,
-        "robustness_images": len(exam.split),
+        "robustness_images": len(setup.split),
         "novelty_auroc": {Path(item.dataset).name: item.auroc for item in foreign},
     }
     card = replace(card, metrics=card.metrics | measured | extra)
@@ -79,7 +81,7 @@ def main() -> None:
         *corruption_table(clean, robustness, how),
         "## Foreign pictures",
         "",
-        f"`predict` calls {unknown:.4f} of the same {len(exam.split)} test pictures unknown. AUROC is the probability "
+        f"`predict` calls {unknown:.4f} of the same {len(setup.split)} test pictures unknown. AUROC is the probability "
         "that a foreign picture is more novel than one of them (`tests/benchmarks/foreign.py`).",
         "",
         *as_table(foreign),
@@ -109,7 +111,7 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
             model = model.half().float()
         network = engine.place(model, card.preprocessing.normalize).eval()
         clean, other = (
-            evaluate(network, part, card.dataset["name"], card.classes, card.head) if part is not None else None
+            evaluate(network, part, replace(card, temperature=1.0)) if part is not None else None
             for part in (split, spoilt)
         )
         assert clean is not None
@@ -119,18 +121,6 @@ def certain(folder: Path, epoch: int | None, engine: Engine) -> tuple[nn.Module,
     halved, single = found
     model, card, precision, _ = halved if halved[3] >= single[3] else single
     return model, card, precision, row
-
-
-def figures(evaluation: Evaluation) -> dict[str, object]:
-    metrics = evaluation.metrics
-    return {
-        "test_images": metrics.n,
-        "test_accuracy": metrics.accuracy,
-        "test_accuracy_ci95": list(metrics.accuracy_ci95),
-        "test_loss": metrics.loss,
-        "test_ece": metrics.ece,
-        "test_ece_uncalibrated": evaluation.ece_uncalibrated,
-    }
 
 
 def portable(run: Path) -> TrainConfig:

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Robustness, corrupt, measure_robustness
-from lrnet_cli.evaluation.exam import Exam, load_exam
 from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.setup import EvaluationSetup, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_robustness_plot
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.find import find_weights
 
 
@@ -34,20 +35,18 @@ def main() -> None:
     if options.pictures is not None:
         draw(options.networks, options.pictures)
         return
+    request = EvalRequest(dataset=options.dataset, limit=options.limit)
     engine, found = Engine.choose(), dict[str, tuple[float, Robustness]]()
     for network in options.networks:
         name, weights = network.split("=", 1) if "=" in network else (Path(network).name, network)
-        exams = [
-            load_exam(find_weights(path), options.dataset, "test", engine=engine, limit=options.limit)
-            for path in weights.split(",")
-        ]
-        found[name] = measured_together(exams)
+        setups = [load_setup(find_weights(path), request, engine) for path in weights.split(",")]
+        found[name] = measured_together(setups)
         if options.json:
-            print(json.dumps(means_of(name, exams, *found[name])), flush=True)
+            print(json.dumps(means_of(name, setups, *found[name])), flush=True)
     if options.json:
         return
-    pictures = sum(len(exam.split) for exam in exams)
-    print(f"{exams[0].dataset}, {pictures} test pictures; each cell: {' / '.join(found)}\n")
+    pictures = sum(len(setup.split) for setup in setups)
+    print(f"{setups[0].dataset}, {pictures} test pictures; each cell: {' / '.join(found)}\n")
     row("corruption", *SEVERITIES, "mean")
     row(*["---"] * (len(SEVERITIES) + 2))
     by_kind = [robustness.by_kind() for _, robustness in found.values()]
@@ -66,24 +65,24 @@ def main() -> None:
         write_robustness_plot(options.plot, found)
 
 
-def measured_together(exams: list[Exam]) -> tuple[float, Robustness]:
-    """Return the accuracy without and with corruptions over the pictures of all exams."""
-    total = sum(len(exam.split) for exam in exams)
-    clean = sum(exam.evaluate().metrics.accuracy * len(exam.split) for exam in exams) / total
-    parts = [measure_robustness(exam.network, exam.split, exam.card).cases for exam in exams]
+def measured_together(setups: list[EvaluationSetup]) -> tuple[float, Robustness]:
+    """Return the accuracy without and with corruptions over the images of all setups."""
+    total = sum(len(setup.split) for setup in setups)
+    clean = sum(setup.evaluate().metrics.accuracy * len(setup.split) for setup in setups) / total
+    parts = [measure_robustness(setup.opened.network, setup.split, setup.card).cases for setup in setups]
     cases = []
     for several in zip(*parts, strict=True):
-        right = round(sum(case.accuracy * len(exam.split) for case, exam in zip(several, exams, strict=True)))
+        right = round(sum(case.accuracy * len(setup.split) for case, setup in zip(several, setups, strict=True)))
         cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
-    return clean, Robustness.of(0, cases, exams[0].recipe)
+    return clean, Robustness.of(0, cases, setups[0].recipe)
 
 
-def means_of(name: str, exams: list[Exam], clean: float, robustness: Robustness) -> dict[str, object]:
+def means_of(name: str, setups: list[EvaluationSetup], clean: float, robustness: Robustness) -> dict[str, object]:
     """Return what ``docs/make_results.py`` shows of one network."""
     return {
         "name": name,
-        "dataset": exams[0].dataset,
-        "pictures": sum(len(exam.split) for exam in exams),
+        "dataset": setups[0].dataset,
+        "pictures": sum(len(setup.split) for setup in setups),
         "accuracy": clean,
         "first_twelve": robustness.mean_accuracy,
         "others": robustness.mean_accuracy_further,

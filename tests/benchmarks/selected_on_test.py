@@ -8,9 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.runs.folder import read_result
+from lrnet_cli.settings.requests import EvalRequest
 
 
 def main(folders: list[Path]) -> None:
@@ -20,7 +21,7 @@ def main(folders: list[Path]) -> None:
         assert result is not None
         epochs = []
         for weights in sorted((folder / "epochs").glob("*.safetensors")):
-            accuracy = load_exam(weights, None, "test", engine=Engine.choose()).evaluate().metrics.accuracy
+            accuracy = load_setup(weights, EvalRequest(), Engine.choose()).evaluate().metrics.accuracy
             epochs.append({"epoch": int(weights.stem), "test_accuracy": accuracy})
             print(f"{weights}: {accuracy:.4f}", file=sys.stderr, flush=True)
         kept = {"dataset": result["dataset"], "arch": result["arch"], "best_epoch": result["best_epoch"]}

@@ -8,7 +8,33 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lrnet_cli.evaluation.evaluate import RECORDED
+from lrnet_cli.evaluation.run import evaluate_weights
+from lrnet_cli.settings.requests import EvalRequest
+from lrnet_cli.weights.file import load_weights
+
 CliRun = Callable[..., Any]
+
+
+def test_every_figure_is_printed_and_on_the_page(lrnet: CliRun, trained_run: Path) -> None:
+    shown = lrnet("eval", "--weights", trained_run, "--limit", "100", "--report", "r.html").stdout
+    page = Path("r.html").read_text(encoding="utf-8")
+    figures = evaluate_weights(EvalRequest(weights=str(trained_run), limit=100)).figures()
+    assert {"accuracy", "auc", "unknown"} < {figure.key for figure in figures}
+    for figure in figures:
+        assert re.search(rf"^  {re.escape(figure.name)} +{figure.value:.4f}", shown, re.MULTILINE)
+        assert f"<dt>{figure.name}</dt><dd>{figure.value:.4f}<" in page
+
+
+def test_recorded_figures_are_in_result_weights_and_card(trained_run: Path) -> None:
+    result = json.loads((trained_run / "result.json").read_text())
+    metrics = load_weights(trained_run / "model.safetensors")[1].metrics
+    text = (trained_run / "README.md").read_text(encoding="utf-8")
+    for key in RECORDED:
+        assert result[f"test_{key}"] == metrics[f"test_{key}"]
+        value = result[f"test_{key}"]
+        shown = [value] if isinstance(value, float) else value
+        assert all(f"{number:.4f}" in text for number in shown)
 
 
 def test_the_document_tells_calibration_mistakes_and_top_k(lrnet: CliRun, trained_run: Path) -> None:

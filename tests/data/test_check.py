@@ -14,7 +14,7 @@ from lrnet_cli.errors import DataError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.requests import CheckRequest
-from lrnet_cli.training.loop import train
+from lrnet_cli.training.train import train
 
 CliRun = Callable[..., Any]
 

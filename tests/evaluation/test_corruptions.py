@@ -15,8 +15,9 @@ from lrnet_cli.evaluation.corruptions import (
     corrupt,
     measure_robustness,
 )
-from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.settings.requests import EvalRequest
 
 KIND = pytest.mark.parametrize("kind", CORRUPTIONS, ids=lambda kind: kind.name)
 
@@ -73,22 +74,23 @@ def test_dark_on_light_pictures_are_turned_on_their_own_ground(scans: Tensor) ->
 
 @pytest.mark.slow
 def test_robustness_tells_every_case_and_their_means(trained_run: Path) -> None:
-    exam = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine(torch.device("cpu")), limit=60)
+    setup = load_setup(trained_run / "model.safetensors", EvalRequest(limit=60), Engine(torch.device("cpu")))
     told: list[tuple[int, int]] = []
 
     def hear(done: int, total: int) -> None:
         told.append((done, total))
 
-    found = measure_robustness(exam.network, exam.split, exam.card, on_progress=hear)
-    assert told == [(done, 120) for done in range(121)]
-    assert len({(case.name, case.severity) for case in found.cases}) == len(found.cases) == 120
+    found = measure_robustness(setup.opened.network, setup.split, setup.card, on_progress=hear)
+    total = len(CORRUPTIONS) * len(SEVERITIES)
+    assert told == [(done, total) for done in range(total + 1)]
+    assert len({(case.name, case.severity) for case in found.cases}) == len(found.cases) == total
     assert found.mean_accuracy == pytest.approx(sum(case.accuracy for case in found.cases[:60]) / 60)
-    assert found.mean_accuracy_further == pytest.approx(sum(case.accuracy for case in found.cases[60:]) / 60)
-    assert found.mean_ece_further == pytest.approx(sum(case.ece for case in found.cases[60:]) / 60)
+    assert found.mean_accuracy_further == pytest.approx(sum(case.accuracy for case in found.cases[60:]) / (total - 60))
+    assert found.mean_ece_further == pytest.approx(sum(case.ece for case in found.cases[60:]) / (total - 60))
     assert list(found.by_kind()) == [kind.name for kind in CORRUPTIONS]
     assert all(case.accuracy_ci95[0] <= case.accuracy <= case.accuracy_ci95[1] for case in found.cases)
     worst = {name: cases[-1].accuracy for name, cases in found.by_kind().items()}
-    assert worst["rotation"] < exam.evaluate().metrics.accuracy
+    assert worst["rotation"] < setup.evaluate().metrics.accuracy
 
 
 def test_kinds_are_listed_by_whether_their_like_was_in_training() -> None:

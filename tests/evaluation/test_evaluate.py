@@ -11,14 +11,28 @@ from PIL import Image
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation
-from lrnet_cli.evaluation.exam import load_exam, write_predictions
+from lrnet_cli.evaluation.predictions import write_predictions
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.reporter import SILENT, Reporter
+from lrnet_cli.settings.requests import EvalRequest
 
 CPU = Engine(torch.device("cpu"))
 
 
-def evaluate_weights(*arguments: Any, tta: bool = False, **settings: Any) -> Evaluation:
-    return load_exam(*arguments, **settings).evaluate(tta=tta)
+class Messages(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+def evaluated(weights: Path, reporter: Reporter = SILENT, **asked: Any) -> Evaluation:
+    request = EvalRequest(**asked)
+    return load_setup(weights, request, CPU, reporter=reporter).evaluate(tta=request.tta)
 
 
 @pytest.fixture
@@ -37,18 +51,18 @@ def as_class_folders(root: Path, names: list[str], count: int = 60) -> Path:
 
 
 def test_the_data_set_of_the_weights_is_the_default(weights: Path) -> None:
-    assert evaluate_weights(weights, None, "test", engine=CPU).dataset == "optdigits"
+    assert evaluated(weights).dataset == "optdigits"
 
 
 def test_limit_takes_the_same_pictures_every_time(weights: Path) -> None:
-    first, second = (evaluate_weights(weights, None, "train", engine=CPU, limit=50) for _ in range(2))
+    first, second = (evaluated(weights, split="train", limit=50) for _ in range(2))
     assert first.metrics.n == 50
     assert torch.equal(first.labels, second.labels)
 
 
 def test_class_folders_are_evaluated_with_classes_matched_by_name(weights: Path, tmp_path: Path) -> None:
     digits = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)])
-    evaluation = evaluate_weights(weights, str(digits), "test", engine=CPU)
+    evaluation = evaluated(weights, dataset=str(digits))
     assert evaluation.metrics.accuracy > 0.9
     assert evaluation.classes == tuple("0123456789")
 
@@ -56,16 +70,16 @@ def test_class_folders_are_evaluated_with_classes_matched_by_name(weights: Path,
 def test_unknown_classes_are_refused(weights: Path, tmp_path: Path) -> None:
     words = as_class_folders(tmp_path / "words", [f"digit{i}" for i in range(10)])
     with pytest.raises(DataError, match="10 classes that the weights do not know: digit0"):
-        evaluate_weights(weights, str(words), "test", engine=CPU)
+        evaluated(weights, dataset=str(words))
 
 
 def test_a_missing_validation_split_is_told(weights: Path) -> None:
     with pytest.raises(DataError, match="has no validation split"):
-        evaluate_weights(weights, None, "val", engine=CPU)
+        evaluated(weights, split="val")
 
 
 def test_predictions_are_written_a_row_a_picture(weights: Path, tmp_path: Path) -> None:
-    evaluation = evaluate_weights(weights, None, "test", engine=CPU)
+    evaluation = evaluated(weights)
     write_predictions(tmp_path / "p.csv", evaluation)
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert len(rows) == 359
@@ -75,7 +89,7 @@ def test_predictions_are_written_a_row_a_picture(weights: Path, tmp_path: Path) 
 
 
 def test_mistakes_are_told_surest_first(weights: Path) -> None:
-    evaluation = evaluate_weights(weights, None, "test", engine=CPU)
+    evaluation = evaluated(weights)
     mistakes = evaluation.mistakes(1000)
     assert len(mistakes) == round((1 - evaluation.metrics.accuracy) * 359)
     assert [m.probability for m in mistakes] == sorted((m.probability for m in mistakes), reverse=True)
@@ -86,17 +100,17 @@ def test_mistakes_are_told_surest_first(weights: Path) -> None:
 
 
 def test_calibration_changes_no_label_and_is_told_before_and_after(weights: Path) -> None:
-    exam = load_exam(weights, None, "test", engine=CPU)
-    calibrated = exam.evaluate()
-    plain = replace(exam, card=replace(exam.card, temperature=1.0)).evaluate()
-    assert exam.card.temperature != 1.0
+    setup = load_setup(weights, EvalRequest(), CPU)
+    calibrated = setup.evaluate()
+    plain = replace(setup, card=replace(setup.card, temperature=1.0)).evaluate()
+    assert setup.card.temperature != 1.0
     assert torch.equal(calibrated.probabilities.argmax(1), plain.probabilities.argmax(1))
     assert calibrated.ece_uncalibrated == pytest.approx(plain.metrics.ece)
     assert calibrated.metrics.loss != plain.metrics.loss  # surely less only on the split it was fitted on
 
 
 def test_averaging_over_views_changes_probabilities_and_keeps_most_labels(weights: Path) -> None:
-    one, several = (evaluate_weights(weights, None, "test", engine=CPU, tta=tta) for tta in (False, True))
+    one, several = (evaluated(weights, tta=tta) for tta in (False, True))
     assert not torch.equal(one.logits, several.logits)
     same = one.probabilities.argmax(1) == several.probabilities.argmax(1)
     assert same.float().mean() > 0.85
@@ -104,7 +118,7 @@ def test_averaging_over_views_changes_probabilities_and_keeps_most_labels(weight
 
 def test_every_picture_of_a_folder_is_named(weights: Path, tmp_path: Path) -> None:
     digits = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)])
-    evaluation = evaluate_weights(weights, str(digits), "test", engine=CPU)
+    evaluation = evaluated(weights, dataset=str(digits))
     write_predictions(tmp_path / "p.csv", evaluation, every_class=True)
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert len(rows) == 60
@@ -120,15 +134,15 @@ def test_every_picture_of_a_folder_is_named(weights: Path, tmp_path: Path) -> No
 
 def test_a_source_without_splits_is_judged_whole_unless_it_was_trained_on(weights: Path, tmp_path: Path) -> None:
     folders = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)]) / "test"
-    said: list[str] = []
-    evaluation = evaluate_weights(weights, str(folders), "test", engine=CPU, on_message=said.append)
+    heard = Messages()
+    evaluation = evaluated(weights, dataset=str(folders), reporter=heard)
     assert evaluation.metrics.n == 60
-    assert "test: has no splits, so all of its 60 pictures are judged." in said
-    evaluate_weights(weights, str(folders), "test", engine=CPU, limit=4, on_message=said.append)
-    assert "test: has no splits, so 4 of its 60 pictures are judged." in said
-    said.clear()
-    assert evaluate_weights(weights, None, "test", engine=CPU, on_message=said.append).metrics.n == 359
-    assert said == [
+    assert "test: has no splits, so all of its 60 pictures are judged." in heard.said
+    evaluated(weights, dataset=str(folders), limit=4, reporter=heard)
+    assert "test: has no splits, so 4 of its 60 pictures are judged." in heard.said
+    heard.said.clear()
+    assert evaluated(weights, reporter=heard).metrics.n == 359
+    assert heard.said == [
         "optdigits: has no test split; the 359 pictures that were set aside in training are judged, and the other 1438 "
         "are left out (--split train judges those)."
     ]

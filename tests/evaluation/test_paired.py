@@ -3,10 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.evaluation.paired import compare_paired
+from lrnet_cli.weights.card import WeightsCard
 
 LABELS = torch.tensor([0] * 40)
 
@@ -21,7 +23,9 @@ def judged(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluati
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.one_hot((images * 255).round().long()[:, 0, 0, 0], 2).float()
 
-    return evaluate(Echo().eval(), pictures, "made", classes, "softmax")
+    arch_args = {"in_channels": 1, "image_size": 8, "num_classes": len(classes)}
+    card = WeightsCard("lrnet", arch_args, classes, "softmax", Preprocessing(8, 1, "mixed"), 0)
+    return evaluate(Echo().eval(), pictures, card, dataset="made")
 
 
 def test_mcnemar_counts_and_probability_of_a_case_worked_out_by_hand() -> None:

@@ -10,36 +10,35 @@ import pytest
 import torch
 
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, measure_robustness
-from lrnet_cli.evaluation.exam import Exam, load_exam
-from lrnet_cli.evaluation.macro import class_averages
+from lrnet_cli.evaluation.report import Report
+from lrnet_cli.evaluation.setup import EvaluationSetup, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_report
+from lrnet_cli.settings.requests import EvalRequest
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
 HOSTILE = "<script>document.title='owned'</script>\"'&</title>{{7*7}}"
+CPU = Engine(torch.device("cpu"))
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="module")
-def exam(trained_run: Path) -> Exam:
-    exam = load_exam(
-        trained_run / "model.safetensors", "optdigits", "test", engine=Engine(torch.device("cpu")), limit=120
-    )
+def setup(trained_run: Path) -> EvaluationSetup:
+    setup = load_setup(trained_run / "model.safetensors", EvalRequest(limit=120), CPU)
     # Every text that comes from outside is hostile.
-    names = (HOSTILE, "</script><img src=x onerror=alert(1)>", *exam.card.classes[2:])
-    return replace(exam, dataset=HOSTILE, card=replace(exam.card, classes=names))
+    names = (HOSTILE, "</script><img src=x onerror=alert(1)>", *setup.card.classes[2:])
+    return replace(setup, dataset=HOSTILE, card=replace(setup.card, classes=names))
 
 
 @pytest.fixture(scope="module")
-def report(exam: Exam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(setup: EvaluationSetup, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    few = replace(exam, split=exam.split.take(torch.arange(10)))
-    robustness = measure_robustness(few.network, few.split, few.card)
-    evaluation = exam.evaluate()
-    averages = class_averages(evaluation.probabilities, evaluation.labels)
-    write_report(path, exam, evaluation, averages, robustness, {"command": f"lrnet eval --dataset {HOSTILE}"})
+    few = replace(setup, split=setup.split.take(torch.arange(10)))
+    robustness = measure_robustness(few.opened.network, few.split, few.card)
+    report = Report(EvalRequest(), CPU, setup, setup.evaluate(), robustness=robustness)
+    write_report(path, report, f"lrnet eval --dataset {HOSTILE}")
     return path
 
 
@@ -135,8 +134,8 @@ def test_text_is_told_from_its_ground(page: Any) -> None:
         assert page.locator(f"section {selector}").first.evaluate(contrast) >= 4.5, selector
 
 
-def test_a_cell_shows_its_pictures(page: Any, exam: Exam) -> None:
-    evaluation = exam.evaluate()
+def test_a_cell_shows_its_pictures(page: Any, setup: EvaluationSetup) -> None:
+    evaluation = setup.evaluate()
     matrix = evaluation.metrics.confusion_matrix
     cell = page.locator("#matrix button[data-row='3'][data-column='3']")
     cell.click()
@@ -165,11 +164,11 @@ def test_the_matrix_is_one_stop_for_the_keyboard(page: Any) -> None:
     assert page.evaluate("document.activeElement.closest('#matrix')") is None
 
 
-def test_parts_have_names_for_screen_readers(page: Any, exam: Exam) -> None:
+def test_parts_have_names_for_screen_readers(page: Any, setup: EvaluationSetup) -> None:
     tree = page.locator("body").aria_snapshot()
     for wanted in ('heading "Confusion matrix" [level=2]', "region", "Reliability diagram", 'img "picture'):
         assert wanted in tree
-    count = exam.evaluate().metrics.confusion_matrix[4][4]
+    count = setup.evaluate().metrics.confusion_matrix[4][4]
     assert page.get_by_role("button", name=f"true 4, predicted 4: {count} picture").count() == 1
 
 

@@ -9,9 +9,11 @@ import torch
 
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.splits import Split
-from lrnet_cli.evaluation.exam import Exam
-from lrnet_cli.evaluation.macro import class_averages
+from lrnet_cli.evaluation.report import Report
+from lrnet_cli.evaluation.setup import EvaluationSetup
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_report
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.card import WeightsCard
 
 CLASSES = 300
@@ -35,10 +37,9 @@ def page(tmp_path: Path) -> str:
     names = tuple(f"glyph {number}" for number in range(CLASSES))
     card = WeightsCard("lrnet", arch_args, names, "softmax", Preprocessing(8, 1, "mixed"), 0)
     (tmp_path / "w.safetensors").write_bytes(b"")
-    exam = Exam(tmp_path / "w.safetensors", card, Answers().eval(), "glyphs", Split(images, labels))
-    evaluation = exam.evaluate()
-    averages = class_averages(evaluation.probabilities, evaluation.labels)
-    write_report(tmp_path / "report.html", exam, evaluation, averages, None, {})
+    setup = EvaluationSetup(tmp_path / "w.safetensors", card, Answers().eval(), "glyphs", Split(images, labels))
+    report = Report(EvalRequest(), Engine(torch.device("cpu")), setup, setup.evaluate())
+    write_report(tmp_path / "report.html", report, "lrnet eval")
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lrnet_cli.data.readers.idx import read_idx
 from lrnet_cli.errors import DataError, LRNetError, TrainingError
-from lrnet_cli.evaluation.exam import PROBABILITY_OF
+from lrnet_cli.evaluation.predictions import PROBABILITY_OF
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, read_series, write_config, write_series
 from lrnet_cli.runs.suspects import find_suspects, predictions_of
 from lrnet_cli.settings.config import TrainConfig

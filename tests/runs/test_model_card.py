@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from lrnet_cli.evaluation.exam import load_exam
-from lrnet_cli.models.engine import Engine
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.settings.record import command_of
+from lrnet_cli.weights.file import load_weights
 
 
 def header_of(folder: Path) -> Any:
@@ -32,8 +31,8 @@ def test_the_header_names_task_data_and_accuracy(trained_run: Path, tmp_path: Pa
 @pytest.mark.parametrize("name", ['a: "b"', "it's - [x]", "---", "# no"])
 def test_a_name_stays_a_name_in_the_header(trained_run: Path, tmp_path: Path, name: str) -> None:
     config, _ = read_config(trained_run)
-    exam = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine.choose("cpu"), limit=1)
-    card = replace(exam.card, dataset=exam.card.dataset | {"name": name})
+    _, card = load_weights(trained_run / "model.safetensors")
+    card = replace(card, dataset=card.dataset | {"name": name})
     write_model_card(tmp_path, config, card, {"device": "cpu", "test_reads": 0}, None)
     header = header_of(tmp_path)
     assert header["datasets"] == [name]
@@ -59,6 +58,6 @@ def test_the_card_says_what_the_epoch_was_chosen_by(
     trained_run: Path, tmp_path: Path, settings: dict[str, Any], kept: str
 ) -> None:
     config, _ = read_config(trained_run)
-    card = load_exam(trained_run / "model.safetensors", None, "test", engine=Engine.choose("cpu"), limit=1).card
+    _, card = load_weights(trained_run / "model.safetensors")
     write_model_card(tmp_path, replace(config, **settings), card, {"device": "cpu", "test_reads": 0}, None)
     assert kept in (tmp_path / "README.md").read_text(encoding="utf-8")

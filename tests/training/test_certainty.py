@@ -42,8 +42,7 @@ def test_altered_pictures_make_a_network_less_sure(trained_run: Path) -> None:
     network, pictures = Engine.choose("cpu", "fp32").place(model).eval(), load_dataset("optdigits").train
 
     clean, spoilt = (
-        evaluate(network, split, "optdigits", card.classes, card.head)
-        for split in (pictures, altered(pictures, 1.0, 0))
+        evaluate(network, split, replace(card, temperature=1.0)) for split in (pictures, altered(pictures, 1.0, 0))
     )
     alone, together = calibrated(card, ROW, clean, None), calibrated(card, ROW, clean, spoilt)
     assert together.temperature > 1.3 * alone.temperature

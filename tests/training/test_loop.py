@@ -76,7 +76,7 @@ def test_the_stored_statistics_are_recomputed_and_evaluate_to_the_same_figure(tr
     result = json.loads((trained_run / "result.json").read_text())
     test = load_dataset("optdigits").test
     ready = Engine.choose().place(model).eval()  # the training's own precision
-    metrics = evaluate(ready, test, "optdigits", card.classes, card.head).metrics
+    metrics = evaluate(ready, test, card).metrics
     assert metrics.accuracy == result["test_accuracy"]
 
 
@@ -235,7 +235,7 @@ def test_the_sigmoid_head_learns_and_gives_independent_probabilities(tmp_path: P
     assert result["test_accuracy"] >= 0.8
     model, card = load_weights(Path(result["weights"]))
     assert card.head == "sigmoid"
-    metrics = evaluate(model, load_dataset("optdigits").test, "optdigits", card.classes, card.head)
+    metrics = evaluate(model, load_dataset("optdigits").test, card)
     assert (metrics.probabilities.sum(1) - 1).abs().max() > 1e-3
 
 

@@ -18,10 +18,11 @@ from torch.distributed.launcher import api
 from lrnet_cli.cli import launch
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes, gathered, summed
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.training import batches
 from lrnet_cli.training.train import resume, train
 
@@ -127,8 +128,8 @@ def test_several_processes_give_the_weights_of_one(count: int, tmp_path: Path) -
         torch.testing.assert_close(many[name], one[name], rtol=1e-2, atol=2e-3)
     assert result["val_accuracy"] == pytest.approx(alone["val_accuracy"], abs=0.04)
     # Every test picture was counted, and counted once.
-    exam = load_exam(tmp_path / "many" / "model.safetensors", None, "test", engine=Engine(torch.device("cpu")))
-    assert result["test_accuracy"] == exam.evaluate().metrics.accuracy
+    setup = load_setup(tmp_path / "many" / "model.safetensors", EvalRequest(), Engine(torch.device("cpu")))
+    assert result["test_accuracy"] == setup.evaluate().metrics.accuracy
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")

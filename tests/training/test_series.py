@@ -11,11 +11,12 @@ from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, InterruptedRunError, TrainingError, UsageError
-from lrnet_cli.evaluation.exam import load_exam
+from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.runs.folder import write_series
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.training.series import resume_series, train_series
 
 
@@ -100,10 +101,9 @@ def test_every_picture_is_tested_in_one_fold(tmp_path: Path) -> None:
     assert result["test_accuracy"]["over"] == "images"
 
 
-def test_weights_of_a_fold_are_examined_on_what_they_did_not_see(tmp_path: Path) -> None:
+def test_weights_of_a_fold_are_evaluated_on_what_they_did_not_see(tmp_path: Path) -> None:
     for run in train_series(short(tmp_path / "series", limit=100), folds=2)["runs"]:
-        exam = load_exam(Path(run["weights"]), None, "test", engine=Engine.choose())
-        metrics = exam.evaluate().metrics
+        metrics = load_setup(Path(run["weights"]), EvalRequest(), Engine.choose()).evaluate().metrics
         assert (metrics.n, metrics.accuracy) == (run["test_images"], run["test_accuracy"])
 
 

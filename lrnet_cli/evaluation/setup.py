@@ -1,0 +1,153 @@
+"""Weights together with the images to evaluate them on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
+from lrnet_cli.data.splits import Split, limited
+from lrnet_cli.errors import DataError
+from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.logits import AS_IT_IS, averaging_views, predict_logits
+from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.reporter import SILENT, Reporter
+from lrnet_cli.settings.requests import EvalRequest
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.open import OpenNetwork, open_network
+
+_LIMIT_SEED = 0  # fixed, so that --limit means the same images every time
+
+
+@dataclass(frozen=True)
+class EvaluationSetup:
+    """Weights, their network, and the images to evaluate it on, on the same device.
+
+    ``processes`` share the work, and ``source`` is the name or path that the images are from.
+    """
+
+    weights: Path
+    opened: OpenNetwork
+    dataset: str
+    split: Split
+    processes: Processes = ALONE
+    source: str | None = None
+
+    @property
+    def card(self) -> WeightsCard:
+        """The card of the weights."""
+        return self.opened.card
+
+    def novelty(self, images: Tensor) -> Tensor:
+        """Return the novelty (N,) of uint8 images (N, C, S, S) where the network is; the weights must have one."""
+        assert self.card.novelty is not None
+        return self.card.novelty(predict_logits(self.opened.described, images, processes=self.processes))
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The settings that the network was trained with, as far as the weight file says."""
+        recipe: Mapping[str, Any] = self.card.protocol.get("recipe", {})
+        return recipe
+
+    def evaluate(self, *, tta: bool = False) -> Evaluation:
+        """Evaluate the network; with ``tta`` on the average of several views of each image."""
+        mirrored = self.recipe.get("flip") == "on"
+        views = averaging_views(mirrored=mirrored) if tta else AS_IT_IS
+        return evaluate(self.opened.described, self.split, self.card, self.processes, dataset=self.dataset, views=views)
+
+
+def load_setup(
+    weights: Path,
+    request: EvalRequest,
+    engine: Engine,
+    processes: Processes = ALONE,
+    reporter: Reporter = SILENT,
+) -> EvaluationSetup:
+    """Return ``weights``, an exported ``.onnx`` too, and the images of ``request``'s data set, or else of their own.
+
+    Only what the request says about images counts. They are preprocessed as the weights require; classes are matched by
+    name. Weights of a cross-validation are evaluated on the fold that they did not see, if the data set is their own.
+    Raises ``WeightsError``, ``DataError`` or ``UsageError`` for what cannot be used.
+    """
+    opened = open_network(weights, engine)
+    card = opened.card
+    name = dataset_for(weights, card, request.dataset)
+    if card.protocol.get("ensemble"):
+        _warn_of_seen(weights, card, name, reporter)
+    fold = fold_for(card, name)
+    if fold is not None:
+        reporter.message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
+    with processes.first_goes_ahead():
+        loaded = load_dataset(
+            name,
+            preprocessing=card.preprocessing,
+            data_dir=request.data_dir,
+            mirror=request.mirror,
+            invert=request.invert,
+            fold=fold,
+            on_progress=reporter.download,
+            on_pictures=reporter.pictures,
+            on_message=reporter.message,
+        )
+    check_recorded(weights, card, request.dataset, loaded, reporter.message)
+    matched = with_classes_of(loaded, card.classes)
+    part = _chosen(matched, card, request, reporter).to(engine.device)
+    return EvaluationSetup(weights, opened, matched.name, part, processes, name)
+
+
+def _warn_of_seen(weights: Path, card: WeightsCard, name: str, reporter: Reporter) -> None:
+    """Say that the networks of a cross-validation have together seen all images of their data set."""
+    reporter.message(f"{weights}: the mean of {len(card.protocol['ensemble'])} networks.")
+    if card.protocol.get("folds") and name_of(name) == card.dataset.get("name"):
+        single = card.metrics.get("over_single_runs")
+        honest = f"; the cross-validated accuracy of single networks is {single['value']:.4f}" if single else ""
+        reporter.message(f"Each picture of {card.dataset['name']} was in the training of nearly all of them{honest}.")
+
+
+def load_foreign(
+    setup: EvaluationSetup, dataset: str, request: EvalRequest, reporter: Reporter = SILENT
+) -> tuple[str, Tensor]:
+    """Return the name and the test images of another data set, preprocessed as ``setup``'s weights require.
+
+    Up to the limit of ``request``, and from where it says. As in prediction, images of the other polarity are inverted.
+    Raises what ``load_setup`` raises.
+    """
+    with setup.processes.first_goes_ahead():
+        loaded = load_dataset(
+            dataset,
+            preprocessing=setup.card.preprocessing,
+            data_dir=request.data_dir,
+            mirror=request.mirror,
+            invert="auto",
+            on_progress=reporter.download,
+            on_pictures=reporter.pictures,
+            on_message=reporter.message,
+        )
+    return loaded.name, limited(loaded.test, request.limit, _LIMIT_SEED).images.to(setup.split.images.device)
+
+
+def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: Reporter) -> Split:
+    """Return the images to evaluate on, saying which they are where that is not plain from the split's name."""
+    limit = request.limit
+    own = loaded.content_sha256 == card.dataset.get("content_sha256")
+    if request.split == "test" and loaded.test_is_cut_off and not own:
+        everything = loaded.train.with_rows_of(loaded.test)
+        part = limited(everything, limit, _LIMIT_SEED)
+        share = "all" if len(part) == len(everything) else f"{len(part)}"
+        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} pictures are judged.")
+        return part
+    chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
+    if chosen is None:
+        raise DataError(f"{loaded.name}: has no validation split; choose --split test or train.")
+    part = limited(chosen, limit, _LIMIT_SEED)
+    if request.split == "test" and loaded.test_is_cut_off:
+        share = "" if len(part) == len(chosen) else f"{len(part)} of "
+        reporter.message(
+            f"{loaded.name}: has no test split; {share}the {len(chosen)} pictures that were set aside in training are "
+            f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
+        )
+    return part
