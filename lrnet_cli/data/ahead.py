@@ -86,7 +86,7 @@ def _taken(
     yield from zip(chunk, results, strict=True)
 
 
-def _read(read: Callable[[_Source], _Read], chunk: list[_Source]) -> list[_Read]:
+def _read(read: Callable[[_Source], _Read], chunk: Sequence[_Source]) -> list[_Read]:
     return [read(source) for source in chunk]
 
 
