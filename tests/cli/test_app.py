@@ -76,7 +76,7 @@ assert not heavy, heavy
         ("download", 2, "Name the data sets to download"),
         ("download cifar", 2, "There is no data set 'cifar' to download"),
         ("download optdigits", 2, "needs no download"),
-        ("bench --rounds 0", 2, "--rounds takes 1 or more"),
+        ("bench --rounds 0", 2, "--rounds takes a whole number from 1 up, got 0"),
         ("info --arch lrnet --channels 2", 2, "--channels takes 1 or 3, got 2"),
         ("download --list --force", 2, "--force has no meaning with them"),
         ("train --dataset minst", 2, "Did you mean mnist?"),
