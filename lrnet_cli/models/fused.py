@@ -201,7 +201,7 @@ class _FusedBlock:
         return outputs + [_by_rows(z, *part).relu_() for part in left_over]
 
     def _weights(self, z: Tensor, *names: str) -> list[tuple[Tensor, Tensor]]:
-        """Return weights and bias of ``_convolved``, whose kernels have one size; for a CPU, they may be in two parts."""
+        """Return weights and bias of ``_convolved``, whose kernels have one size; for a CPU, perhaps in two parts."""
         whole, biases, inputs = [], [], NORMS[CONVS[names[0]].reads]
         for name in names:
             stage, norm = self.block.conv(name), CONVS[name].reads

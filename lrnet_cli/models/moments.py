@@ -90,7 +90,7 @@ def moments_of(
         return dict.fromkeys(widths)
     mean, var, count = _MomentsOf.apply(together, *tensors)
     means, variances = (values.split([*widths.values()]) for values in (mean, var))
-    return {name: Moments(*part, count) for name, *part in zip(widths, means, variances, strict=True)}
+    return {name: Moments(mean, var, count) for name, mean, var in zip(widths, means, variances, strict=True)}
 
 
 class Affine(NamedTuple):

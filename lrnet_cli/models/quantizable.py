@@ -27,7 +27,7 @@ LEVELS = 127  # steps on either side of zero that a weight can take
 FIRST = tuple(name for name, conv in CONVS.items() if conv.reads == "x")  # in block 1 they read what 8 bits do not fit
 # The tensors that each convolution reads, in the order in which they run. "input" is a block's input as it is, "x" the
 # same as integers hold it.
-_READS = {name: (*(NORMS[conv.reads] if conv.reads in NORMS else ("input",)), "ones") for name, conv in CONVS.items()}
+_READS = {name: (*NORMS.get(conv.reads, ("input",)), "ones") for name, conv in CONVS.items()}
 _READS["project_1x1"] = DISTINCT
 _LEAST_RANGE = 1e-3  # of the widest channel; below, a channel counts as unused
 _SAMPLED = 16  # positions of each image, whose inputs calibrate a convolution's weights

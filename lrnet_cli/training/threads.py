@@ -23,7 +23,7 @@ _WAIT, _LONGEST_WAIT = 10.0, 320.0  # seconds between two choices; doubled by ea
 
 
 class _Watch:
-    """Says when to choose threads anew: if steps have become much slower or cores free, some time after the last choice.
+    """Says when to choose threads anew: when steps have become slow or cores free, some time after the last choice.
 
     Each choice that changed nothing doubles that time.
     """
