@@ -49,6 +49,9 @@ class Reporter:
     def pictures(self, done: int, total: int) -> None:
         """``done`` of ``total`` picture files of the data set are read."""
 
+    def work(self, name: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` images of a piece of work are done."""
+
     def start(self, run_dir: Path, epochs: int | None) -> None:
         """A run of ``epochs`` epochs, or of as many as fit into its time, starts or is resumed."""
 
