@@ -1,18 +1,25 @@
 """LR-Net for small, noisy, low-resolution images: train, evaluate and predict. The command is ``lrnet``."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrnet_cli.predict.classifier import Classifier, Prediction
+    from lrnet_cli.predict.job import predict_files
+    from lrnet_cli.settings.requests import PredictRequest
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Prediction", "__version__"]
+__all__ = ["Classifier", "PredictRequest", "Prediction", "__version__", "predict_files"]
+_MODULES = {
+    "Classifier": "predict.classifier",
+    "PredictRequest": "settings.requests",
+    "Prediction": "predict.classifier",
+    "predict_files": "predict.job",
+}
 
 
 def __getattr__(name: str) -> Any:
     # `lrnet --help` imports this package and must not wait for torch.
-    if name in ("Classifier", "Prediction"):
-        from lrnet_cli.predict import classifier
-
-        return getattr(classifier, name)
+    if name in _MODULES:
+        return getattr(import_module(f"lrnet_cli.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

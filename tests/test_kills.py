@@ -36,7 +36,7 @@ NURSERY = """
 import os, pickle, sys
 from pathlib import Path
 import sklearn.datasets
-import lrnet_cli.cli.rows, lrnet_cli.predict.classifier
+import lrnet_cli.predict.job
 from lrnet_cli.cli.app import app
 from lrnet_cli.data import download, prepared, transfer
 from lrnet_cli.data.datasets import load_dataset

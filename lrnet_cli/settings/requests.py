@@ -14,6 +14,9 @@ from lrnet_cli.settings.words import Arch, Invert
 
 Split = Literal["test", "train", "val"]
 Format = Literal["table", "json", "jsonl", "csv"]
+RowFormat = Literal["csv", "spreadsheet", "jsonl"]
+"""How rows are written; a spreadsheet is CSV in which no text is a formula."""
+_ROW_FORMATS: dict[str, RowFormat] = {"csv": "csv", "jsonl": "jsonl"}
 _WEIGHTS = "A weight file, a run folder, or a released network: digits, fashion or fashion-clean."
 _NEWEST = "the newest run of this user, else digits"
 _THEIR_OWN = "the data set that the weights were trained on"
@@ -82,6 +85,28 @@ class PredictRequest(Place):
         "Write to this folder, for each image, a PNG of the pixels that count for its label (red) and against it "
         "(blue). Needs the extra 'explain'.",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume and self.output is None:
+            raise UsageError("--resume resumes an interrupted --output; name that file.")
+        if self.output is not None and self._format not in _ROW_FORMATS:
+            raise UsageError(
+                f"{self.output}: --output is written as csv or jsonl; change the suffix, or choose with --format."
+            )
+        if self.spreadsheet and self._format != "csv":
+            raise UsageError(f"--spreadsheet is for csv, not for {self._format}; add --format csv.")
+
+    @property
+    def row_format(self) -> RowFormat | None:
+        """How rows are written; None for a table or one JSON document."""
+        return "spreadsheet" if self.spreadsheet else _ROW_FORMATS.get(self._format)
+
+    @property
+    def _format(self) -> str:
+        if self.format is not None or self.output is None:
+            return self.format or "table"
+        return self.output.suffix.lower().removeprefix(".")
 
 
 @dataclass(frozen=True, kw_only=True)

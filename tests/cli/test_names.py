@@ -18,8 +18,8 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from lrnet_cli import paths
-from lrnet_cli.cli.rows import RowFile
 from lrnet_cli.escape import printable
+from lrnet_cli.predict.rows import RowFile
 
 CliRun = Callable[..., Any]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="such file names are impossible elsewhere")

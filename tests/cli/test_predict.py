@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from lrnet_cli import paths
-from lrnet_cli.cli import records
-from lrnet_cli.cli.inputs import find_inputs
-from lrnet_cli.cli.rows import RowFile
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.predict import job
+from lrnet_cli.predict.inputs import find_inputs
+from lrnet_cli.predict.rows import RowFile
 
 CliRun = Callable[..., Any]
 
@@ -125,7 +125,7 @@ def test_a_pattern_that_is_none_is_wrong_usage(lrnet: CliRun) -> None:
 def test_names_on_stdin_need_not_be_text(pictures: Path) -> None:
     name = os.fsencode(pictures) + b"/\xff.png"
     (pictures / "0.png").rename(os.fsdecode(name))
-    script = "import sys; from lrnet_cli.cli.inputs import find_inputs; print(*map(ascii, find_inputs(['-'])))"
+    script = "import sys; from lrnet_cli.predict.inputs import find_inputs; print(*map(ascii, find_inputs(['-'])))"
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     words = [sys.executable, "-c", script]
     done = subprocess.run(words, input=name + b"\r\nb.png", env=environment, capture_output=True, check=True)
@@ -413,7 +413,7 @@ def png_claiming(width: int, height: int) -> bytes:
 def test_files_that_vanish_meanwhile_are_rows(lrnet: CliRun, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [*find_inputs(["pictures"])]
     (pictures / "0.png").unlink()
-    monkeypatch.setattr(records, "find_inputs", lambda inputs: iter(found))
+    monkeypatch.setattr(job, "find_inputs", lambda inputs: iter(found))
     entries = json.loads(lrnet("predict pictures --json").stdout)["predictions"]
     assert [entry["path"] for entry in entries if "error" in entry] == ["pictures/0.png"]
     assert len(entries) == 10

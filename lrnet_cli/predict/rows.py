@@ -8,32 +8,32 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
 
 from lrnet_cli.documents import loaded, read_document
 from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import as_json, in_spreadsheet
 from lrnet_cli.paths import Target, replacing, table_writer, write_text
+from lrnet_cli.predict.record import Record
+from lrnet_cli.settings.requests import RowFormat
 
-RowFormat = Literal["csv", "spreadsheet", "jsonl"]  # a spreadsheet is CSV in which no text is a formula
 _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "error")
 
 
-def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[dict[str, Any]], None]:
+def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[Record], None]:
     """Return a function that writes a record to ``target`` as a row, at once; ``header`` adds a CSV header first."""
     if form == "jsonl":
 
-        def write_line(record: dict[str, Any]) -> None:
+        def write_line(record: Record) -> None:
             target.write(as_json(record) + "\n")
             target.flush()
 
         return write_line
     write_cells = table_writer(target, spreadsheet=form == "spreadsheet")
     if header:
-        places = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("label", "probability")]
-        write_cells([*_COLUMNS, *places])
+        following = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "probability")]
+        write_cells([*_COLUMNS, *following])
 
-    def write_row(record: dict[str, Any]) -> None:
+    def write_row(record: Record) -> None:
         following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
         following += [""] * (2 * (top_k - 1) - len(following))
         write_cells([*(record.get(name, "") for name in _COLUMNS), *following])
@@ -103,7 +103,7 @@ class RowFile:
         self._left[written] -= 1
         return False
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Record) -> None:
         """Add a row."""
         try:
             self._write(record)
@@ -134,12 +134,12 @@ class RowFile:
         content = source.read_bytes()
         if self._is_copy and not content.endswith(b"\n"):  # as an editor may leave it
             content += b"\n"
-        whole = place = quotes = 0
+        whole = end = quotes = 0  # bytes of the complete rows and up to this line
         for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
-            place += len(line) + 1
+            end += len(line) + 1
             quotes += line.count(b'"') if self._form != "jsonl" else 0
             if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
-                whole = place
+                whole = end
         try:
             text = io.StringIO(content[:whole].decode("utf-8-sig"), newline="")
             if self._form != "jsonl" and whole and not text.getvalue().startswith(_COLUMNS[0]):

@@ -1,4 +1,4 @@
-"""Which pictures the inputs of a command refer to."""
+"""Which image files the inputs of a prediction refer to."""
 
 import os
 import sys
@@ -6,17 +6,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lrnet_cli import paths
+from lrnet_cli.data.files import IMAGE_SUFFIXES
+from lrnet_cli.data.walk import pictures_below
 from lrnet_cli.errors import UsageError
 
 
 def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
-    """Yield the picture files that ``inputs`` refer to, in order; a path that does not exist is yielded unchanged.
+    """Yield the image files that ``inputs`` refer to, in order; a path that does not exist is yielded unchanged.
 
-    Raises ``UsageError`` for a folder or pattern without pictures.
+    Raises ``UsageError`` for a folder or pattern without images.
     """
-    from lrnet_cli.data.files import IMAGE_SUFFIXES  # loads Pillow
-    from lrnet_cli.data.walk import pictures_below
-
     for text in inputs:
         if text == "-":
             # Bytes that the encoding does not know stay as they are.
@@ -26,17 +25,17 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
         path = paths.expanded(text)
         # Path raises an error for a name that is too long, which becomes that input's error instead.
         if os.path.isdir(path):  # noqa: PTH112
-            found = pictures_below(path)
+            files = pictures_below(path)
         elif not os.path.exists(path) and any(mark in text for mark in "*?["):  # noqa: PTH110
-            found = iter(_matching(path, text))
+            files = iter(_matching(path, text))
         else:
             yield path
             continue
-        first = next(found, None)
+        first = next(files, None)
         if first is None:
             raise UsageError(f"{text}: no pictures found ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         yield first
-        yield from found
+        yield from files
 
 
 def _matching(path: Path, text: str) -> list[Path]:

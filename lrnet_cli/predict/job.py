@@ -1,0 +1,156 @@
+"""The job of ``lrnet predict``: a record of each image file, made by one process or by several."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from statistics import median
+
+from lrnet_cli import ranks
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.predict.inputs import find_inputs, shown
+from lrnet_cli.predict.record import Record, Recorder
+from lrnet_cli.predict.rows import RowFile
+from lrnet_cli.predict.shared import shared_out
+from lrnet_cli.processes import Processes, joined, loss_named
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.requests import PredictRequest
+from lrnet_cli.weights.find import find_weights, fingerprint_of
+
+_ENOUGH = 5  # images, to judge polarity by
+_LARGE = 12  # sides of the network's input
+_LISTED = 200_000  # files, at most, are listed before the first is predicted, so that their number is known
+
+
+@dataclass
+class Summary:
+    """How many images have a prediction (``done``), and how many cannot be read (``failed``).
+
+    Both include those whose rows were in ``output`` before. Of the images predicted now, ``unknown`` are in none of the
+    classes, and ``inverted`` had light and dark swapped.
+    """
+
+    done: int = 0
+    failed: int = 0
+    unknown: int = 0
+    inverted: int = 0
+
+    def add(self, record: Record) -> None:
+        """Count the image of ``record``."""
+        if "error" in record:
+            self.failed += 1
+            return
+        self.done += 1
+        self.unknown += record["index"] is None
+        self.inverted += record["inverted"]
+
+
+class PredictionJob:
+    """The prediction of image files: iterate over it, once, for the record of each, in order.
+
+    ``recorder`` has the network, and ``summary`` counts the records so far. ``rows``, of the first process, is the file
+    of ``request.output``, to which the records are written.
+    """
+
+    def __init__(self, recorder: Recorder, rows: RowFile | None, processes: Processes, reporter: Reporter) -> None:
+        self.recorder, self.rows = recorder, rows
+        self.summary = Summary() if rows is None else Summary(done=rows.count - rows.failed, failed=rows.failed)
+        self._processes, self._reporter = processes, reporter
+
+    def __iter__(self) -> Iterator[Record]:
+        numbered, total = self._inputs()
+        done = self.summary.done + self.summary.failed
+        self._reporter.work("images", done, total)
+        for record in shared_out(numbered, self.recorder.records, self._processes):
+            done += 1
+            self.summary.add(record)
+            if self.rows is not None:
+                self.rows.write(record)
+            self._reporter.work("images", done, total)
+            yield record
+        if self.rows is not None:
+            self.rows.finish()
+            if not self.rows.added:
+                self._reporter.message(f"{self.rows.path} already has a row for each input; none was added.")
+
+    def _inputs(self) -> tuple[Iterator[tuple[int, Path]], int | None]:
+        """Return the files that have no row yet, numbered among all, and the number of all if it is known."""
+        paths, rows, count = find_inputs(self.recorder.request.inputs), self.rows, 0
+        if rows is not None:
+            paths, count = (path for path in paths if rows.lacks(shown(path))), rows.count
+        numbered: Iterator[tuple[int, Path]] = enumerate(paths, count + 1)
+        if self._processes.together:  # others could find other files, or nothing on stdin
+            numbered = iter(self._processes.agree([*numbered] if self._processes.is_first else None))
+        elif "-" in self.recorder.request.inputs:  # whose paths may arrive one by one
+            return numbered, None
+        listed = [*islice(numbered, _LISTED)]
+        return chain(listed, numbered), count + len(listed) if len(listed) < _LISTED else None
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what became of the images, and in what they are, as a whole, unlike those that the network knows."""
+        summary, recorder = self.summary, self.recorder
+        preprocessing = recorder.classifier.card.preprocessing
+        if self.rows is not None:
+            yield f"{summary.done} pictures have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
+        if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:
+            yield (
+                f"{summary.inverted} of {summary.done} pictures were inverted, since the weights know "
+                f"{preprocessing.polarity} ones; if the labels look wrong, try --invert no."
+            )
+        if recorder.sides and median(recorder.sides) > _LARGE * preprocessing.image_size:
+            yield (
+                f"The pictures are about {median(recorder.sides):.0f} pixels wide or high, and the weights see "
+                f"{preprocessing.image_size}: fine detail is lost."
+            )
+
+
+@contextmanager
+def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> Iterator[PredictionJob]:
+    """Give the prediction of the files that ``request`` names, to iterate over inside a ``with`` block.
+
+    If PyTorch's launcher started several processes, they share the work: each is given all records, and the first one
+    reports and writes. ``procs`` and ``gpus`` start no process here.
+
+    Raises ``WeightsError``, ``DeviceError`` or ``ExplanationError`` for what is missing or cannot be used,
+    ``UsageError`` for inputs without images and for files that cannot be written or resumed, and ``LostProcessError``
+    if another process has ended.
+    """
+    reporter = reporter if reporter is not None and ranks.is_first() else Reporter()
+    weights = find_weights(request.weights)
+    with joined(Engine.at(request).device) as processes, loss_named(processes, lambda: way_on(request)):
+        recorder = Recorder(request, weights)
+        together = f", in {processes.count} processes" if processes.together else ""
+        reporter.message(f"Weights: {weights}. Device: {recorder.classifier.runs_on}{together}.")
+        is_bounded = request.max_novelty not in (PredictRequest.max_novelty, math.inf)
+        if is_bounded and recorder.classifier.card.novelty is None:
+            reporter.message(f"{weights}: these weights cannot tell foreign images, so --max-novelty has no effect.")
+        rows = _row_file(recorder) if processes.is_first and request.output is not None else None
+        with rows or nullcontext():
+            job = PredictionJob(recorder, rows, processes, reporter)
+            try:
+                yield job
+            except KeyboardInterrupt:
+                if rows is not None and rows.count:
+                    reporter.message(f"{rows.count} rows are in {rows.part}; continue with --resume.")
+                raise
+        for remark in job.remarks():
+            reporter.message(remark)
+
+
+def way_on(request: PredictRequest) -> str:
+    """Return what to do if one of several processes is lost."""
+    return "Run the command again." if request.output is None else "The rows so far are kept; continue with --resume."
+
+
+def _row_file(recorder: Recorder) -> RowFile:
+    request, form = recorder.request, recorder.request.row_format
+    assert request.output is not None
+    assert form is not None
+    bounds = float(request.min_confidence), float(request.max_novelty)
+    settings = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
+    digest = hashlib.sha256((fingerprint_of(recorder.weights) + json.dumps(settings)).encode())
+    return RowFile(request.output, form, recorder.top_k, digest.hexdigest()[:8], resume=request.resume)

@@ -1,0 +1,141 @@
+"""What ``lrnet predict`` says of an image file: a record, and PNG files of what the network saw and why."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Required, TypedDict
+
+from lrnet_cli.data.files import longer_side
+from lrnet_cli.data.images import write_pixels
+from lrnet_cli.devices import resolve_device
+from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.predict.classifier import Classifier, Prediction
+from lrnet_cli.predict.inputs import shown
+from lrnet_cli.settings.requests import PredictRequest
+
+_SIZED = 20  # images whose sizes are read
+
+
+class ClassShare(TypedDict):
+    """A class and its probability in [0, 1]."""
+
+    label: str
+    probability: float
+
+
+class Record(TypedDict, total=False):
+    """The answer for one image file, with values as in ``Prediction``, or the ``error`` if it cannot be read.
+
+    ``input`` and ``explanation`` are the paths of PNG files, where these are asked for.
+    """
+
+    path: Required[str]
+    error: str
+    label: str
+    index: int | None
+    probability: float
+    top: list[ClassShare]
+    novelty: float | None
+    inverted: bool
+    input: str
+    explanation: str
+
+
+class Recorder:
+    """Predicts image files with the network and the settings of ``request``.
+
+    ``weights`` is the network's file, ``top_k`` how many classes a record has, and ``sides`` are the longer sides, in
+    pixels, of the first images. Raises what ``Classifier.load`` and ``Explainer`` raise.
+    """
+
+    def __init__(self, request: PredictRequest, weights: Path) -> None:
+        self.request, self.weights = request, weights
+        self.classifier = Classifier.load(
+            weights,
+            device=request.device,
+            precision=request.precision,
+            gpus=request.gpus,
+            procs=request.procs,
+            threads=request.threads,
+        )
+        self.top_k = min(request.top_k, len(self.classifier.card.classes))
+        self.sides: list[int] = []
+        self._savers = _savers_of(request, weights)
+
+    def records(self, numbered: Iterator[tuple[int, Path]]) -> Iterator[Record]:
+        """Yield the record of each file, which comes with its number among all.
+
+        Raises ``UsageError`` for a PNG file that cannot be written.
+        """
+        numbers = deque[int]()  # of the images that are being read
+
+        def paths() -> Iterator[Path]:
+            for number, path in numbered:
+                numbers.append(number)
+                yield path
+
+        for source, outcome in self.classifier.stream(
+            paths(),
+            invert=self.request.invert,
+            min_confidence=self.request.min_confidence,
+            max_novelty=self.request.max_novelty,
+        ):
+            record, number = _record_of(source, outcome, self.top_k), numbers.popleft()
+            if not isinstance(outcome, ImageError):
+                for saver in self._savers:
+                    record[saver.key] = saver.save(number, source, outcome)
+                if len(self.sides) < _SIZED:
+                    self.sides.append(longer_side(source))
+            yield record
+
+
+def _record_of(source: Path, outcome: Prediction | ImageError, top_k: int) -> Record:
+    if isinstance(outcome, ImageError):
+        return {"path": shown(source), "error": str(outcome)}
+    return {
+        "path": shown(source),
+        "label": outcome.label,
+        "index": outcome.index,
+        "probability": outcome.probability,
+        "top": [{"label": label, "probability": share} for label, share in outcome.top[:top_k]],
+        "novelty": None if outcome.novelty is None else round(outcome.novelty, 4),
+        "inverted": outcome.inverted,
+    }
+
+
+@dataclass(frozen=True)
+class _Saver:
+    """Saves a PNG of each prediction in ``folder``, for the entry ``key`` of its record."""
+
+    key: Literal["input", "explanation"]
+    folder: Path
+    write: Callable[[Path, Prediction], None]
+
+    def save(self, number: int, source: Path, prediction: Prediction) -> str:
+        name = re.sub(r"[^\w.-]", "_", shown(Path(source.stem)))[:80]
+        target = self.folder / f"{number:06}-{name}.png"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.write(target, prediction)
+        except OSError as error:
+            raise UsageError(f"{target}: cannot be written ({error.strerror or error}).") from error
+        return str(target)
+
+
+def _savers_of(request: PredictRequest, weights: Path) -> list[_Saver]:
+    savers = []
+    if request.save_inputs is not None:
+        savers.append(_Saver("input", request.save_inputs, lambda target, answer: write_pixels(target, answer.pixels)))
+    if request.explain is not None:
+        from lrnet_cli.predict.explain import Explainer, write_overlay
+
+        explainer = Explainer(weights, resolve_device(request.device))
+
+        def explain(target: Path, prediction: Prediction) -> None:
+            index = explainer.classes.index(prediction.top[0][0])
+            write_overlay(target, prediction.pixels, explainer.attribute(prediction.pixels, index))
+
+        savers.append(_Saver("explanation", request.explain, explain))
+    return savers

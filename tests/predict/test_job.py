@@ -1,0 +1,103 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lrnet_cli import PredictRequest, predict_files
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.errors import UsageError
+from lrnet_cli.predict.job import Summary
+from lrnet_cli.reporter import Reporter
+
+CliRun = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def images(isolated_user: Path) -> Path:
+    """Write four digits and a damaged file to ``images/``, and work beside them."""
+    folder = isolated_user / "images"
+    folder.mkdir()
+    for number, image in enumerate(load_dataset("optdigits").test.images[:4, 0].numpy()):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "9.png").write_bytes(b"damaged")
+    return folder
+
+
+class Heard(Reporter):
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.progress: list[tuple[int, int | None]] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def work(self, name: str, done: int, total: int | None) -> None:
+        self.progress.append((done, total))
+
+
+def test_python_gets_the_records_the_file_and_the_messages_of_the_command(
+    lrnet: CliRun, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard = Heard()
+    request = PredictRequest(inputs=("images",), weights=str(trained_run), top_k=2, output=Path("python.csv"))
+    with predict_files(request, heard) as job:
+        records = list(job)
+    assert capsys.readouterr() == ("", "")
+    words = f"predict images --weights {trained_run} --top-k 2"
+    assert records == json.loads(lrnet(f"{words} --json").stdout)["predictions"]
+    command = lrnet(f"{words} --output command.csv")
+    assert Path("python.csv").read_bytes() == Path("command.csv").read_bytes()
+    assert heard.messages == [line for line in command.stderr.splitlines() if not line.startswith("Error: ")]
+    assert heard.progress == [(done, 5) for done in range(6)]
+    assert (job.summary.done, job.summary.failed, command.exit_code) == (4, 1, 3)
+
+
+def test_a_job_that_is_left_halfway_is_resumed(trained_run: Path) -> None:
+    def request(resume: bool) -> PredictRequest:
+        return PredictRequest(
+            inputs=("images",), weights=str(trained_run), output=Path("rows.jsonl"), resume=resume, max_novelty=99.0
+        )
+
+    with predict_files(request(False)) as job:
+        first = next(iter(job))
+    assert not Path("rows.jsonl").exists()
+    heard = Heard()
+    with predict_files(request(True), heard) as job:
+        rest = list(job)
+    assert [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()] == [first, *rest]
+    assert job.summary == Summary(done=4, failed=1)
+    assert heard.progress == [(done, 5) for done in range(1, 6)]
+
+
+def test_the_number_of_paths_on_stdin_is_not_waited_for(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrnet_cli.predict.job.find_inputs", lambda inputs: iter([Path("images/0.png")]))
+    heard = Heard()
+    with predict_files(PredictRequest(inputs=("-",), weights=str(trained_run)), heard) as job:
+        assert len(list(job)) == 1
+    assert heard.progress == [(0, None), (1, None)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"resume": True}, "--resume resumes an interrupted --output; name that file."),
+        ({"output": Path("rows.txt")}, "rows.txt: --output is written as csv or jsonl"),
+        ({"output": Path("rows.csv"), "format": "json"}, "rows.csv: --output is written as csv or jsonl"),
+        ({"spreadsheet": True, "output": Path("rows.jsonl")}, "--spreadsheet is for csv, not for jsonl"),
+    ],
+)
+def test_a_request_that_contradicts_itself_is_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        PredictRequest(inputs=("images",), **settings)
+
+
+def test_the_suffix_of_the_output_is_the_format_of_its_rows() -> None:
+    def form(**settings: Any) -> str | None:
+        return PredictRequest(inputs=("images",), **settings).row_format
+
+    assert (form(), form(format="json"), form(format="csv")) == (None, None, "csv")
+    assert (form(output=Path("a.JSONL")), form(output=Path("a.csv"), spreadsheet=True)) == ("jsonl", "spreadsheet")
+    assert form(output=Path("a.txt"), format="csv") == "csv"
