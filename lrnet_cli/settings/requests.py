@@ -89,13 +89,14 @@ class PredictRequest(Place):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resume and self.output is None:
-            raise UsageError("--resume resumes an interrupted --output; name that file.")
+            raise SettingError("{resume} resumes an interrupted {output}; name that file.")
         if self.output is not None and self._format not in _ROW_FORMATS:
-            raise UsageError(
-                f"{self.output}: --output is written as csv or jsonl; change the suffix, or choose with --format."
+            raise SettingError(
+                "{path}: {output} is written as csv or jsonl; change the suffix, or choose with {format}.",
+                path=self.output,
             )
         if self.spreadsheet and self._format != "csv":
-            raise UsageError(f"--spreadsheet is for csv, not for {self._format}; add --format csv.")
+            raise SettingError("{spreadsheet} is for csv, not for {word}; add {format} csv.", word=self._format)
 
     @property
     def row_format(self) -> RowFormat | None:

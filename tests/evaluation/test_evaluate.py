@@ -102,7 +102,7 @@ def test_mistakes_are_told_surest_first(weights: Path) -> None:
 def test_calibration_changes_no_label_and_is_told_before_and_after(weights: Path) -> None:
     setup = load_setup(weights, EvalRequest(), CPU)
     calibrated = setup.evaluate()
-    plain = replace(setup, card=replace(setup.card, temperature=1.0)).evaluate()
+    plain = replace(setup, opened=replace(setup.opened, card=replace(setup.card, temperature=1.0))).evaluate()
     assert setup.card.temperature != 1.0
     assert torch.equal(calibrated.probabilities.argmax(1), plain.probabilities.argmax(1))
     assert calibrated.ece_uncalibrated == pytest.approx(plain.metrics.ece)

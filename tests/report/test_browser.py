@@ -29,7 +29,7 @@ def setup(trained_run: Path) -> EvaluationSetup:
     setup = load_setup(trained_run / "model.safetensors", EvalRequest(limit=120), CPU)
     # Every text that comes from outside is hostile.
     names = (HOSTILE, "</script><img src=x onerror=alert(1)>", *setup.card.classes[2:])
-    return replace(setup, dataset=HOSTILE, card=replace(setup.card, classes=names))
+    return replace(setup, dataset=HOSTILE, opened=replace(setup.opened, card=replace(setup.card, classes=names)))
 
 
 @pytest.fixture(scope="module")
