@@ -8,6 +8,8 @@ from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.alterations.families import alter
 
+_DRAWN = 10  # numbers per image, with two to spare: fewer would give a seed other images than it had
+
 
 def augment(
     images: Tensor,
@@ -27,7 +29,7 @@ def augment(
     number of processes changes nothing.
     """
     n, side = len(images), images.shape[-1]
-    drawn = processes.own_rows(torch.rand(n * processes.count, 8, device=images.device)).T * 2 - 1
+    drawn = processes.own_rows(torch.rand(n * processes.count, _DRAWN, device=images.device)).T * 2 - 1
     moves = drawn[:6] * moved
     upper, lower = moves[:2] * ranges.shear
     width, height = 1 + moves[2:4] * ranges.scale
@@ -44,7 +46,7 @@ def augment(
     if ranges.cutout:
         places = torch.arange(side, device=images.device) + 0.5
         down, right = (
-            (places - (1 + middle[:, None]) * (side / 2)).abs() < ranges.cutout * side / 2 for middle in drawn[6:]
+            (places - (1 + middle[:, None]) * (side / 2)).abs() < ranges.cutout * side / 2 for middle in drawn[7:9]
         )
         altered = altered.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0.0)
     return altered.contiguous(memory_format=torch.channels_last)
