@@ -26,8 +26,8 @@ PLOTS = {"rivals": "results-rivals.png", "oracle": "results-oracle.png"}
 
 def main() -> None:
     write_text(DOCS / "results.md", render())
-    for name, picture in PLOTS.items():
-        write_comparison_plot(DOCS / "images" / picture, rows_of(name))
+    for name, image in PLOTS.items():
+        write_comparison_plot(DOCS / "images" / image, rows_of(name))
     for name in RELEASED:
         write_png(plot_curves(epochs_of(name)), DOCS / "images" / f"results-curves-{name}.png")
 
@@ -244,7 +244,7 @@ def corrupted_table() -> str:
     ]
     for found in lines_of("corrupted"):
         figures = " | ".join(f"{found[name]:.3f}" for name in ("accuracy", "first_twelve", "others"))
-        lines.append(f"| {found['dataset']} | {found['name']} | {found['pictures']} | {figures} |")
+        lines.append(f"| {found['dataset']} | {found['name']} | {found['images']} | {figures} |")
     return "\n".join(lines)
 
 

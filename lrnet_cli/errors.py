@@ -54,7 +54,7 @@ class DownloadError(DataError):
 
 
 class ImageError(LRNetError):
-    """A picture file cannot be read. The message holds the reason only: callers put the path before it."""
+    """An image file cannot be read. The message holds the reason only: callers put the path before it."""
 
 
 class WeightsError(LRNetError):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 OnProgress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that have arrived and the total number (None if not known)."""
-OnPictures = Callable[[int, int], None]
-"""Called with the number of pictures that are read, and of all."""
+OnImages = Callable[[int, int], None]
+"""Called with the number of images that are read, and of all."""
 OnMessage = Callable[[str], None]
 
 
@@ -17,7 +17,7 @@ def silent(*_: object) -> None:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One row of ``metrics.csv``. Losses are means per picture in nats, accuracies shares in [0, 1].
+    """One row of ``metrics.csv``. Losses are means per image in nats, accuracies shares in [0, 1].
 
     ``val_score``, the higher the better, decides which epoch is kept where that is not the accuracy. Nothing here
     depends on the clock: a resumed run writes the rows of an uninterrupted one.
@@ -46,8 +46,8 @@ class Reporter:
     def download(self, name: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` bytes of a file have arrived."""
 
-    def pictures(self, done: int, total: int) -> None:
-        """``done`` of ``total`` picture files of the data set are read."""
+    def images(self, done: int, total: int) -> None:
+        """``done`` of ``total`` image files of the data set are read."""
 
     def work(self, name: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` images of a piece of work are done."""

@@ -167,9 +167,9 @@ def encoded(suffix: str) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
-def test_pictures(tmp_path: Path, tally: dict[str, Tried], suffix: str) -> None:
-    content, found = encoded(suffix), tally.setdefault("pictures", Tried())
-    path = tmp_path / f"picture{suffix}"
+def test_images(tmp_path: Path, tally: dict[str, Tried], suffix: str) -> None:
+    content, found = encoded(suffix), tally.setdefault("images", Tried())
+    path = tmp_path / f"image{suffix}"
 
     @bounded(EXAMPLES)
     @given(EDITS)
@@ -181,8 +181,8 @@ def test_pictures(tmp_path: Path, tally: dict[str, Tried], suffix: str) -> None:
 
 
 def idx_files() -> dict[str, bytes]:
-    pictures, labels = np.zeros((6, 8, 8), np.uint8), np.array([0, 1, 0, 1, 0, 1], np.uint8)
-    images = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in pictures.shape) + pictures.tobytes()
+    images, labels = np.zeros((6, 8, 8), np.uint8), np.array([0, 1, 0, 1, 0, 1], np.uint8)
+    images = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape) + images.tobytes()
     names = b"\0\0\x08\x01" + (6).to_bytes(4, "big") + labels.tobytes()
     return {
         "train-images-idx3-ubyte": images,

@@ -1,4 +1,4 @@
-"""Killed at random moments, a prediction, a download and the keeping of pictures lose and double nothing.
+"""Killed at random moments, a prediction, a download and the keeping of images lose and double nothing.
 
 A training is killed in ``tests/training/test_resume.py``.
 """
@@ -97,7 +97,7 @@ def killed() -> Iterator[Callable[..., int]]:
         nursery.stdin.close()
 
 
-def write_pictures(folder: Path, count: int) -> Path:
+def write_images(folder: Path, count: int) -> Path:
     generator = np.random.default_rng(0)
     for number in range(count):
         target = folder / "ab"[number % 2] / f"{number}.png"
@@ -107,9 +107,9 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 
 def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
-    pictures, rows = write_pictures(tmp_path / "pictures", 600), tmp_path / "rows.csv"
+    images, rows = write_images(tmp_path / "images", 600), tmp_path / "rows.csv"
     whole = subprocess.run(
-        [sys.executable, "-m", "lrnet_cli", "predict", str(pictures), "--format", "csv"],
+        [sys.executable, "-m", "lrnet_cli", "predict", str(images), "--format", "csv"],
         check=True,
         capture_output=True,
     ).stdout
@@ -119,23 +119,23 @@ def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.glob("[!.]*") if path.is_file()] == ["rows.csv"]
         rows.unlink()
 
-    words = ("predict", pictures, "--output", rows, "--resume")
+    words = ("predict", images, "--output", rows, "--resume")
     killed(*words, seconds=2.0, again=check)
     subprocess.run([sys.executable, "-m", "lrnet_cli", *map(str, words)], check=True, capture_output=True)
     check()
 
 
-def test_kept_pictures(killed: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = write_pictures(tmp_path / "pictures", 600)
-    whole = load_dataset(str(pictures), data_dir=tmp_path / "other").content_sha256
+def test_kept_images(killed: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = write_images(tmp_path / "images", 600)
+    whole = load_dataset(str(images), data_dir=tmp_path / "other").content_sha256
 
     def again() -> None:
-        os.utime(pictures / "a" / "0.png")  # it must be read again, and all be kept anew
+        os.utime(images / "a" / "0.png")  # it must be read again, and all be kept anew
 
-    killed("keep", pictures, tmp_path / "data", seconds=0.5, again=again)
+    killed("keep", images, tmp_path / "data", seconds=0.5, again=again)
     monkeypatch.setattr("lrnet_cli.data.prepared.FEWEST", 2)
     for _ in range(2):
-        assert load_dataset(str(pictures), data_dir=tmp_path / "data").content_sha256 == whole
+        assert load_dataset(str(images), data_dir=tmp_path / "data").content_sha256 == whole
     assert len(list((tmp_path / "data" / "prepared").glob("*.safetensors"))) == 1
 
 

@@ -67,7 +67,7 @@ def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], released: str) -> N
     shown = lrnet(f"info --weights {released}").stdout
     assert f"test_accuracy {card.metrics['test_accuracy']}" in shown
     text = (RELEASED[released] / "README.md").read_text(encoding="utf-8")
-    parts = (f"**{card.metrics['test_accuracy']:.4f}**", "## Robustness", "## Foreign pictures", "calibration error")
+    parts = (f"**{card.metrics['test_accuracy']:.4f}**", "## Robustness", "## Foreign images", "calibration error")
     for part in (*parts, "curves.png"):
         assert part in text
     assert card.novelty is not None
@@ -95,14 +95,14 @@ def mirrored(shared_data: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": tmp_path, "mirror": str(shared_data)}
 
 
-@pytest.mark.timeout(900)  # 10,000 pictures
+@pytest.mark.timeout(900)  # 10,000 images
 @pytest.mark.parametrize("name", RELEASED)
 def test_on_the_real_test_set_each_is_as_good_as_it_says(mirrored: dict[str, Any], name: str) -> None:
     path = RELEASED[name] / WEIGHTS_NAME
     metrics = load_setup(path, EvalRequest(**mirrored), Engine.choose()).evaluate().metrics
     told = load_weights(path)[1].metrics
     assert metrics.n == 10_000
-    # Another machine rounds otherwise, which may turn a picture or two.
+    # Another machine rounds otherwise, which may turn an image or two.
     assert metrics.accuracy == pytest.approx(told["test_accuracy"], abs=5e-4)
     assert metrics.ece == pytest.approx(told["test_ece"], abs=2e-3)
 
@@ -113,23 +113,23 @@ def test_the_ground_and_the_contrast_of_a_digit_make_no_difference(
 ) -> None:
     request = EvalRequest(limit=300, data_dir=tmp_path, mirror=str(shared_data))
     split = load_setup(RELEASED["digits"] / WEIGHTS_NAME, request, Engine.choose()).split
-    pictures = (split.images.float().cpu() * share + grey).clamp(0, 255).to(torch.uint8)
-    answers = Classifier.load("digits").predict(pictures)
+    images = (split.images.float().cpu() * share + grey).clamp(0, 255).to(torch.uint8)
+    answers = Classifier.load("digits").predict(images)
     right = [answer.index == label for answer, label in zip(answers, split.labels.tolist(), strict=True)]
     assert np.mean(right) >= 0.98
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion"])
-def test_foreign_pictures_are_told_from_known_ones(shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_foreign_images_are_told_from_known_ones(shared_data: Path, tmp_path: Path, name: str) -> None:
     request = EvalRequest(limit=300, data_dir=tmp_path, mirror=str(shared_data))
     setup = load_setup(RELEASED[name] / WEIGHTS_NAME, request, Engine.choose())
     known = setup.novelty(setup.split.images)
     assert float((known > 1).float().mean()) < 0.04
     folder = shared_data / ("fashion" if name == "digits" else "digits")
-    pictures = read_idx(folder / "t10k-images-idx3-ubyte.gz", 3)[:300]
+    images = read_idx(folder / "t10k-images-idx3-ubyte.gz", 3)[:300]
     labels = np.arange(300) % 2
-    # Of the whole set, the polarity of 70,000 pictures would be judged.
+    # Of the whole set, the polarity of 70,000 images would be judged.
     foreign = tmp_path / "foreign.npz"
-    np.savez(foreign, train_images=pictures, train_labels=labels, test_images=pictures, test_labels=labels)
+    np.savez(foreign, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     other, images = load_foreign(setup, str(foreign), request)
     assert measure_foreign(other, setup.novelty(images), known).auroc > 0.9

@@ -16,10 +16,10 @@ EXAMPLES = ("lrnet cache", "lrnet cache --clear")
 @with_request(Cache)
 def cache_command(
     cache: Cache,
-    clear: Annotated[bool, typer.Option("--clear", help="Delete the prepared pictures.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the prepared images.")] = False,
     json: Json = False,
 ) -> None:
-    """Show or delete the prepared pictures that are kept to load folders faster; data sets are not touched."""
+    """Show or delete the prepared images that are kept to load folders faster; data sets are not touched."""
     from lrnet_cli.data.prepared import MOST_BYTES, packs
 
     found = packs(cache.data_dir)
@@ -39,11 +39,11 @@ def cache_command(
     )
     if found and not clear:
         out.table(
-            ("prepared pictures", "MB", "last used"),
+            ("prepared images", "MB", "last used"),
             (
                 (pack.path, f"{pack.size / 1e6:.1f}", time.strftime("%Y-%m-%d %H:%M", time.localtime(pack.used)))
                 for pack in found
             ),
         )
     done = "deleted" if clear else f"of at most {MOST_BYTES / 1e9:.0f} GB"
-    out.line(f"{len(found)} packs of prepared pictures, {total / 1e6:.1f} MB {done}")
+    out.line(f"{len(found)} packs of prepared images, {total / 1e6:.1f} MB {done}")

@@ -39,15 +39,15 @@ def check_command(request: CheckRequest, json: Json = False) -> None:
 def _show(checked: "Check", out: Output) -> None:
     counts = checked.counts
     totals = {split: sum(of_split.values()) for split, of_split in counts.items()}
-    pictures = ", ".join(f"{count} {split}" for split, count in totals.items())
+    images = ", ".join(f"{count} {split}" for split, count in totals.items())
     smallest, middle, largest = checked.sides
-    out.line(f"{checked.name}: {sum(totals.values())} pictures ({pictures}) in {len(checked.classes)} classes")
+    out.line(f"{checked.name}: {sum(totals.values())} images ({images}) in {len(checked.classes)} classes")
     out.table(
         ("class", *counts),
         ((label, *(of_split.get(label, 0) for of_split in counts.values())) for label in checked.classes),
     )
     out.line(f"  longer side   {smallest} to {largest} pixels, median {middle:g}")
-    out.line(f"  colour        {checked.colour} pictures in colour, the others grey")
+    out.line(f"  colour        {checked.colour} images in colour, the others grey")
     out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in checked.polarity.items())}")
     kept = ", ".join(f"{100 * share:.0f} % at {size}" for size, share in checked.detail.items() if size <= 2 * largest)
     out.line(f"  detail kept   {kept}")

@@ -6,7 +6,7 @@ from itertools import chain
 from lrnet_cli.cli.output import Output
 from lrnet_cli.evaluation.corruptions import CorruptedAccuracy, Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
-from lrnet_cli.evaluation.foreign import ForeignPictures
+from lrnet_cli.evaluation.foreign import ForeignImages
 from lrnet_cli.evaluation.report import MISTAKES, Against, Report
 
 _DISAGREEMENTS = 10  # how many are printed
@@ -17,13 +17,13 @@ def show_report(out: Output, report: Report) -> None:
     """Print the figures of an evaluation, those of foreign and of corrupted images and of other weights last."""
     evaluation = report.evaluation
     metrics = evaluation.metrics
-    out.line(f"{evaluation.dataset}, {report.request.split} split, {metrics.n} pictures")
+    out.line(f"{evaluation.dataset}, {report.request.split} split, {metrics.n} images")
     for figure in report.figures():
         out.line(f"  {figure.name:17}  {figure.value:.4f}{f' ({figure.remark})' if figure.remark else ''}")
     out.line(f"  speed              {evaluation.images_per_second:.0f} images per second")
     _show_classes(out, evaluation)
     out.table(
-        ("confidence", "pictures", "mean confidence", "accuracy"),
+        ("confidence", "images", "mean confidence", "accuracy"),
         (
             (f"{b.low:.3f} to {b.high:.3f}", b.count, f"{b.confidence:.4f}", f"{b.accuracy:.4f}")
             for b in metrics.reliability
@@ -32,7 +32,7 @@ def show_report(out: Output, report: Report) -> None:
     )
     if mistakes := evaluation.mistakes(MISTAKES):
         out.table(
-            ("picture", "true", "predicted", "probability"),
+            ("image", "true", "predicted", "probability"),
             ((m.path or m.index, m.true, m.predicted, f"{m.probability:.4f}") for m in mistakes),
             title="Most confident mistakes",
         )
@@ -77,9 +77,9 @@ def _show_classes(out: Output, evaluation: Evaluation) -> None:
     )
 
 
-def _show_foreign(out: Output, foreign: Iterable[ForeignPictures]) -> None:
+def _show_foreign(out: Output, foreign: Iterable[ForeignImages]) -> None:
     out.table(
-        ("foreign pictures", "number", "AUROC", "95 % interval", "called unknown"),
+        ("foreign images", "number", "AUROC", "95 % interval", "called unknown"),
         (
             (f.dataset, f.n, f"{f.auroc:.4f}", "{:.4f} to {:.4f}".format(*f.auroc_ci95), f"{f.unknown:.4f}")
             for f in foreign
@@ -109,7 +109,7 @@ def _show_robustness(out: Output, robustness: Robustness) -> None:
 def _show_comparison(out: Output, against: Against, first: str) -> None:
     comparison = against.comparison
     low, high = comparison.difference_ci95
-    out.line(f"Against {against.weights}, on the same pictures")
+    out.line(f"Against {against.weights}, on the same images")
     out.line(f"  difference in accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
     out.line(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
     out.table(
@@ -122,7 +122,7 @@ def _show_comparison(out: Output, against: Against, first: str) -> None:
     )
     if shown := comparison.disagreements[:_DISAGREEMENTS]:
         out.table(
-            ("picture", "true", "first", "second"),
+            ("image", "true", "first", "second"),
             ((d.path or d.index, d.true, d.first, d.second) for d in shown),
             title=f"The first {len(shown)} of {len(comparison.disagreements)} disagreements (--json has all)",
         )

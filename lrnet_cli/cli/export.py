@@ -29,14 +29,14 @@ def export_command(request: ExportRequest, json: Json = False) -> None:
     out = Output(json)
     out.document(exported.document())
     if isinstance(exported, Float32Export):
-        checked = f"within {exported.difference:.1e} of PyTorch on {exported.pictures} real pictures"
+        checked = f"within {exported.difference:.1e} of PyTorch on {exported.images} real images"
         out.line(f"Wrote {exported.path}: {checked}")
     else:
         _show_int8(exported, out)
 
 
 def _show_int8(exported: "Int8Export", out: Output) -> None:
-    agreement = f"the same label as in float32 for {exported.agreement:.2%} of {exported.judged} pictures"
+    agreement = f"the same label as in float32 for {exported.agreement:.2%} of {exported.judged} images"
     out.line(f"Wrote {exported.path}: {agreement}")
     out.line(f"  judged on          {exported.judged_on}; {exported.calibrated} others calibrated")
     out.line(f"  accuracy           {exported.accuracy:.4f} (float32: {exported.accuracy_before:.4f})")

@@ -114,7 +114,7 @@ class LoadBars(Reporter):
 
     def __init__(self) -> None:
         self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
-        self._pictures = progress(MofNCompleteColumn(), RateColumn())
+        self._images = progress(MofNCompleteColumn(), RateColumn())
         self._work = progress(MofNCompleteColumn())
         self._tasks: dict[str, Any] = {}
 
@@ -127,7 +127,7 @@ class LoadBars(Reporter):
     def stop(self) -> None:
         """Remove the bars."""
         self._downloads.stop()
-        self._pictures.stop()
+        self._images.stop()
         self._work.stop()
 
     def message(self, text: str) -> None:
@@ -143,15 +143,15 @@ class LoadBars(Reporter):
         if done == total:
             self._downloads.stop()
 
-    def pictures(self, done: int, total: int) -> None:
+    def images(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` image files are read."""
         self._downloads.stop()
-        self._pictures.start()
+        self._images.start()
         if "" not in self._tasks:
-            self._tasks[""] = self._pictures.add_task("reading")
-        self._pictures.update(self._tasks[""], completed=done, total=total)
+            self._tasks[""] = self._images.add_task("reading")
+        self._images.update(self._tasks[""], completed=done, total=total)
         if done == total:
-            self._pictures.stop()
+            self._images.stop()
 
     def work(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` pieces of the work ``name`` are done."""

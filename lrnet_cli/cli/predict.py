@@ -85,7 +85,7 @@ def _show(job: "PredictionJob") -> None:
         document = {"schema": "lrnet.predict/1", "weights": str(job.recorder.weights), "predictions": predictions}
         Output(as_json=True).document(document)
     else:
-        columns = ("picture", "label", "probability", "novelty", "inverted", *(("next",) if top_k > 1 else ()))
+        columns = ("image", "label", "probability", "novelty", "inverted", *(("next",) if top_k > 1 else ()))
         rows = (_cells(record)[: len(columns)] for record in _with_errors_shown(job))
         Output(as_json=False).table(columns, rows)
 

@@ -1,1 +1,1 @@
-"""From a name or a path to tensors: catalog, downloads, readers and pictures."""
+"""From a name or a path to tensors: catalog, downloads, readers and images."""

@@ -24,7 +24,7 @@ _CHUNK = 96  # things that are read at a time
 _CHUNKS_AHEAD = 8
 _READER = "reader"  # begins the name of each thread
 _MOST_READERS = 4  # threads; more would wait for each other
-# Threads take turns in Python, which is most of the work on a small picture; processes do not, but take half a second
+# Threads take turns in Python, which is most of the work on a small image; processes do not, but take half a second
 # to start.
 _MANY = 4096
 _MOST_PROCESSES = 8
@@ -57,7 +57,7 @@ def read_ahead(
         while chunk := list(islice(remaining, _CHUNK)):
             only_files = only_files and all(map(is_file, chunk))
             if count >= _MANY and (only_files and _has_semaphores()) != in_processes:
-                readers.finish()  # so that a large picture is still the only one
+                readers.finish()  # so that a large image is still the only one
                 readers = _Threads(read) if in_processes else _Processes(read)
                 in_processes = not in_processes
             pending.append((chunk, readers.submit(chunk)))

@@ -27,9 +27,9 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A downloadable data set of grey 28×28 pictures in four IDX files.
+    """A downloadable data set of grey 28×28 images in four IDX files.
 
-    ``mirrored_keeps_class`` says whether a picture's mirror image shows the same class: a garment's does, a digit's or
+    ``mirrored_keeps_class`` says whether an image's mirror image shows the same class: a garment's does, a digit's or
     a character's does not.
     """
 

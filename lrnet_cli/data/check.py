@@ -22,19 +22,19 @@ from lrnet_cli.errors import ImageError, LRNetError
 from lrnet_cli.reporter import Reporter, silent
 from lrnet_cli.settings.requests import CheckRequest
 
-FEWEST = 20  # pictures of a class, below which it is called small
-_FAINT = 0.15  # of the grey scale, below which a picture's contrast is low
+FEWEST = 20  # images of a class, below which it is called small
+_FAINT = 0.15  # of the grey scale, below which an image's contrast is low
 _NEAR = 6  # bits of a perceptual hash, by which near copies differ
 _BANDS = _NEAR + 1  # of its bits, of which near copies share one
-_CROWDED = 200  # pictures that share a band, beyond which they are alike by nature, not as copies
-_ENOUGH_DETAIL = 0.98  # of a picture's variance
+_CROWDED = 200  # images that share a band, beyond which they are alike by nature, not as copies
+_ENOUGH_DETAIL = 0.98  # of an image's variance
 _DETAIL_SAMPLE = 200
 _SEED = 0  # of a run; which images it sets aside depends on it, but not how many
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures that are copies of each other, ``exact`` or nearly, with their classes and splits."""
+    """Two images that are copies of each other, ``exact`` or nearly, with their classes and splits."""
 
     first: str
     second: str
@@ -47,8 +47,8 @@ class Pair:
 class Check:
     """What a data set holds.
 
-    ``counts`` are pictures by split and class; ``sides`` the smallest, median and largest longer side in pixels;
-    ``detail`` the share of the pictures' variance that is left at some input sizes. ``refusal`` is the sentence with
+    ``counts`` are images by split and class; ``sides`` the smallest, median and largest longer side in pixels;
+    ``detail`` the share of the images' variance that is left at some input sizes. ``refusal`` is the sentence with
     which training in its default settings refuses the data set, if it does, and ``source`` the data set itself.
     """
 
@@ -95,16 +95,16 @@ def check_dataset(request: CheckRequest, reporter: Reporter) -> Check:
     )
     sources = list(_sources(raw))
     seen, damaged, sample = list[Seen](), list[Skipped](), list[Image.Image]()
-    looked = read_ahead(sources, look, is_file=lambda source: isinstance(source.picture, Path))
+    looked = read_ahead(sources, look, is_file=lambda source: isinstance(source.image, Path))
     for number, (source, outcome) in enumerate(looked):
         if isinstance(outcome, ImageError):
             damaged.append(Skipped(source.name, source.label, str(outcome)))
         else:
-            picture, one = outcome
+            image, one = outcome
             seen.append(one)
-            if picture is not None:
-                sample.append(picture)
-        reporter.pictures(number + 1, len(sources))
+            if image is not None:
+                sample.append(image)
+        reporter.images(number + 1, len(sources))
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in seen:
         counts[one.split][one.label] += 1
@@ -134,9 +134,9 @@ def _sources(raw: RawDataset) -> Iterator[Source]:
     total, place = sum(len(part.labels) for part in raw.parts.values()), 0
     sampled = {number * total // _DETAIL_SAMPLE for number in range(_DETAIL_SAMPLE)}
     for split, part in raw.parts.items():
-        for number, (picture, label) in enumerate(zip(part.pictures, part.labels.tolist(), strict=True)):
-            name = str(picture) if isinstance(picture, Path) else f"{split} #{number}"
-            yield Source(picture, name, raw.classes[label], split, place in sampled)
+        for number, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+            name = str(image) if isinstance(image, Path) else f"{split} #{number}"
+            yield Source(image, name, raw.classes[label], split, place in sampled)
             place += 1
 
 
@@ -158,15 +158,15 @@ def _refusal(name: str, raw: RawDataset, damaged: Sequence[Skipped]) -> str | No
 def _labelled(part: RawSplit, unread: set[str]) -> Split:
     """Return the images of ``part`` that can be read as a split without pixels, which is enough to be cut."""
     kept = np.ones(len(part.labels), bool)
-    if isinstance(part.pictures, list):
-        kept[:] = [str(file) not in unread for file in part.pictures]
+    if isinstance(part.images, list):
+        kept[:] = [str(file) not in unread for file in part.images]
     groups = None if part.groups is None else torch.from_numpy(np.unique(part.groups, return_inverse=True)[1][kept])
     labels = torch.from_numpy(part.labels[kept])
     return Split(torch.empty(len(labels), 0), labels, groups=groups)
 
 
 def _copies(seen: Sequence[Seen]) -> Iterator[Pair]:
-    """Yield exact copies, each with the first of its kind, then near ones among the different pictures."""
+    """Yield exact copies, each with the first of its kind, then near ones among the different images."""
     first: dict[bytes, Seen] = {}
     for one in seen:
         other = first.setdefault(one.digest, one)
@@ -192,10 +192,10 @@ def _pair(first: Seen, second: Seen, *, exact: bool) -> Pair:
 
 
 def _detail_at(size: int, sample: Sequence[Image.Image]) -> float:
-    """Return the mean share of the variance that is left when pictures are made ``size`` pixels wide or high."""
+    """Return the mean share of the variance that is left when images are made ``size`` pixels wide or high."""
     shares = []
-    for picture in sample:
-        grey = picture.convert("L")
+    for image in sample:
+        grey = image.convert("L")
         whole = np.asarray(grey, np.float32)
         scale = size / max(grey.size)
         if scale >= 1 or whole.std() == 0:
@@ -217,14 +217,14 @@ def _findings(found: Check) -> Iterator[str]:
     if found.refusal is not None:
         yield f"lrnet train refuses this data set: {found.refusal}"
     if found.damaged:
-        pictures = _counted(found.damaged, "picture", "pictures")
-        yield f"{pictures} cannot be read: {_names(item.path for item in found.damaged)}."
+        images = _counted(found.damaged, "image", "images")
+        yield f"{images} cannot be read: {_names(item.path for item in found.damaged)}."
     if sentence := twins(found.classes):
         yield sentence
     if small := [f"{name} ({totals[name]})" for name in found.classes if totals[name] < FEWEST]:
-        yield f"{_counted(small, 'class has', 'classes have')} fewer than {FEWEST} pictures: {listed(small)}."
+        yield f"{_counted(small, 'class has', 'classes have')} fewer than {FEWEST} images: {listed(small)}."
     if "test" in found.counts and (lacking := [name for name in found.classes if not train.get(name)]):
-        yield f"{_counted(lacking, 'class has', 'classes have')} no training pictures: {listed(lacking)}."
+        yield f"{_counted(lacking, 'class has', 'classes have')} no training images: {listed(lacking)}."
     for exact, kind in ((True, "exact"), (False, "near")):
         pairs = [pair for pair in found.copies if pair.exact == exact]
         groups = {
@@ -238,10 +238,10 @@ def _findings(found: Check) -> Iterator[str]:
     if found.torn:
         yield f"{_counted(found.torn, 'group is', 'groups are')} in more than one split: {listed(found.torn)}."
     if found.faint:
-        yield f"{_counted(found.faint, 'picture has', 'pictures have')} hardly any contrast: {_names(found.faint)}."
+        yield f"{_counted(found.faint, 'image has', 'images have')} hardly any contrast: {_names(found.faint)}."
     both = [found.polarity.get(kind, 0) for kind in ("light-on-dark", "dark-on-light")]
     if min(both) > 0.02 * sum(both):
-        yield f"{both[0]} pictures are light on dark and {both[1]} dark on light, so that none will be inverted."
+        yield f"{both[0]} images are light on dark and {both[1]} dark on light, so that none will be inverted."
 
 
 def _counted(found: Sequence[object], one: str, several: str) -> str:

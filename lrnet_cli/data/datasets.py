@@ -1,4 +1,4 @@
-"""Data sets as tensors: from a name or a path to uint8 pictures, labels and class names."""
+"""Data sets as tensors: from a name or a path to uint8 images, labels and class names."""
 
 import hashlib
 import json
@@ -21,19 +21,19 @@ from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Reading, Skipped, listed, remarks
 from lrnet_cli.data.splits import Split, copies_of, cut_off_test, fold_cut
 from lrnet_cli.errors import DataError, UsageError, suggestion
-from lrnet_cli.reporter import OnMessage, OnPictures, OnProgress, silent
+from lrnet_cli.reporter import OnImages, OnMessage, OnProgress, silent
 from lrnet_cli.settings.words import Invert, OnError
 
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
-_POLARITY_SAMPLE = 1000  # pictures
+_POLARITY_SAMPLE = 1000  # images
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory. ``val`` is None unless the source brings its own validation pictures.
+    """A data set in memory. ``val`` is None unless the source brings its own validation images.
 
-    ``content_sha256`` hashes class names, pictures and labels of all splits as they are here.
-    ``test_is_cut_off`` says that the source has no test split of its own, ``skipped`` are picture files that could not
+    ``content_sha256`` hashes class names, images and labels of all splits as they are here.
+    ``test_is_cut_off`` says that the source has no test split of its own, ``skipped`` are image files that could not
     be read, and ``left_out`` counts, by kind, what else lies in the source and was not read.
     """
 
@@ -61,20 +61,20 @@ def load_dataset(
     fold: tuple[int, int] | None = None,
     on_error: OnError = "skip",
     on_progress: OnProgress = silent,
-    on_pictures: OnPictures = silent,
+    on_images: OnImages = silent,
     on_message: OnMessage = silent,
 ) -> Dataset:
     """Return the data set called ``name``, downloading it if necessary, or the one at the path ``name``.
 
-    Pictures keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
+    Images keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
     say otherwise, or ``preprocessing``, that of a trained network, says it all. Without that the polarity is found from
-    the training pictures.
+    the training images.
     From a source without a test split, a stratified fifth is set aside for testing, the same fifth every time. With
-    ``fold`` (number from 1 up, count) the training pictures, which are all pictures of a source without a test split,
+    ``fold`` (number from 1 up, count) the training images, which are all images of a source without a test split,
     are cut into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for
-    training, and the source's own test pictures are left out.
+    training, and the source's own test images are left out.
 
-    Picture files are read in threads. With ``on_error="skip"`` those that cannot be read are passed by, unless they are
+    Image files are read in threads. With ``on_error="skip"`` those that cannot be read are passed by, unless they are
     several and more than a twentieth of a class. ``on_message`` hears what was left out, and which classes are too
     small.
 
@@ -82,16 +82,16 @@ def load_dataset(
     """
     raw = read_source(name, data_dir=data_dir, mirror=mirror, on_progress=on_progress, on_message=on_message)
     own = preprocessing or preprocessing_of(raw.train, image_size, channels)
-    if isinstance(raw.train.pictures, list):
+    if isinstance(raw.train.images, list):
         count = sum(len(part.labels) for part in raw.parts.values())
-        on_message(f"{name_of(name)}: {count} picture files in {len(raw.classes)} classes: {listed(raw.classes)}.")
+        on_message(f"{name_of(name)}: {count} image files in {len(raw.classes)} classes: {listed(raw.classes)}.")
     reading = Reading(
         str(paths.expanded(name).resolve()),
         raw,
         own,
         invert=invert,
         on_error=on_error,
-        on_pictures=on_pictures,
+        on_images=on_images,
         data_dir=data_dir,
     )
     train, val, test = splits = reading.read()
@@ -102,7 +102,7 @@ def load_dataset(
     if preprocessing is None:
         own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
     if copies := copies_of(train, test):
-        on_message(f"{name_of(name)}: {copies} of the {len(test)} test pictures are copies of training pictures.")
+        on_message(f"{name_of(name)}: {copies} of the {len(test)} test images are copies of training images.")
     return Dataset(
         name=name_of(name),
         classes=raw.classes,
@@ -129,7 +129,7 @@ def tested_apart(
     if fold is None:
         return (train, test) if test is not None else cut_off_test(name, train)
     if test is not None and fold[0] == 1:
-        on_message(f"{name_of(name)}: its own {len(test)} test pictures are in none of the folds, and stay unread.")
+        on_message(f"{name_of(name)}: its own {len(test)} test images are in none of the folds, and stay unread.")
     return fold_cut(name_of(name), train, *fold, classes)
 
 
@@ -205,11 +205,11 @@ def _read_embedded() -> RawDataset:
 
 
 def preprocessing_of(split: RawSplit, image_size: int | None, channels: int | None) -> Preprocessing:
-    """Return the preprocessing asked for; pictures keep their own size and channels where nothing is said."""
-    if isinstance(split.pictures, list):
+    """Return the preprocessing asked for; images keep their own size and channels where nothing is said."""
+    if isinstance(split.images, list):
         own_size, own_channels = _FOLDER_IMAGE_SIZE, 1
     else:
-        own_size, own_channels = max(split.pictures.shape[1:3]), split.pictures.shape[3]
+        own_size, own_channels = max(split.images.shape[1:3]), split.images.shape[3]
     try:
         return Preprocessing(
             image_size or own_size, channels or own_channels, "mixed", polarity_rule="plane", reading="reduced"
@@ -220,7 +220,7 @@ def preprocessing_of(split: RawSplit, image_size: int | None, channels: int | No
 
 def _polarity_of(train: Split, rule: PolarityRule) -> Polarity:
     sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
-    return common_polarity((np.asarray(picture).transpose(1, 2, 0) for picture in sample), rule)
+    return common_polarity((np.asarray(image).transpose(1, 2, 0) for image in sample), rule)
 
 
 def _content_hash(classes: tuple[str, ...], *splits: Split | None) -> str:

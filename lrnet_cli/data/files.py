@@ -1,4 +1,4 @@
-"""Opening picture files: which there are, and how they are decoded within bounds."""
+"""Opening image files: which there are, and how they are decoded within bounds."""
 
 import math
 import os
@@ -31,12 +31,12 @@ _MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000
 _LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
 _turn: AbstractContextManager[Any] = threading.Lock()
 
-# Pillow only warns of pictures between one and two times its own limit; as an error, the handler below covers both.
+# Pillow only warns of images between one and two times its own limit; as an error, the handler below covers both.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 def take_turns_by(lock: AbstractContextManager[Any]) -> None:
-    """Read large pictures while holding ``lock``, which other processes have, too."""
+    """Read large images while holding ``lock``, which other processes have, too."""
     global _turn  # noqa: PLW0603 # set once, as a process begins
     _turn = lock
 
@@ -47,11 +47,11 @@ def is_regular_file(path: Path) -> bool:
 
 
 def longer_side(path: Path) -> int:
-    """Return the longer side of a picture file in pixels; 0 if it cannot be told."""
+    """Return the longer side of an image file in pixels; 0 if it cannot be told."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return max(image.size)
-    except Exception:  # whatever a decoder raises; the picture itself has been read
+    except Exception:  # whatever a decoder raises; the image itself has been read
         return 0
 
 
@@ -63,7 +63,7 @@ def image_errors() -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("is not a picture in a format that Pillow reads") from error
+        raise ImageError("is not an image in a format that Pillow reads") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise too_large("more") from error
     except OSError as error:
@@ -72,16 +72,16 @@ def image_errors() -> Iterator[None]:
         raise ImageError(f"is damaged: {str(error) or type(error).__name__}") from error
 
 
-def open_picture(path: str | os.PathLike[str], side: int | None, remarks: list[str], turn: ExitStack) -> Image.Image:
-    """Open and decode a picture file; a large one only once it is its turn, which lasts until ``turn`` is closed.
+def open_image(path: str | os.PathLike[str], side: int | None, remarks: list[str], turn: ExitStack) -> Image.Image:
+    """Open and decode an image file; a large one only once it is its turn, which lasts until ``turn`` is closed.
 
     Where the format can, it is decoded reduced, its longer side to no less than ``side`` pixels. ``remarks`` receives
     what deserves one. To be called inside ``image_errors``.
     """
-    # Not with Path, which would take a third of the time that a small picture does.
+    # Not with Path, which would take a third of the time that a small image does.
     status = os.stat(path)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):  # a pipe or device could hang
-        raise ImageError("is a folder, pipe or device, not a picture file")
+        raise ImageError("is a folder, pipe or device, not an image file")
     if status.st_size == 0:
         raise ImageError("is empty")
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
@@ -97,7 +97,7 @@ def open_picture(path: str | os.PathLike[str], side: int | None, remarks: list[s
             turn.enter_context(_turn)
         if "progressive" in image.info and _count_in(source, _SCAN) > _MOST_SCANS:
             raise ImageError(f"is a JPEG file of more than {_MOST_SCANS} scans, which would take too long")
-        # In-place rotation needs a loaded picture; loading also detects a truncated file.
+        # In-place rotation needs a loaded image; loading also detects a truncated file.
         image.load()
         # Cameras put a preview or a depth map behind a photo; that is no second page.
         if getattr(image, "is_animated", False) and image.format != "MPO":  # counting them would take long
@@ -111,5 +111,5 @@ def _count_in(source: BytesIO | str | os.PathLike[str], piece: bytes) -> int:
 
 
 def too_large(size: str, limit: int = MAX_PIXELS) -> ImageError:
-    """Return the error for a picture of ``size``."""
+    """Return the error for an image of ``size``."""
     return ImageError(f"is too large ({size} pixels; the limit is {limit // 1_000_000} million pixels)")

@@ -1,4 +1,4 @@
-"""The only path from a picture to a network's input, for ``predict``, class folders and evaluation alike."""
+"""The only path from an image to a network's input, for ``predict``, class folders and evaluation alike."""
 
 import math
 import os
@@ -12,29 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrnet_cli.data.files import MAX_PIXELS, image_errors, open_picture, too_large
+from lrnet_cli.data.files import MAX_PIXELS, image_errors, open_image, too_large
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
 from lrnet_cli.settings.words import Invert, Normalize
 
 if TYPE_CHECKING:
-    from torch import Tensor  # which takes a second to import, in every process that reads pictures
+    from torch import Tensor  # which takes a second to import, in every process that reads images
 
-Picture: TypeAlias = Union[str, os.PathLike[str], Image.Image, NDArray[Any], "Tensor"]  # for the text
+ImageSource: TypeAlias = Union[str, os.PathLike[str], Image.Image, NDArray[Any], "Tensor"]  # for the text
 ReadingOf = Literal["full", "reduced"]
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
-_REDUCED = 2  # times the size that is needed, at least: a picture brought to it hardly differs from all of it
+_REDUCED = 2  # times the size that is needed, at least: an image brought to it hardly differs from all of it
 _STRIP = 1_000_000  # pixels that are converted at a time
-_ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent picture's ink is dark
+_ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent image's ink is dark
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network expects of a picture; stored in the weight file.
+    """What a network expects of an image; stored in the weight file.
 
-    ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training pictures
-    stand on their background, ``normalize`` what the network does with a picture's own ground and contrast,
-    ``polarity_rule`` how a picture's polarity is judged, ``reading`` whether a large picture is read in full or first
+    ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training images
+    stand on their background, ``normalize`` what the network does with an image's own ground and contrast,
+    ``polarity_rule`` how an image's polarity is judged, ``reading`` whether a large image is read in full or first
     reduced, to several times the size that is needed. Files of earlier versions have none of them: the defaults are
     what those did.
     """
@@ -62,16 +62,16 @@ class Preprocessing:
 
 
 def prepare(
-    source: Picture, preprocessing: Preprocessing, invert: Invert = "auto", remarks: list[str] | None = None
+    source: ImageSource, preprocessing: Preprocessing, invert: Invert = "auto", remarks: list[str] | None = None
 ) -> tuple[NDArray[np.uint8], bool]:
-    """Return the network's input for a picture, uint8 (channels, side, side), and whether it was inverted.
+    """Return the network's input for an image, uint8 (channels, side, side), and whether it was inverted.
 
-    The picture is rotated according to its EXIF data, laid on a background where it is transparent, made grey or RGB,
+    The image is rotated according to its EXIF data, laid on a background where it is transparent, made grey or RGB,
     padded to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its
     polarity is the opposite of ``preprocessing.polarity``. ``Classifier.predict`` lists the arrays and tensors it may
     be. ``remarks`` receives what deserves one about a file, such as that it has several frames.
 
-    Raises ``ImageError`` (without the path) for an unreadable picture, or one of over 64 million pixels (32 million in
+    Raises ``ImageError`` (without the path) for an unreadable image, or one of over 64 million pixels (32 million in
     AVIF and WebP, 24 million in JPEG 2000).
     """
     with ExitStack() as turn, image_errors():
@@ -87,8 +87,8 @@ class Read:
     remarks: tuple[str, ...]
 
 
-def read_picture(source: Picture, preprocessing: Preprocessing, invert: Invert) -> Read | ImageError:
-    """Return what ``prepare`` returns and remarks, or the error that it raises, so that one picture ends nothing."""
+def read_image(source: ImageSource, preprocessing: Preprocessing, invert: Invert) -> Read | ImageError:
+    """Return what ``prepare`` returns and remarks, or the error that it raises, so that one image ends nothing."""
     remarks: list[str] = []
     try:
         pixels, inverted = prepare(source, preprocessing, invert, remarks)
@@ -127,27 +127,27 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
-def flat_picture(source: Picture) -> Image.Image:
-    """Return a picture as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
+def flat_image(source: ImageSource) -> Image.Image:
+    """Return an image as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
     with ExitStack() as turn, image_errors():
         return _flat(source, None, None, turn)
 
 
 def _flat(
-    source: Picture, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
+    source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
 ) -> Image.Image:
     if isinstance(source, str | os.PathLike):
         side = None
         if preprocessing is not None and preprocessing.reading == "reduced":
             side = _REDUCED * preprocessing.image_size
-        source = open_picture(source, side, [] if remarks is None else remarks, turn)
+        source = open_image(source, side, [] if remarks is None else remarks, turn)
     elif not isinstance(source, Image.Image):
         source = _from_array(source)
     return _flatten(source)
 
 
 def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return uint8 (height, width, 1 or 3) as a picture."""
+    """Return uint8 (height, width, 1 or 3) as an image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
@@ -163,7 +163,7 @@ def _from_array(values: "NDArray[Any] | Tensor") -> Image.Image:
         values = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3, 4)) or not values.size:
         raise ImageError(
-            f"is {shown}, not a picture: arrays are (height, width[, channels]), tensors ([channels,] height, width), "
+            f"is {shown}, not an image: arrays are (height, width[, channels]), tensors ([channels,] height, width), "
             "with 1, 3 or 4 channels"
         )
     if math.prod(values.shape[:2]) > MAX_PIXELS:
@@ -182,7 +182,7 @@ def _from_array(values: "NDArray[Any] | Tensor") -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Return the picture as 8-bit ``L`` or ``RGB``, transparency laid on black or white, whichever shows it."""
+    """Return the image as 8-bit ``L`` or ``RGB``, transparency laid on black or white, whichever shows it."""
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep(image)
     if image.mode == "La":  # which Pillow converts to nothing else
@@ -193,8 +193,8 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _on_background(image: Image.Image) -> Image.Image:
-    """Return an ``RGBA`` picture as ``RGB``, on black or white."""
-    # A reduced copy is enough, and saves memory on large pictures.
+    """Return an ``RGBA`` image as ``RGB``, on black or white."""
+    # A reduced copy is enough, and saves memory on large images.
     small = image.reduce(max(1, min(image.size) // _ENOUGH_TO_JUDGE))
     alpha = np.asarray(small.getchannel("A"), dtype=np.float64)
     grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float64)
@@ -209,7 +209,7 @@ def _on_background(image: Image.Image) -> Image.Image:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """Return a picture of 16-bit, 32-bit or float grey values as 8-bit grey."""
+    """Return an image of 16-bit, 32-bit or float grey values as 8-bit grey."""
     largest = 0.0
     for box in _strips(image.size) if image.mode == "F" else ():
         values = np.asarray(image.crop(box))
@@ -228,7 +228,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 
 def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Return the boxes, for ``crop`` and ``paste``, of strips that together are a picture of ``size``."""
+    """Return the boxes, for ``crop`` and ``paste``, of strips that together are an image of ``size``."""
     width, height = size
     rows = max(1, _STRIP // width)
     return ((0, top, width, min(top + rows, height)) for top in range(0, height, rows))

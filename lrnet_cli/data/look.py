@@ -1,4 +1,4 @@
-"""Looking at one picture of a data set; apart from ``check``, so that a process that only looks starts quickly."""
+"""Looking at one image of a data set; apart from ``check``, so that a process that only looks starts quickly."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lrnet_cli.data.images import flat_picture
+from lrnet_cli.data.images import flat_image
 from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.data.readers.raw import SplitName
 from lrnet_cli.errors import ImageError
@@ -19,7 +19,7 @@ _HASH_SIDE = 12  # bits of a perceptual hash, along a side
 
 @dataclass
 class Seen:
-    """One picture, as far as it matters here."""
+    """One image, as far as it matters here."""
 
     name: str
     label: str
@@ -34,9 +34,9 @@ class Seen:
 
 @dataclass
 class Source:
-    """A picture to look at."""
+    """An image to look at."""
 
-    picture: Path | NDArray[np.uint8]
+    image: Path | NDArray[np.uint8]
     name: str
     label: str
     split: SplitName
@@ -47,28 +47,28 @@ class Source:
 
 
 def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
-    """Return what matters of a picture, and the picture itself, no larger than is needed, if it is sampled."""
+    """Return what matters of an image, and the image itself, no larger than is needed, if it is sampled."""
     from imagehash import phash  # SciPy takes a second
 
     try:
-        picture = flat_picture(source.picture)
+        image = flat_image(source.image)
     except ImageError as error:
         return error
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
-    grey = np.asarray(picture.convert("L"))
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    grey = np.asarray(image.convert("L"))
     is_colour = pixels.shape[2] == 3 and bool((np.ptp(pixels, 2) > 8).any())
     seen = Seen(
         name=source.name,
         label=source.label,
         split=source.split,
         digest=hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest(),
-        bits=phash(picture, hash_size=_HASH_SIDE).hash.flatten(),
-        sides=picture.size,
+        bits=phash(image, hash_size=_HASH_SIDE).hash.flatten(),
+        sides=image.size,
         is_colour=is_colour,
         polarity=polarity_of(pixels, "plane"),
         contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
     )
     if not source.is_sampled:
         return None, seen
-    picture.thumbnail((2 * SIZES[-1], 2 * SIZES[-1]))
-    return picture, seen
+    image.thumbnail((2 * SIZES[-1], 2 * SIZES[-1]))
+    return image, seen

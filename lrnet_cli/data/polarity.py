@@ -1,4 +1,4 @@
-"""Whether a picture is light on dark or dark on light."""
+"""Whether an image is light on dark or dark on light."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -13,11 +13,11 @@ PolarityRule = Literal["border", "ground", "plane"]
 """How polarity is judged: by the outermost ring of pixels, by the outermost ring inside stripes along the border, or by
 what stands out most from a plane through the border inside such stripes."""
 
-_AGREEING_SHARE = 0.9  # of the training pictures, for their polarity to count as the data set's
-_JUDGED_SIDE = 56  # pixels; larger pictures are judged by every second, third, … pixel
+_AGREEING_SHARE = 0.9  # of the training images, for their polarity to count as the data set's
+_JUDGED_SIDE = 56  # pixels; larger images are judged by every second, third, … pixel
 _LONGEST_JUDGED = 10_000  # pixels, of which more would take seconds
 _DEEPEST_STRIPE = 1 / 6  # of the side
-# A stripe hardly varies, and most of its inner edge is a step; as shares of the picture's range and of the edge.
+# A stripe hardly varies, and most of its inner edge is a step; as shares of the image's range and of the edge.
 _STRIPE_VARIES, _STEP, _STEPPING = 0.1, 0.3, 0.6
 # And inside it most of the ring is ground.
 _GROUND_VARIES, _EVEN = 0.15, 0.6
@@ -28,10 +28,10 @@ _STIFFNESS = np.diag([0.0, 0.01, 0.01])  # against slopes
 
 
 def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
-    """Return the polarity of one picture, uint8 (height, width, channels).
+    """Return the polarity of one image, uint8 (height, width, channels).
 
-    The median of a ring of pixels is the ground; it is dark if it lies below the middle of the picture's range. By the
-    rule ``plane`` it is dark if the lightest pixels are further from it than the darkest. A picture of one grey value
+    The median of a ring of pixels is the ground; it is dark if it lies below the middle of the image's range. By the
+    rule ``plane`` it is dark if the lightest pixels are further from it than the darkest. An image of one grey value
     is ``mixed``.
     """
     step = max(1, min(pixels.shape[:2]) // _JUDGED_SIDE) if rule != "border" else 1
@@ -49,9 +49,9 @@ def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
     return "light-on-dark" if np.median(ring_of(grey)) < (lowest + highest) / 2 else "dark-on-light"
 
 
-def common_polarity(pictures: Iterable[NDArray[np.uint8]], rule: PolarityRule) -> Polarity:
-    """Return the polarity of nine tenths of ``pictures``, each uint8 (height, width, channels), or ``mixed``."""
-    found = [polarity_of(pixels, rule) for pixels in pictures]
+def common_polarity(images: Iterable[NDArray[np.uint8]], rule: PolarityRule) -> Polarity:
+    """Return the polarity of nine tenths of ``images``, each uint8 (height, width, channels), or ``mixed``."""
+    found = [polarity_of(pixels, rule) for pixels in images]
     for polarity in ("light-on-dark", "dark-on-light"):
         if found and found.count(polarity) >= _AGREEING_SHARE * len(found):
             return polarity
@@ -69,7 +69,7 @@ def _without_stripes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     inside, is_cut = grey, False
     for _ in range(4):
         steps = np.diff(inside[: int(len(inside) * _DEEPEST_STRIPE) + 1], axis=0)
-        if np.abs(steps).max(initial=0.0) <= _STEP * spread:  # as in most pictures
+        if np.abs(steps).max(initial=0.0) <= _STEP * spread:  # as in most images
             inside = np.rot90(inside)
             continue
         stepping = np.maximum((steps > _STEP * spread).mean(1), (steps < -_STEP * spread).mean(1))
@@ -105,7 +105,7 @@ def _plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
     return surface.clip(0, 255)
 
 
-@lru_cache(maxsize=16)  # pictures of one collection often have the same size
+@lru_cache(maxsize=16)  # images of one collection often have the same size
 def _parts_of(
     height: int, width: int
 ) -> tuple[list[tuple[slice, slice]], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

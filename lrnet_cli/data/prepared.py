@@ -1,6 +1,6 @@
-"""Prepared pictures, kept per user, so that files that have not changed need not be decoded again.
+"""Prepared images, kept per user, so that files that have not changed need not be decoded again.
 
-One pack for each source and preprocessing: a safetensors file with the identity and the pixels of every picture, and a
+One pack for each source and preprocessing: a safetensors file with the identity and the pixels of every image, and a
 digest. A file's identity is its path, size, times of change and place on the disk, so that a changed file is read
 again. Packs are removed, the least recently used first, beyond a total size; nothing here is needed, so a pack that
 cannot be read or written is passed by.
@@ -26,7 +26,7 @@ from lrnet_cli import paths
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.settings.words import Invert
 
-FEWEST = 256  # pictures that are worth a pack
+FEWEST = 256  # images that are worth a pack
 MOST_BYTES = 4_000_000_000  # of all packs
 _ABANDONED = 3600.0  # seconds since a pack was written that is not complete
 _VERSION = 2  # of the preparation: pixels of another are not used
@@ -53,7 +53,7 @@ def packs(data_dir: Path | None = None) -> list[Pack]:
 
 
 class Prepared:
-    """The prepared pictures of the files of one source, as far as they are known.
+    """The prepared images of the files of one source, as far as they are known.
 
     ``images``, uint8 (N, C, S, S), hold the pixels of the ``files`` whose ``known``, bool (N,), is true; ``several``,
     bool (N,), says which have several frames or pages.
@@ -96,7 +96,7 @@ class Prepared:
             os.utime(self._path)
 
     def save(self, whole: NDArray[np.bool_]) -> None:
-        """Keep the pictures of the files whose ``whole``, bool (N,), is true, unless they are already kept."""
+        """Keep the images of the files whose ``whole``, bool (N,), is true, unless they are already kept."""
         if not self._is_wanted or (whole == self.known).all():
             return
         if int(whole.sum()) * self.images[:1].nbytes > MOST_BYTES:  # it would be the first to be removed

@@ -1,4 +1,4 @@
-"""From the pictures of a source to tensors: read ahead, past damaged files, and with what deserves a remark."""
+"""From the images of a source to tensors: read ahead, past damaged files, and with what deserves a remark."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Preprocessing, as_image, prepare, read_picture
+from lrnet_cli.data.images import Preprocessing, as_image, prepare, read_image
 from lrnet_cli.data.prepared import Prepared
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.memory import excess
-from lrnet_cli.reporter import OnPictures
+from lrnet_cli.reporter import OnImages
 from lrnet_cli.settings.words import Invert, OnError
 
-_FEW_UNREADABLE, _MOST_UNREADABLE = 1, 0.05  # pictures, and a share, of a class
-_SMALL = 3  # pictures, which training, validation and test need
+_FEW_UNREADABLE, _MOST_UNREADABLE = 1, 0.05  # images, and a share, of a class
+_SMALL = 3  # images, which training, validation and test need
 _NAMED = 6  # classes, files or kinds in one remark
 
 Splits = tuple[Split | None, Split | None, Split | None]
@@ -30,7 +30,7 @@ Splits = tuple[Split | None, Split | None, Split | None]
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture file that could not be read, the class that it would have had, and why."""
+    """An image file that could not be read, the class that it would have had, and why."""
 
     path: str
     label: str
@@ -45,18 +45,18 @@ def remarks(
         yield f"{name}: left out {listed(f'{count} {kind}' for kind, count in raw.left_out.items())}."
     if skipped:
         yield (
-            f"{name}: skipped {len(skipped)} pictures that cannot be read: "
+            f"{name}: skipped {len(skipped)} images that cannot be read: "
             f"{listed(f'{item.path} ({item.reason})' for item in skipped)}."
         )
     if sentence := twins(raw.classes):
         yield f"{name}: {sentence}"
-    if not isinstance(raw.train.pictures, list):
+    if not isinstance(raw.train.images, list):
         return
     if torn := torn_groups(raw):
         yield f"{name}: {len(torn)} groups are in more than one split: {listed(torn)}."
     if several:
         names = listed(Path(path).name for path in several)
-        yield f"{name}: {len(several)} pictures have several frames or pages; only the first is read: {names}."
+        yield f"{name}: {len(several)} images have several frames or pages; only the first is read: {names}."
     counts = [
         np.bincount(split.labels.numpy(), minlength=len(raw.classes)) if split is not None else None for split in splits
     ]
@@ -64,11 +64,11 @@ def remarks(
     assert train is not None
     everywhere = sum(part for part in counts if part is not None)
     kinds = {
-        "without any picture": everywhere == 0,
-        "without training pictures": (train == 0) & (everywhere > 0),
-        f"with fewer than {_SMALL} pictures, too few to be trained, validated and tested": (train > 0)
+        "without any image": everywhere == 0,
+        "without training images": (train == 0) & (everywhere > 0),
+        f"with fewer than {_SMALL} images, too few to be trained, validated and tested": (train > 0)
         & (everywhere < _SMALL),
-        "without test pictures": (test == 0) & (train > 0) if test is not None else train < 0,
+        "without test images": (test == 0) & (train > 0) if test is not None else train < 0,
     }
     for kind, found in kinds.items():
         if found.any():
@@ -76,7 +76,7 @@ def remarks(
 
 
 class Reading:
-    """Reads the splits of ``raw`` as tensors; ``source`` tells its prepared pictures from those of other sources.
+    """Reads the splits of ``raw`` as tensors; ``source`` tells its prepared images from those of other sources.
 
     ``skipped`` are the files that could not be read, ``several`` those of which only the first page was.
     """
@@ -89,12 +89,12 @@ class Reading:
         *,
         invert: Invert,
         on_error: OnError,
-        on_pictures: OnPictures,
+        on_images: OnImages,
         data_dir: Path | None,
     ) -> None:
         self._source, self._raw, self._data_dir = source, raw, data_dir
         self._preprocessing, self._invert, self._on_error = preprocessing, invert, on_error
-        self._on_pictures, self._done = on_pictures, 0
+        self._on_images, self._done = on_images, 0
         self._total = _total(raw)
         names = sorted({name for part in raw.parts.values() for name in part.groups or ()})
         self._groups = {name: number for number, name in enumerate(names)}
@@ -104,8 +104,8 @@ class Reading:
     def read(self) -> Splits:
         """Return the training, validation and test splits.
 
-        Raises ``DataError`` naming the first unreadable picture if ``on_error`` is ``stop``, and in any case if several
-        and more than a twentieth of a class are unreadable, or if the pictures do not fit into memory.
+        Raises ``DataError`` naming the first unreadable image if ``on_error`` is ``stop``, and in any case if several
+        and more than a twentieth of a class are unreadable, or if the images do not fit into memory.
         """
         refuse_excess(self._raw, self._preprocessing)
         splits = {name: self._read(name, part) for name, part in self._raw.parts.items()}
@@ -114,21 +114,21 @@ class Reading:
 
     def _read(self, name: str, raw: RawSplit) -> Split:
         labels = torch.from_numpy(raw.labels)
-        if isinstance(raw.pictures, list):
-            return self._read_files(name, raw, raw.pictures, labels)
+        if isinstance(raw.images, list):
+            return self._read_files(name, raw, raw.images, labels)
         self._done += len(labels)
         side, channels = self._preprocessing.image_size, self._preprocessing.channels
-        if raw.pictures.shape[1:] == (side, side, channels) and self._invert == "no":
-            return Split(torch.from_numpy(raw.pictures.transpose(0, 3, 1, 2).copy()), labels)
-        pictures = (prepare(as_image(pixels), self._preprocessing, self._invert)[0] for pixels in raw.pictures)
-        return Split(torch.from_numpy(np.stack(list(pictures))), labels)
+        if raw.images.shape[1:] == (side, side, channels) and self._invert == "no":
+            return Split(torch.from_numpy(raw.images.transpose(0, 3, 1, 2).copy()), labels)
+        images = (prepare(as_image(pixels), self._preprocessing, self._invert)[0] for pixels in raw.images)
+        return Split(torch.from_numpy(np.stack(list(images))), labels)
 
     def _read_files(self, name: str, raw: RawSplit, files: list[Path], labels: Tensor) -> Split:
         prepared = Prepared(f"{self._source}/{name}", files, self._preprocessing, self._invert, self._data_dir)
         whole = prepared.known.copy()
         self._done += int(whole.sum())
         unread = np.flatnonzero(~whole).tolist()
-        read = partial(read_picture, preprocessing=self._preprocessing, invert=self._invert)
+        read = partial(read_image, preprocessing=self._preprocessing, invert=self._invert)
         outcomes = read_ahead((files[index] for index in unread), read)
         for index, (_, outcome) in zip(unread, outcomes, strict=True):
             if isinstance(outcome, ImageError):
@@ -139,7 +139,7 @@ class Reading:
                 prepared.images[index], prepared.several[index] = outcome.pixels, bool(outcome.remarks)
                 whole[index] = True
             self._done += 1
-            self._on_pictures(self._done, self._total)
+            self._on_images(self._done, self._total)
         prepared.save(whole)
         self.several += [str(files[index]) for index in np.flatnonzero(prepared.several)]
         kept = np.flatnonzero(whole)
@@ -155,7 +155,7 @@ def refuse_excess(raw: RawDataset, preprocessing: Preprocessing) -> None:
     """Raise ``DataError`` if the images do not fit into memory."""
     side, total = preprocessing.image_size, _total(raw)
     if problem := excess(total * preprocessing.channels * side * side):
-        raise DataError(f"{total} pictures of {side}×{side} pixels: {problem}; give a smaller --image-size.")
+        raise DataError(f"{total} images of {side}×{side} pixels: {problem}; give a smaller --image-size.")
 
 
 def _total(raw: RawDataset) -> int:
@@ -171,7 +171,7 @@ def refuse_unreadable(raw: RawDataset, skipped: Sequence[Skipped]) -> None:
         if count > max(_FEW_UNREADABLE, _MOST_UNREADABLE * total):
             first = next(item for item in skipped if item.label == label)
             raise DataError(
-                f"{count} of the {total} pictures of class {label} cannot be read, more than 5 %; fix or remove them. "
+                f"{count} of the {total} images of class {label} cannot be read, more than 5 %; fix or remove them. "
                 f"The first is {first.path}: {first.reason}."
             )
 
@@ -185,7 +185,7 @@ def twins(classes: Sequence[str]) -> str | None:
 
 
 def torn_groups(raw: RawDataset) -> list[str]:
-    """Return the groups whose pictures are in more than one split."""
+    """Return the groups whose images are in more than one split."""
     parts = [set(part.groups or ()) for part in raw.parts.values()]
     counts = Counter(group for part in parts for group in part)
     return sorted(group for group, count in counts.items() if count > 1)

@@ -1,6 +1,6 @@
-"""A small sketch of a set of pictures, by which it is told later whether others were among them.
+"""A small sketch of a set of images, by which it is told later whether others were among them.
 
-It holds the smallest hashes of the pictures (Broder 1997, "On the resemblance and containment of documents"): all of a
+It holds the smallest hashes of the images (Broder 1997, "On the resemblance and containment of documents"): all of a
 small set, and of a large one a sample that another set, hashed alike, can be compared with.
 """
 
@@ -12,12 +12,12 @@ _SIZE = 1024  # hashes
 
 
 def sketch_of(*splits: Split) -> tuple[str, ...]:
-    """Return the sketch of the pictures of all ``splits``."""
+    """Return the sketch of the images of all ``splits``."""
     return tuple(sorted(set(chain.from_iterable(map(hashes_of, splits))))[:_SIZE])
 
 
 def share_in(sketch: tuple[str, ...], *splits: Split) -> float:
-    """Return the share of the pictures of ``splits`` that are, pixel by pixel, in the set that ``sketch`` is of.
+    """Return the share of the images of ``splits`` that are, pixel by pixel, in the set that ``sketch`` is of.
 
     It is exact if that set is small and an estimate otherwise.
     """

@@ -1,4 +1,4 @@
-"""Pictures with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
+"""Images with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
 import hashlib
 import warnings
@@ -12,14 +12,14 @@ from torch import Tensor
 from lrnet_cli.errors import DataError
 
 _TEST_FRACTION = 0.2  # of a data set that comes without a test split
-_TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same pictures
+_TEST_SEED = 0  # fixed, so that every run and every seed is measured on the same images
 _VALIDATION_IMAGES = 300  # fewer let a lucky epoch win
 _SMALLEST_VAL_FRACTION, _LARGEST_VAL_FRACTION = 0.1, 0.2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures, uint8 (N, channels, side, side), and their class indices, int64 (N,).
+    """Images, uint8 (N, channels, side, side), and their class indices, int64 (N,).
 
     ``paths`` are their files, if they have any; ``groups``, int64 (N,), number what they belong to, if the source says.
     """
@@ -33,13 +33,13 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> "Split":
-        """Return the pictures at ``indices``, int64 (M,)."""
+        """Return the images at ``indices``, int64 (M,)."""
         paths = None if self.paths is None else tuple(self.paths[index] for index in indices.tolist())
         groups = None if self.groups is None else self.groups[indices.to(self.groups.device)]
         return Split(self.images[indices], self.labels[indices], paths, groups)
 
     def with_rows_of(self, other: "Split") -> "Split":
-        """Return these pictures and those of ``other``, as they were in one source."""
+        """Return these images and those of ``other``, as they were in one source."""
         paths = (*self.paths, *other.paths) if self.paths is not None and other.paths is not None else None
         groups = (
             torch.cat([self.groups, other.groups]) if self.groups is not None and other.groups is not None else None
@@ -47,7 +47,7 @@ class Split:
         return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), paths, groups)
 
     def to(self, device: torch.device) -> "Split":
-        """Return the same pictures on ``device``."""
+        """Return the same images on ``device``."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
@@ -84,7 +84,7 @@ def _group_folds(split: Split, count: int, seed: int) -> list[tuple[Tensor, Tens
 def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return (kept, cut): sorted indices with ``fraction`` of each class in ``cut``, drawn with ``seed``.
 
-    A class keeps at least one picture.
+    A class keeps at least one image.
     """
     generator = np.random.default_rng(seed)
     values = labels.cpu().numpy()
@@ -96,7 +96,7 @@ def stratified_cut(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, 
 
 
 def limited(split: Split, limit: int | None, seed: int) -> Split:
-    """Return ``limit`` pictures of ``split``, drawn with ``seed``, in their original order; without a limit, all."""
+    """Return ``limit`` images of ``split``, drawn with ``seed``, in their original order; without a limit, all."""
     if limit is None or limit >= len(split):
         return split
     chosen = np.random.default_rng(seed).permutation(len(split))[:limit]
@@ -140,22 +140,22 @@ def validation_apart(
 
 
 def copies_of(train: Split, test: Split) -> int:
-    """Return how many pictures of ``test`` are also in ``train``, pixel by pixel."""
+    """Return how many images of ``test`` are also in ``train``, pixel by pixel."""
     known = set(hashes_of(train))
     return sum(one in known for one in hashes_of(test))
 
 
 def hashes_of(split: Split) -> Iterator[str]:
-    """Yield a hash of the pixels of each picture of ``split``, of 64 bits: small, and not alike by chance."""
-    for picture in split.images.cpu().numpy():
-        yield hashlib.blake2b(picture.tobytes(), digest_size=8).hexdigest()
+    """Yield a hash of the pixels of each image of ``split``, of 64 bits: small, and not alike by chance."""
+    for image in split.images.cpu().numpy():
+        yield hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
 
 
 def cut_off_test(name: str, pool: Split) -> tuple[Split, Split]:
     """Return (train, test): a stratified fifth of ``pool`` for testing, the same fifth every time."""
     kept, cut = cut_of(pool, _TEST_FRACTION, _TEST_SEED)
     if not len(cut):
-        raise DataError(f"{name}: too few pictures to set a fifth aside for testing; each class needs three or more.")
+        raise DataError(f"{name}: too few images to set a fifth aside for testing; each class needs three or more.")
     return pool.take(kept), pool.take(cut)
 
 
@@ -177,8 +177,8 @@ def fold_cut(name: str, pool: Split, number: int, count: int, classes: Sequence[
     if counts[smallest] < count:
         advice = f"use at most {counts[smallest]} folds" if counts[smallest] > 1 else "leave it out"
         raise DataError(
-            f"{name}: class {classes[smallest]} has {counts[smallest]} pictures, too few to be cut into {count} folds; "
-            f"{advice}, or give it more pictures."
+            f"{name}: class {classes[smallest]} has {counts[smallest]} images, too few to be cut into {count} folds; "
+            f"{advice}, or give it more images."
         )
     cuts = StratifiedKFold(count, shuffle=True, random_state=_TEST_SEED).split(pool.labels, pool.labels)
     kept, cut = list(cuts)[number - 1]
@@ -186,5 +186,5 @@ def fold_cut(name: str, pool: Split, number: int, count: int, classes: Sequence[
 
 
 def _named(pool: Split) -> Split:
-    """Return ``pool`` with a name for each picture that has no file: its place in the source, counted from 0."""
+    """Return ``pool`` with a name for each image that has no file: its place in the source, counted from 0."""
     return pool if pool.paths is not None else replace(pool, paths=tuple(f"#{n}" for n in range(len(pool))))

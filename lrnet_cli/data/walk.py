@@ -1,4 +1,4 @@
-"""Pictures below a folder, one folder at a time, and what else lies there."""
+"""Images below a folder, one folder at a time, and what else lies there."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrnet_cli.data.files import IMAGE_SUFFIXES
 
-# What systems put into folders of pictures: previews, resource forks, bins.
+# What systems put into folders of images: previews, resource forks, bins.
 _SYSTEM_FOLDERS = {"@eadir", "__macosx", "$recycle.bin", "system volume information", "lost+found", "thumbnails"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
@@ -28,8 +28,8 @@ def _natural(part: str) -> tuple[int, int, str]:
     return (0, len(digits), f"{digits} {part}") if part.isdecimal() else (1, 0, part)
 
 
-def pictures_below(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield files with a picture's suffix in ``folder`` and below, in natural order, holding one folder's names.
+def images_below(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
+    """Yield files with an image's suffix in ``folder`` and below, in natural order, holding one folder's names.
 
     Hidden files, links to folders and what systems put there are passed by; ``left_out`` counts links to folders and
     files of other kinds. A folder that cannot be read is itself yielded, to be reported as an error.

@@ -1,4 +1,4 @@
-"""The accuracy of a network under corruptions of pictures, each at five severities."""
+"""The accuracy of a network under corruptions of images, each at five severities."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from lrnet_cli.weights.card import WeightsCard
 
 SEVERITIES = (1, 2, 3, 4, 5)
 CORRUPTIONS = (*FIRST_KINDS, *FURTHER_KINDS)  # a new one goes last: the random numbers of each depend on its position
-_CHUNK = 1000  # pictures corrupted at a time; the result for a seed depends on it
+_CHUNK = 1000  # images corrupted at a time; the result for a seed depends on it
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def means_over(cases: Iterable[CorruptedAccuracy]) -> tuple[float, float]:
 
 
 def corrupt(images: Tensor, kind: Corruption, severity: int, seed: int) -> Tensor:
-    """Return uint8 pictures (N, C, S, S), on the CPU, corrupted; each with its own random numbers.
+    """Return uint8 images (N, C, S, S), on the CPU, corrupted; each with its own random numbers.
 
-    The same ``seed`` gives the same pictures; the global generator is left unchanged.
+    The same ``seed`` gives the same images; the global generator is left unchanged.
     """
     strength = kind.strengths[severity - 1]
     stream = np.random.SeedSequence([seed, CORRUPTIONS.index(kind), severity]).generate_state(1, np.uint64)[0]

@@ -47,7 +47,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that was taken for another class, by its position in the split, and with what probability.
+    """An image that was taken for another class, by its position in the split, and with what probability.
 
     ``path`` is its file, if it has one.
     """
@@ -65,7 +65,7 @@ class Evaluation:
 
     ``outputs`` are the network's own, averaged over the views: logits and any description. ``probabilities`` and
     ``metrics`` are those after division by the temperature, and ``ece_uncalibrated`` is the calibration error without
-    it. ``paths`` are the pictures' files, if they have any.
+    it. ``paths`` are the images' files, if they have any.
     """
 
     dataset: str
@@ -102,7 +102,7 @@ class Evaluation:
             figures.append(Figure("auc", "AUC, one vs rest", averages.auc, averages.auc_ci95))
         figures += [
             *(Figure(f"top_{k}_accuracy", f"top-{k} accuracy", share) for k, share in metrics.top_k_accuracy.items()),
-            Figure("loss", "log loss", metrics.loss, note="nats per picture"),
+            Figure("loss", "log loss", metrics.loss, note="nats per image"),
             Figure("ece", "calibration error", metrics.ece, uncalibrated=self.ece_uncalibrated),
         ]
         return tuple(figures)

@@ -1,4 +1,4 @@
-"""How well a network tells foreign pictures, such as those of other data sets, from those that it knows."""
+"""How well a network tells foreign images, such as those of other data sets, from those that it knows."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from lrnet_cli.evaluation.intervals import effective_images, interval, roc_area
 
 
 @dataclass(frozen=True)
-class ForeignPictures:
-    """How ``n`` foreign pictures are told from known ones.
+class ForeignImages:
+    """How ``n`` foreign images are told from known ones.
 
-    ``auroc`` is the probability that a foreign picture is the more novel of the two, with its 95 % interval;
+    ``auroc`` is the probability that a foreign image is the more novel of the two, with its 95 % interval;
     ``unknown`` is the share of them above a novelty of 1, which ``lrnet predict`` calls unknown.
     """
 
@@ -29,13 +29,13 @@ class MeasuredNovelty:
     """The share ``unknown`` of the evaluated images, whose novelty is above 1, and how ``foreign`` ones are told."""
 
     unknown: float
-    foreign: tuple[ForeignPictures, ...]
+    foreign: tuple[ForeignImages, ...]
 
 
-def measure_foreign(dataset: str, foreign: Tensor, known: Tensor) -> ForeignPictures:
-    """Return how pictures with the novelty ``foreign`` are told from those with the novelty ``known``."""
+def measure_foreign(dataset: str, foreign: Tensor, known: Tensor) -> ForeignImages:
+    """Return how images with the novelty ``foreign`` are told from those with the novelty ``known``."""
     is_foreign = np.arange(len(known) + len(foreign)) >= len(known)
     area, influence = roc_area(torch.cat([known, foreign]).double().numpy(), is_foreign)
     most = effective_images(np.array([len(known), len(foreign)], np.float64))
     unknown = float((foreign > 1).float().mean())
-    return ForeignPictures(dataset, len(foreign), area, interval(area, influence, most), unknown)
+    return ForeignImages(dataset, len(foreign), area, interval(area, influence, most), unknown)

@@ -15,7 +15,7 @@ _TOP_K = (2, 3, 5)
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Precision, recall and F1 in [0, 1] of one class (0 where undefined) and its number of pictures."""
+    """Precision, recall and F1 in [0, 1] of one class (0 where undefined) and its number of images."""
 
     name: str
     precision: float
@@ -26,7 +26,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The ``count`` pictures whose confidence lies above ``low`` and up to ``high``.
+    """The ``count`` images whose confidence lies above ``low`` and up to ``high``.
 
     ``confidence`` is the mean of their probabilities, ``accuracy`` the share that was right; both in [0, 1].
     """
@@ -40,12 +40,12 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics over ``n`` pictures.
+    """Metrics over ``n`` images.
 
     ``accuracy`` has its 95 % Wilson interval in ``accuracy_ci95``; ``top_k_accuracy`` is the share whose class is among
-    the k most likely, for some k; ``loss`` is the head's own log loss, the mean per picture, in nats; ``ece`` is
+    the k most likely, for some k; ``loss`` is the head's own log loss, the mean per image, in nats; ``ece`` is
     the expected calibration error of the most likely class in 15 equal bins, of which ``reliability`` has those that
-    hold pictures; ``confusion_matrix`` has the true class as row and the predicted class as column.
+    hold images; ``confusion_matrix`` has the true class as row and the predicted class as column.
     """
 
     n: int

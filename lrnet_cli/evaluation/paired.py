@@ -1,4 +1,4 @@
-"""Two networks on the same pictures: is one better than the other?"""
+"""Two networks on the same images: is one better than the other?"""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from lrnet_cli.evaluation.evaluate import Evaluation
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A picture to which two networks give different labels: its position in the split and its file, if it has one."""
+    """An image to which two networks give different labels: its position in the split and its file, if it has one."""
 
     index: int
     path: str | None
@@ -20,7 +20,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Counts of pictures by which of two networks is right, and the statistics computed from them.
+    """Counts of images by which of two networks is right, and the statistics computed from them.
 
     ``difference`` is the first's accuracy minus the second's, with its 95 % interval (Wald's, for paired shares);
     ``p_value`` is that of McNemar's exact test of equal accuracy.
@@ -37,12 +37,12 @@ class PairedComparison:
 
 
 def compare_paired(first: Evaluation, second: Evaluation) -> PairedComparison:
-    """Return how two evaluations on the same pictures compare; raises ``DataError`` if the pictures differ."""
+    """Return how two evaluations on the same images compare; raises ``DataError`` if the images differ."""
     from scipy.stats import binomtest
 
     truth, other_truth = ([one.classes[i] for i in one.labels.tolist()] for one in (first, second))
     if truth != other_truth:
-        raise DataError(f"{first.dataset}: the two weights were not evaluated on the same pictures.")
+        raise DataError(f"{first.dataset}: the two weights were not evaluated on the same images.")
     ours, theirs = ([one.classes[i] for i in one.probabilities.argmax(1).tolist()] for one in (first, second))
     n = len(truth)
     pairs = [(a == true, b == true) for true, a, b in zip(truth, ours, theirs, strict=True)]

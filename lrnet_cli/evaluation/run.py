@@ -40,7 +40,7 @@ def evaluate_weights(request: EvalRequest, reporter: Reporter = SILENT) -> Repor
         if request.corruptions:
             if request.tta:
                 reporter.message(
-                    "--tta averages views of uncorrupted pictures; under --corruptions there is one view of each."
+                    "--tta averages views of uncorrupted images; under --corruptions there is one view of each."
                 )
             on_progress = partial(reporter.work, "corruptions")
             robustness = measure_robustness(

@@ -80,7 +80,7 @@ def load_setup(
         _warn_of_seen(weights, card, name, reporter)
     fold = fold_for(card, name)
     if fold is not None:
-        reporter.message(f"{weights}: comes from cross-validation; its test pictures are fold {fold[0]} of {fold[1]}.")
+        reporter.message(f"{weights}: comes from cross-validation; its test images are fold {fold[0]} of {fold[1]}.")
     with processes.first_goes_ahead():
         loaded = load_dataset(
             name,
@@ -90,7 +90,7 @@ def load_setup(
             invert=request.invert,
             fold=fold,
             on_progress=reporter.download,
-            on_pictures=reporter.pictures,
+            on_images=reporter.images,
             on_message=reporter.message,
         )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
@@ -105,7 +105,7 @@ def _warn_of_seen(weights: Path, card: WeightsCard, name: str, reporter: Reporte
     if card.protocol.get("folds") and name_of(name) == card.dataset.get("name"):
         single = card.metrics.get("over_single_runs")
         honest = f"; the cross-validated accuracy of single networks is {single['value']:.4f}" if single else ""
-        reporter.message(f"Each picture of {card.dataset['name']} was in the training of nearly all of them{honest}.")
+        reporter.message(f"Each image of {card.dataset['name']} was in the training of nearly all of them{honest}.")
 
 
 def load_foreign(
@@ -124,7 +124,7 @@ def load_foreign(
             mirror=request.mirror,
             invert="auto",
             on_progress=reporter.download,
-            on_pictures=reporter.pictures,
+            on_images=reporter.images,
             on_message=reporter.message,
         )
     return loaded.name, limited(loaded.test, request.limit, _LIMIT_SEED).images.to(setup.split.images.device)
@@ -138,7 +138,7 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         everything = loaded.train.with_rows_of(loaded.test)
         part = limited(everything, limit, _LIMIT_SEED)
         share = "all" if len(part) == len(everything) else f"{len(part)}"
-        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} pictures are judged.")
+        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are judged.")
         return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
     if chosen is None:
@@ -147,7 +147,7 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
     if request.split == "test" and loaded.test_is_cut_off:
         share = "" if len(part) == len(chosen) else f"{len(part)} of "
         reporter.message(
-            f"{loaded.name}: has no test split; {share}the {len(chosen)} pictures that were set aside in training are "
+            f"{loaded.name}: has no test split; {share}the {len(chosen)} images that were set aside in training are "
             f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
         )
     return part

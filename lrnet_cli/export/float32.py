@@ -33,21 +33,21 @@ _FORMS: dict[str, tuple[Callable[[nn.Module, WeightsCard, Tensor], bytes], Calla
 
 @dataclass(frozen=True)
 class Float32Export:
-    """An export: the largest difference from PyTorch in any logit or probability over ``pictures`` real images."""
+    """An export: the largest difference from PyTorch in any logit or probability over ``images`` real images."""
 
     weights: Path
     path: Path
     difference: float
-    pictures: int
+    images: int
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
         return {
-            "schema": "lrnet.export/1",
+            "schema": "lrnet.export/2",
             "weights": str(self.weights),
             "path": str(self.path),
             "largest_difference": self.difference,
-            "pictures": self.pictures,
+            "images": self.images,
         }
 
 
@@ -68,7 +68,7 @@ def export_float32(weights: Path, target: Path) -> Float32Export:
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"{target}: not written, because the exported network differs from PyTorch's by {difference:.1e} "
-                f"on {len(images)} real pictures (allowed: {TOLERANCE:g}); please report this."
+                f"on {len(images)} real images (allowed: {TOLERANCE:g}); please report this."
             )
     return Float32Export(weights, target, difference, len(images))
 

@@ -27,27 +27,27 @@ def load_held_out(request: ExportRequest, weights: Path, card: WeightsCard, repo
         mirror=request.mirror,
         fold=fold_for(card, name),
         on_progress=reporter.download,
-        on_pictures=reporter.pictures,
+        on_images=reporter.images,
         on_message=reporter.message,
     )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     images, which = held_out_of(with_classes_of(loaded, card.classes), card)
     if len(images) < 2:
-        raise DataError(f"{loaded.name}: one picture calibrates and another judges, but there are {len(images)}.")
+        raise DataError(f"{loaded.name}: one image calibrates and another judges, but there are {len(images)}.")
     return images, f"{loaded.name}: {which}"
 
 
 def held_out_of(dataset: Dataset, card: WeightsCard) -> tuple[Split, str]:
     """Return the validation images, or else some training images, and which they are."""
     if dataset.val is not None:
-        return dataset.val, "validation pictures"
+        return dataset.val, "validation images"
     # Each network of several has trained on images that validated another.
     own = dataset.content_sha256 == card.dataset.get("content_sha256") and "ensemble" not in card.protocol
     if own and (how := _validation_cut(card)) is not None and 0 < how["fraction"] < 1:
         _, cut = cut_validation(dataset.train, **how)
         if len(cut) == card.dataset.get("val"):
-            return cut, "the validation pictures of its training"
-    return limited(dataset.train, _IMAGES, SEED), "training pictures"
+            return cut, "the validation images of its training"
+    return limited(dataset.train, _IMAGES, SEED), "training images"
 
 
 def _validation_cut(card: WeightsCard) -> ValidationCut | None:

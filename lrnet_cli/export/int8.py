@@ -55,7 +55,7 @@ class Int8Export:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
-        return {"schema": "lrnet.export/1", "weights": str(self.weights), "path": str(self.path), **self.note}
+        return {"schema": "lrnet.export/2", "weights": str(self.weights), "path": str(self.path), **self.note}
 
 
 def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> Int8Export:
@@ -104,6 +104,6 @@ def _refuse_loss(exported: Int8Export, allowed: float) -> None:
     if exported.lost > allowed:
         raise ExportError(
             f"{exported.path}: not written, because {exported.lost:.2f} points of accuracy are lost on "
-            f"{exported.judged} pictures ({exported.accuracy_before:.4f} to {exported.accuracy:.4f}; allowed: "
-            f"{allowed:g}); calibrate with more pictures like those it will see, or allow a larger loss."
+            f"{exported.judged} images ({exported.accuracy_before:.4f} to {exported.accuracy:.4f}; allowed: "
+            f"{allowed:g}); calibrate with more images like those it will see, or allow a larger loss."
         )

@@ -2,8 +2,8 @@
 
 The network's part is in ``models.quantizable``; the graph is rewritten by ONNX Runtime's own quantiser. Activations are
 unsigned with one step per tensor, weights signed with one per output channel. Some stays in float32, a fiftieth of the
-work: the normalisation of pictures, the three convolutions that read it, and the fully connected layers. Normalised
-pictures lie between the 256 grey values, and rounding them changes the logits more than everything else does.
+work: the normalisation of images, the three convolutions that read it, and the fully connected layers. Normalised
+images lie between the 256 grey values, and rounding them changes the logits more than everything else does.
 """
 
 import re
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _QUANTIZED = ("Conv", "Relu", "Clip", "Concat", "MaxPool")
 _FIRST = re.compile(rf"blocks\.0\.convs\.({'|'.join(FIRST)})\.weight$")
-_PIXELS = 400_000  # of all calibration pictures together; more make no difference, and activations fill memory
-_LEAST_RANGE = 1 / 255  # of pictures that may all be blank
+_PIXELS = 400_000  # of all calibration images together; more make no difference, and activations fill memory
+_LEAST_RANGE = 1 / 255  # of images that may all be blank
 _BATCH_SIZE = 64
 
 
@@ -42,12 +42,12 @@ def calibration_images(images: Tensor) -> Tensor:
     return images[: max(1, _PIXELS // images[0, 0].numel())]
 
 
-def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
-    """Return ``model``, an LR-Net or several, in the form that eight bits can hold, calibrated on ``pictures``."""
+def frozen(model: nn.Module, how: Normalize, images: Tensor) -> nn.Module:
+    """Return ``model``, an LR-Net or several, in the form that eight bits can hold, calibrated on ``images``."""
     if isinstance(model, Ensemble):
-        return model.each(lambda member: frozen(member, how, pictures))
+        return model.each(lambda member: frozen(member, how, images))
     assert isinstance(model, LRNet)
-    images = normalize(as_input(pictures), how)
+    images = normalize(as_input(images), how)
     low = min(0.0, float(images.min()))
     network = QuantizableLRNet(model, low, max(float(images.max()), low + _LEAST_RANGE)).eval()
     network.equalize_channels(images)
@@ -55,20 +55,20 @@ def frozen(model: nn.Module, how: Normalize, pictures: Tensor) -> nn.Module:
     return network
 
 
-def quantized(model: nn.Module, card: WeightsCard, pictures: Tensor) -> "ModelProto":
+def quantized(model: nn.Module, card: WeightsCard, images: Tensor) -> "ModelProto":
     """Return ``model``, an LR-Net or several, as an ONNX model whose convolutions are in integers.
 
-    Weights and steps follow from ``pictures``, uint8 (N, C, S, S).
+    Weights and steps follow from ``images``, uint8 (N, C, S, S).
     """
-    whole = Whole(frozen(model, card.preprocessing.normalize, pictures), card).eval()
-    content = to_bytes(whole, card, pictures[:2])
+    whole = Whole(frozen(model, card.preprocessing.normalize, images), card).eval()
+    content = to_bytes(whole, card, images[:2])
     with needed_packages(), quiet(), tempfile.TemporaryDirectory() as folder:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
         class Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is untyped
             def __init__(self) -> None:
-                self.batches: Iterator[Tensor] = iter(pictures.split(_BATCH_SIZE))
+                self.batches: Iterator[Tensor] = iter(images.split(_BATCH_SIZE))
 
             def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
                 batch = next(self.batches, None)

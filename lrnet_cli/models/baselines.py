@@ -1,7 +1,7 @@
-"""The networks that LR-Net is compared with: torchvision's own, fitted to small pictures.
+"""The networks that LR-Net is compared with: torchvision's own, fitted to small images.
 
-None of them was made for pictures a few pixels wide. Only the changes they need in order to run are made: pictures
-smaller than a network can take are enlarged, the first convolution takes the pictures' channels, and the last layer has
+None of them was made for images a few pixels wide. Only the changes they need in order to run are made: images
+smaller than a network can take are enlarged, the first convolution takes the images' channels, and the last layer has
 their classes. They start from fresh weights.
 """
 
@@ -23,7 +23,7 @@ class _Fitting:
     arguments: dict[str, Any]
 
 
-# On smaller pictures a layer would have no pixel left, or, in ResNet-50, the last stage only one.
+# On smaller images a layer would have no pixel left, or, in ResNet-50, the last stage only one.
 _FITTINGS = {
     "vgg16": _Fitting(32, "dropout", {}),
     # The auxiliary classifier needs 299 pixels to be meaningful.
@@ -34,9 +34,9 @@ _FITTINGS = {
 
 
 class Baseline(nn.Module):
-    """A network of torchvision for pictures of ``in_channels`` × ``image_size`` × ``image_size`` in [0, 1].
+    """A network of torchvision for images of ``in_channels`` × ``image_size`` × ``image_size`` in [0, 1].
 
-    Pictures under ``side`` pixels are enlarged to it, bilinearly; larger ones stay as they are. ``dropout`` is the
+    Images under ``side`` pixels are enlarged to it, bilinearly; larger ones stay as they are. ``dropout`` is the
     share dropped before the classifier's layers, in networks with dropout.
 
     Raises ``UsageError`` for fewer than one channel or two classes.

@@ -68,8 +68,8 @@ class Engine:
     ) -> nn.Module:
         """Move ``network`` to the device, channels-last, and return a view of it to call: fused, in this precision.
 
-        The view normalises pictures as ``normalize`` says, shares the parameters, takes floats (N, C, S, S) in [0, 1]
-        and returns float32 logits (N, classes), ``with_description`` followed by what tells foreign pictures, if it is
+        The view normalises images as ``normalize`` says, shares the parameters, takes floats (N, C, S, S) in [0, 1]
+        and returns float32 logits (N, classes), ``with_description`` followed by what tells foreign images, if it is
         an LR-Net. Batch statistics are those of all ``processes``.
         """
         view = fuse(to_device(network, self.device), self.fuse, processes)

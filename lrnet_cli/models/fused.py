@@ -4,8 +4,8 @@ A batch norm of a concatenation is a batch norm of each of its tensors, and each
 per channel once the statistics of z are known. A tensor's statistics are therefore computed once, however many norms
 read it, and no normalised tensor is ever written to memory:
 
-- A convolution of ``s·z + t`` is a convolution of z with the weights ``W·s``, plus one with the weights ``Σ W·t`` of a
-  picture of ones. The picture of ones matters: with zero padding, ``t`` is missing at the border. It is added as a
+- A convolution of ``s·z + t`` is a convolution of z with the weights ``W·s``, plus one with the weights ``Σ W·t`` of an
+  image of ones. The image of ones matters: with zero padding, ``t`` is missing at the border. It is added as a
   last channel where the input is a concatenation anyway; elsewhere its convolution is added as a map.
 - The output of ``bn_3``, read by ``bn_stage2_3``, needs no pass over memory: its mean is ``bn_3.bias``, its variance
   ``s² · var``.
@@ -43,8 +43,8 @@ _SMALLEST_FUSED = 16  # pixels; below, the plain network was measured to be fast
 def fuse(network: nn.Module, wanted: bool = True, processes: Processes = ALONE) -> nn.Module:
     """Return a faster view of ``network`` that shares its parameters, statistics and mode.
 
-    The network itself is returned if fusing is not ``wanted``, if it is not an LR-Net, or if its pictures are so small
-    that the work on the weights would outweigh what is saved on the pictures. Batch statistics are those of all
+    The network itself is returned if fusing is not ``wanted``, if it is not an LR-Net, or if its images are so small
+    that the work on the weights would outweigh what is saved on the images. Batch statistics are those of all
     ``processes``; only the fused network computes them, so with several it is fused at any size.
     """
     if isinstance(network, Ensemble):
@@ -72,7 +72,7 @@ class FusedLRNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
         if self.training and len(images) < 2 and not self.processes.together:
-            raise UsageError("Training needs a batch of two or more pictures, for batch normalisation.")
+            raise UsageError("Training needs a batch of two or more images, for batch normalisation.")
         if self.training and images.device.type == "cuda" and not self.processes.together:
             # As measured there: the work on the weights takes longer than the passes over memory that it saves.
             logits: Tensor = self.network(channels_last(images))
@@ -106,9 +106,9 @@ class FusedLRNet(nn.Module):
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Return pictures (N, C, H, W) whose strides say that channels are last.
+    """Return images (N, C, H, W) whose strides say that channels are last.
 
-    The strides of single-channel pictures fit both layouts. A concatenation with channels-last maps then comes out
+    The strides of single-channel images fit both layouts. A concatenation with channels-last maps then comes out
     channels-first, and is copied before and after each convolution.
     """
     n, channels, height, width = images.shape

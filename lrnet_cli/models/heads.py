@@ -17,8 +17,8 @@ def head_loss(
     """Return the mean loss of logits (N, classes) against labels (N,), a scalar in nats.
 
     Softmax: cross-entropy. Sigmoid: binary cross-entropy of each class against the rest, summed over the classes.
-    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no. The loss of a
-    picture is multiplied by that of ``class_weights`` (classes,) which its label has.
+    ``smoothing`` is the share of the target that is spread evenly: over the classes, or over yes and no. The loss of an
+    image is multiplied by that of ``class_weights`` (classes,) which its label has.
     """
     if head == "softmax":
         losses = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")

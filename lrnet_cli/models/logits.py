@@ -1,4 +1,4 @@
-"""From pixels to logits: running a network on uint8 pictures, over one or several views of each."""
+"""From pixels to logits: running a network on uint8 images, over one or several views of each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _GPU_BATCH_SIZE = 4096  # tried first on a GPU, which is idle between small batc
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Return uint8 pictures (N, C, S, S) as the network's floats in [0, 1], channels last."""
+    """Return uint8 images (N, C, S, S) as the network's floats in [0, 1], channels last."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
@@ -28,7 +28,7 @@ class View:
     mirrored: bool = False
 
     def of(self, images: Tensor) -> Tensor:
-        """Return the view of pictures (N, C, S, S)."""
+        """Return the view of images (N, C, S, S)."""
         side = images.shape[-1]
         if self.down or self.right:
             down, right = abs(self.down), abs(self.right)

@@ -98,12 +98,12 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class LRNet(nn.Module):
-    """LR-Net for pictures of ``in_channels`` × ``image_size`` × ``image_size`` with values in [0, 1].
+    """LR-Net for images of ``in_channels`` × ``image_size`` × ``image_size`` with values in [0, 1].
 
     ``dropout`` is the share of units dropped after each of the four hidden fully connected layers (the paper: 0.3).
     Weights start Glorot-uniform from PyTorch's global generator, biases at zero.
 
-    Raises ``UsageError`` for a picture under 8 pixels, or fewer than one channel or two classes.
+    Raises ``UsageError`` for an image under 8 pixels, or fewer than one channel or two classes.
     """
 
     def __init__(
@@ -111,9 +111,7 @@ class LRNet(nn.Module):
     ) -> None:
         super().__init__()
         if image_size < MINIMUM_IMAGE_SIZE:
-            raise UsageError(
-                f"LR-Net needs pictures of at least {MINIMUM_IMAGE_SIZE} pixels per side, got {image_size}."
-            )
+            raise UsageError(f"LR-Net needs images of at least {MINIMUM_IMAGE_SIZE} pixels per side, got {image_size}.")
         if in_channels < 1 or num_classes < 2:
             raise UsageError(f"LR-Net needs a channel and two classes, got {in_channels} and {num_classes}.")
         self.image_size = image_size

@@ -1,4 +1,4 @@
-"""Normalisation of each picture by its own ground and contrast, the first thing that a network does with it.
+"""Normalisation of each image by its own ground and contrast, the first thing that a network does with it.
 
 A network that only ever saw ink on a perfectly black ground takes any other ground for ink. After ``stretch`` and
 ``ground`` the ground is zero, which is also what convolutions pad with, lighter is positive, darker negative, and the
@@ -18,7 +18,7 @@ _STIFFNESS = 0.01  # against slopes
 
 
 def normalize(images: Tensor, how: Normalize) -> Tensor:
-    """Return pictures (N, C, S, S) in [0, 1] normalised, in [-1, 1]; with ``none`` as they are.
+    """Return images (N, C, S, S) in [0, 1] normalised, in [-1, 1]; with ``none`` as they are.
 
     ``stretch`` takes the ground for even: the median of the border. ``ground`` takes it for a plane, fitted to the
     border, as under uneven light.
@@ -34,7 +34,7 @@ def normalize(images: Tensor, how: Normalize) -> Tensor:
 
 
 class Normalized(nn.Module):
-    """``network`` that sees pictures normalised; it has no parameters of its own."""
+    """``network`` that sees images normalised; it has no parameters of its own."""
 
     def __init__(self, network: nn.Module, how: Normalize) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def _sloping_ground(grey: Tensor) -> Tensor:
 def _places(grey: Tensor, depth: int, parts: int) -> Tensor:
     """Return where the middles of the border's parts are, (4 · parts, 3): one, down and right of the middle, in sides.
 
-    Computed where the pictures are: to copy a list there, a GPU would have to be waited for.
+    Computed where the images are: to copy a list there, a GPU would have to be waited for.
     """
     side = grey.shape[-1]
     # As tensor_split cuts: the first parts are longer by one where the side is no multiple.

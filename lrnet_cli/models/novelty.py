@@ -1,4 +1,4 @@
-"""How foreign a picture is to a network: the distance of what the network gives for it from what known pictures give.
+"""How foreign an image is to a network: the distance of what the network gives for it from what known images give.
 
 A Mahalanobis distance to the nearest class, with one covariance for all classes (Lee et al. 2018, arXiv:1807.03888),
 over logits and, of LR-Net, a description of its third block.
@@ -14,7 +14,7 @@ from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet
 
 DESCRIPTION = 48  # numbers: two for each channel of the third block
-_PASSING = 0.99  # of the validation pictures
+_PASSING = 0.99  # of the validation images
 _RIDGE = 1e-3  # added to the variance of every direction, which is 1 on average
 _LEAST_SCALE = 1e-3  # of the outputs' deviation, for one that hardly varies within classes
 _MOST_AXES = 112  # LR-Net's outputs have no more: 64 inputs of the last layer, and the description
@@ -47,7 +47,7 @@ class Novelty:
     """The centres of known classes (K, A) along ``axes`` (outputs, A), on which outputs of one class vary by one.
 
     The outputs are logits, or logits followed by a description. Distances are divided by ``threshold``, so that a
-    novelty of 1 is exceeded by one in a hundred known pictures.
+    novelty of 1 is exceeded by one in a hundred known images.
     """
 
     axes: tuple[tuple[float, ...], ...]
@@ -62,19 +62,19 @@ class Novelty:
             raise ValueError("the novelty has numbers that are not finite, or a threshold not above 0")
 
     def __call__(self, outputs: Tensor) -> Tensor:
-        """Return the novelty (N,) of outputs (N, outputs); above 1, a picture is unlike those that are known."""
+        """Return the novelty (N,) of outputs (N, outputs); above 1, an image is unlike those that are known."""
         return (_distances(outputs, *self._tensors) / self.threshold).float()
 
     @cached_property
     def _tensors(self) -> tuple[Tensor, Tensor]:
-        # In double precision, so that a picture's novelty does not depend on those that it is computed with.
+        # In double precision, so that an image's novelty does not depend on those that it is computed with.
         return torch.tensor(self.axes, dtype=torch.float64), torch.tensor(self.centres, dtype=torch.float64)
 
 
 def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
-    """Return the novelty by the outputs (N, outputs) for training pictures with ``labels`` (N,).
+    """Return the novelty by the outputs (N, outputs) for training images with ``labels`` (N,).
 
-    The threshold lets 99 % of the validation pictures, of the outputs ``known``, pass.
+    The threshold lets 99 % of the validation images, of the outputs ``known``, pass.
     """
     exact = outputs.double()
     seen = labels.unique()

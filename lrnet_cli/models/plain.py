@@ -11,8 +11,8 @@ _CHANNELS, _HIDDEN_UNITS = (32, 64), 128
 class PlainCNN(nn.Module):
     """Two 3×3 convolutions, each with ReLU and 2×2 max pooling, a hidden layer of 128 units, and the classes.
 
-    It is for pictures of ``in_channels`` × ``image_size`` × ``image_size`` in [0, 1]; ``dropout`` is the share of units
-    dropped after the hidden layer. Raises ``UsageError`` for a picture under 4 pixels, or fewer than one channel or two
+    It is for images of ``in_channels`` × ``image_size`` × ``image_size`` in [0, 1]; ``dropout`` is the share of units
+    dropped after the hidden layer. Raises ``UsageError`` for an image under 4 pixels, or fewer than one channel or two
     classes.
     """
 

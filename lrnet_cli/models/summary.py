@@ -23,7 +23,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a network in the order they run, and the sums over them for one picture."""
+    """The layers of a network in the order they run, and the sums over them for one image."""
 
     layers: tuple[Layer, ...]
     parameters: int
@@ -31,7 +31,7 @@ class Summary:
 
 
 def summarise(network: nn.Module, in_channels: int, image_size: int) -> Summary:
-    """Return what ``network`` does for one picture (1, ``in_channels``, ``image_size``, ``image_size``).
+    """Return what ``network`` does for one image (1, ``in_channels``, ``image_size``, ``image_size``).
 
     Multiply-adds are those of convolutions and matrix products, counted by PyTorch. The network is run in evaluation
     mode on PyTorch's "meta" device, without numbers: it may be built there, without using memory.

@@ -1,1 +1,1 @@
-"""Weights and pictures in, labels out."""
+"""Weights and images in, labels out."""

@@ -1,4 +1,4 @@
-"""Weights and pictures in, labelled probabilities out."""
+"""Weights and images in, labelled probabilities out."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Picture, Read, read_picture
+from lrnet_cli.data.images import ImageSource, Read, read_image
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
@@ -29,18 +29,18 @@ from lrnet_cli.weights.open import open_network
 UNKNOWN, NONE_OF_THESE = "unknown", "none of these"
 _YES = 0.5  # probability from which a sigmoid output counts as a yes
 
-_Source = TypeVar("_Source", bound=Picture)
+_Source = TypeVar("_Source", bound=ImageSource)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one picture: every class with its probability in [0, 1], the most likely first in ``top``.
+    """The answer for one image: every class with its probability in [0, 1], the most likely first in ``top``.
 
     ``index`` is the position of ``label`` in the class list, ``probability`` that of the most likely class.
     Where the answer is none of the classes, ``index`` is None and ``label`` is ``unknown`` (the probability is below
     the minimum, the novelty above the maximum, or either is not a number) or ``none of these`` (a sigmoid head says no
     to every class).
-    ``novelty``, from 0 up, is above 1 for pictures that are unlike those that the network knows, and None if the
+    ``novelty``, from 0 up, is above 1 for images that are unlike those that the network knows, and None if the
     weights do not tell. ``inverted`` says whether light and dark were swapped, and ``pixels``, uint8 (channels, side,
     side), are what the network saw.
     """
@@ -55,9 +55,9 @@ class Prediction:
 
 
 class Classifier:
-    """A trained network that labels pictures.
+    """A trained network that labels images.
 
-    ``logits`` takes uint8 pictures (N, C, S, S) on the CPU and returns float32 logits (N, classes) there, followed by a
+    ``logits`` takes uint8 images (N, C, S, S) on the CPU and returns float32 logits (N, classes) there, followed by a
     description if the novelty needs one; ``card`` is the weight file's metadata, and ``runs_on`` describes where and
     how the network runs.
     """
@@ -94,13 +94,13 @@ class Classifier:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is also an iterable of texts, an array one of arrays
-        self, pictures: Picture, *, invert: Invert = ..., min_confidence: float = ..., max_novelty: float = ...
+        self, images: ImageSource, *, invert: Invert = ..., min_confidence: float = ..., max_novelty: float = ...
     ) -> Prediction: ...
 
     @overload
     def predict(
         self,
-        pictures: Iterable[Picture],
+        images: Iterable[ImageSource],
         *,
         invert: Invert = ...,
         min_confidence: float = ...,
@@ -109,55 +109,55 @@ class Classifier:
 
     def predict(
         self,
-        pictures: Picture | Iterable[Picture],
+        images: ImageSource | Iterable[ImageSource],
         *,
         invert: Invert = "auto",
         min_confidence: float = 0.0,
         max_novelty: float = math.inf,
     ) -> Prediction | list[Prediction]:
-        """Return the prediction for a picture, or a list of them for several.
+        """Return the prediction for an image, or a list of them for several.
 
-        A picture is a path, a PIL image, an array or a tensor. An array is (height, width) or (height, width,
+        An image is a path, a PIL image, an array or a tensor. An array is (height, width) or (height, width,
         channels), a tensor (height, width) or (channels, height, width), with 1, 3 or 4 channels, as uint8 from 0 to
-        255 or as floats from 0 to 1. Several are any iterable of pictures; an array (N, height, width, channels) or a
+        255 or as floats from 0 to 1. Several are any iterable of images; an array (N, height, width, channels) or a
         tensor (N, channels, height, width) is one.
 
         The label is ``unknown`` below ``min_confidence`` and above ``max_novelty``, of which 1 lets 99 % of the
-        validation pictures pass; by default, the answer is always a class.
+        validation images pass; by default, the answer is always a class.
 
-        Raises ``ImageError`` for the first picture that cannot be read.
+        Raises ``ImageError`` for the first image that cannot be read.
         """
-        several = not isinstance(pictures, str | os.PathLike | Image.Image)
-        if isinstance(pictures, np.ndarray | Tensor):
-            several = pictures.ndim == 4
-        given = pictures if several else (pictures,)
+        several = not isinstance(images, str | os.PathLike | Image.Image)
+        if isinstance(images, np.ndarray | Tensor):
+            several = images.ndim == 4
+        given = images if several else (images,)
         found = []
         for number, (source, outcome) in enumerate(
             self.stream(
-                cast("Iterable[Picture]", given),
+                cast("Iterable[ImageSource]", given),
                 invert=invert,
                 min_confidence=min_confidence,
                 max_novelty=max_novelty,
             )
         ):
             if isinstance(outcome, ImageError):
-                name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {number}"
+                name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {number}"
                 raise ImageError(f"{name}: {outcome}") from outcome
             found.append(outcome)
         return found if several else found[0]
 
     def stream(
         self,
-        pictures: Iterable[_Source],
+        images: Iterable[_Source],
         *,
         invert: Invert = "auto",
         min_confidence: float = 0.0,
         max_novelty: float = math.inf,
     ) -> Iterator[tuple[_Source, Prediction | ImageError]]:
-        """Yield, in order, each picture with its prediction, or with the error if it cannot be read.
+        """Yield, in order, each image with its prediction, or with the error if it cannot be read.
 
         Threads, and for thousands of files processes, read ahead while the network works; memory holds about a thousand
-        pictures, however many there are.
+        images, however many there are.
 
         Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1, or a ``max_novelty`` not above 0.
         """
@@ -165,7 +165,7 @@ class Classifier:
             raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
         if not max_novelty > 0:
             raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
-        read = read_ahead(pictures, partial(read_picture, preprocessing=self.card.preprocessing, invert=invert))
+        read = read_ahead(images, partial(read_image, preprocessing=self.card.preprocessing, invert=invert))
         while batch := list(islice(read, BATCH_SIZE)):
             inputs = [outcome.pixels for _, outcome in batch if isinstance(outcome, Read)]
             rows = iter(self._answers(inputs))
@@ -182,7 +182,7 @@ class Classifier:
                 yield source, answer
 
     def _answers(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[Tensor, float | None]]:
-        """Return probabilities (classes,) and novelty of each picture."""
+        """Return probabilities (classes,) and novelty of each image."""
         if not inputs:
             return []
         outputs, card = self.logits(torch.from_numpy(np.stack(inputs))), self.card

@@ -1,4 +1,4 @@
-"""Why this label: which pixels of a picture count for it."""
+"""Why this label: which pixels of an image count for it."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lrnet_cli.models.logits import as_input
 from lrnet_cli.threads import threads_for_now, threads_of_operations
 from lrnet_cli.weights.open import is_onnx, open_network
 
-_STEPS = 100  # of the path from the background to the picture; with 24 the sum is off by a fifth and more
+_STEPS = 100  # of the path from the background to the image; with 24 the sum is off by a fifth and more
 _ENLARGED = 10  # screen pixels per pixel
 _BACKGROUND = {"light-on-dark": 0.0, "dark-on-light": 1.0, "mixed": 0.5}
 
@@ -42,7 +42,7 @@ class Explainer:
     def attribute(self, pixels: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
         """Return what each pixel of uint8 (channels, side, side) adds to the logit of class ``index``: (side, side).
 
-        The values sum to the logit's rise above that of an empty picture of the background's value.
+        The values sum to the logit's rise above that of an empty image of the background's value.
         """
         image = as_input(torch.from_numpy(pixels)[None].to(self._device))
         background = _BACKGROUND[polarity_of(pixels.transpose(1, 2, 0), self._rule)]
@@ -55,19 +55,19 @@ class Explainer:
 
 
 def write_overlay(target: Path, pixels: NDArray[np.uint8], shares: NDArray[np.float32]) -> None:
-    """Write the picture, uint8 (channels, side, side), next to its pixels' shares (side, side), as a PNG.
+    """Write the image, uint8 (channels, side, side), next to its pixels' shares (side, side), as a PNG.
 
-    Red pixels count for the class, blue ones against it, over the picture in pale grey.
+    Red pixels count for the class, blue ones against it, over the image in pale grey.
     """
     from matplotlib import colormaps  # takes a second
 
-    picture = np.repeat(pixels, 3, 0) if len(pixels) == 1 else pixels
-    picture = picture.transpose(1, 2, 0)
+    image = np.repeat(pixels, 3, 0) if len(pixels) == 1 else pixels
+    image = image.transpose(1, 2, 0)
     strength = shares / max(float(np.abs(shares).max()), 1e-12)
     # Resampled, or a file matplotlibrc in the working folder decides how many colours there are.
     colours = colormaps["RdBu_r"].resampled(256)((strength + 1) / 2)[..., :3] * 255
     weight = np.abs(strength)[..., None] ** 0.5
-    pale = 170 + picture.mean(2, keepdims=True) / 3
+    pale = 170 + image.mean(2, keepdims=True) / 3
     overlay = np.rint(weight * colours + (1 - weight) * pale).astype(np.uint8)
-    pair = np.concatenate([picture, np.full_like(picture[:, :1], 255), overlay], 1)
+    pair = np.concatenate([image, np.full_like(image[:, :1], 255), overlay], 1)
     Image.fromarray(pair.repeat(_ENLARGED, 0).repeat(_ENLARGED, 1)).save(target, format="PNG")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrnet_cli import paths
 from lrnet_cli.data.files import IMAGE_SUFFIXES
-from lrnet_cli.data.walk import pictures_below
+from lrnet_cli.data.walk import images_below
 from lrnet_cli.errors import UsageError
 
 
@@ -25,7 +25,7 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
         path = paths.expanded(text)
         # Path raises an error for a name that is too long, which becomes that input's error instead.
         if os.path.isdir(path):  # noqa: PTH112
-            files = pictures_below(path)
+            files = images_below(path)
         elif not os.path.exists(path) and any(mark in text for mark in "*?["):  # noqa: PTH110
             files = iter(_matching(path, text))
         else:
@@ -33,7 +33,7 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
             continue
         first = next(files, None)
         if first is None:
-            raise UsageError(f"{text}: no pictures found ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+            raise UsageError(f"{text}: no images found ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         yield first
         yield from files
 

@@ -95,15 +95,15 @@ class PredictionJob:
         summary, recorder = self.summary, self.recorder
         preprocessing = recorder.classifier.card.preprocessing
         if self.rows is not None:
-            yield f"{summary.done} pictures have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
+            yield f"{summary.done} images have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:
             yield (
-                f"{summary.inverted} of {summary.done} pictures were inverted, since the weights know "
+                f"{summary.inverted} of {summary.done} images were inverted, since the weights know "
                 f"{preprocessing.polarity} ones; if the labels look wrong, try --invert no."
             )
         if recorder.sides and median(recorder.sides) > _LARGE * preprocessing.image_size:
             yield (
-                f"The pictures are about {median(recorder.sides):.0f} pixels wide or high, and the weights see "
+                f"The images are about {median(recorder.sides):.0f} pixels wide or high, and the weights see "
                 f"{preprocessing.image_size}: fine detail is lost."
             )
 

@@ -12,7 +12,7 @@ from lrnet_cli.data.readers.raw import RawDataset
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.report.page import as_data_uri, environment
 
-_OF_A_CLASS, _SIDE = 12, 56  # pictures on the sheet, and their side in pixels
+_OF_A_CLASS, _SIDE = 12, 56  # images on the sheet, and their side in pixels
 
 
 def write_check_page(path: Path, checked: Check) -> None:
@@ -25,18 +25,18 @@ def write_check_page(path: Path, checked: Check) -> None:
 
 
 def _sheet(raw: RawDataset) -> list[dict[str, Any]]:
-    """Return, for each class, the first training pictures that can be read."""
+    """Return, for each class, the first training images that can be read."""
     look = Preprocessing(_SIDE, 3, "mixed")
     rows = []
     for index, label in enumerate(raw.classes):
         shown = []
         for place in np.flatnonzero(raw.train.labels == index):
             try:
-                pixels, _ = prepare(raw.train.pictures[int(place)], look, "no")
+                pixels, _ = prepare(raw.train.images[int(place)], look, "no")
             except ImageError:
                 continue
             shown.append(as_data_uri(pixels))
             if len(shown) == _OF_A_CLASS:
                 break
-        rows.append({"label": label, "pictures": shown})
+        rows.append({"label": label, "images": shown})
     return rows

@@ -25,7 +25,7 @@ from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustne
 from lrnet_cli.runs.folder import read_rows
 from lrnet_cli.weights.find import fingerprint_of
 
-_PICTURES_A_CELL, _MISTAKES = 24, 40
+_IMAGES_A_CELL, _MISTAKES = 24, 40
 _CLASSES = 40  # in the confusion matrix: a larger one is unreadable, and the page grows with their square
 
 
@@ -42,7 +42,7 @@ def write_report(path: Path, report: Report, command: str) -> None:
     shown = _most_mistaken(metrics.confusion_matrix)
     page = render_report(
         title=f"{card.arch} on {evaluation.dataset}",
-        subtitle=f"{metrics.n:,} pictures of {len(evaluation.classes)} classes; weights {setup.weights}",
+        subtitle=f"{metrics.n:,} images of {len(evaluation.classes)} classes; weights {setup.weights}",
         figures=_figures(report),
         classes=evaluation.classes,
         matrix=metrics.confusion_matrix,
@@ -70,7 +70,7 @@ def write_report(path: Path, report: Report, command: str) -> None:
 
 
 def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robustness]]) -> None:
-    """Draw accuracy by severity to the PNG file ``path``, for named networks with their accuracy on clean pictures.
+    """Draw accuracy by severity to the PNG file ``path``, for named networks with their accuracy on clean images.
 
     Raises ``UsageError`` if the file cannot be written.
     """
@@ -102,7 +102,7 @@ def environment() -> Environment:
 
 
 def as_data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Return a picture, uint8 (channels, side, side), as a PNG in a data URI."""
+    """Return an image, uint8 (channels, side, side), as a PNG in a data URI."""
     stored = io.BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(
         stored, format="PNG", optimize=True
@@ -115,7 +115,7 @@ def _figures(report: Report) -> list[dict[str, str]]:
     evaluation = report.evaluation
     figures = [{"name": f.name, "value": f"{f.value:.4f}", "note": f.remark} for f in report.figures()]
     speed = f"{evaluation.images_per_second:.0f} per second"
-    return [*figures, {"name": "pictures", "value": f"{evaluation.metrics.n:,}", "note": speed}]
+    return [*figures, {"name": "images", "value": f"{evaluation.metrics.n:,}", "note": speed}]
 
 
 def _settings(report: Report, command: str) -> list[tuple[str, str]]:
@@ -123,7 +123,7 @@ def _settings(report: Report, command: str) -> list[tuple[str, str]]:
     request, weights, card = report.request, report.setup.weights, report.setup.card
     return [
         ("command", command),
-        ("split", request.split + (f", {request.limit} pictures of it" if request.limit is not None else "")),
+        ("split", request.split + (f", {request.limit} images of it" if request.limit is not None else "")),
         ("views", "averaged over several (--tta)" if request.tta else "one"),
         ("device", report.setup.opened.runs_on),
         ("weights", f"{weights}\nSHA-256 {fingerprint_of(weights)}"),
@@ -172,7 +172,7 @@ def _link(path: str | None) -> str | None:
 
 
 def _cells(evaluation: Evaluation, images: NDArray[np.uint8], shown: set[int]) -> dict[str, list[dict[str, Any]]]:
-    """Return some pictures of every cell: the most confident mistakes, and the least confident correct ones."""
+    """Return some images of every cell: the most confident mistakes, and the least confident correct ones."""
     values, predicted = evaluation.probabilities.max(1)
     chosen: dict[tuple[int, int], list[int]] = {}
     for index in values.argsort(descending=True, stable=True).tolist():
@@ -180,7 +180,7 @@ def _cells(evaluation: Evaluation, images: NDArray[np.uint8], shown: set[int]) -
     return {
         f"{true},{taken_for}": [
             {"src": as_data_uri(images[index]), "index": index, "probability": round(float(values[index]), 4)}
-            for index in (indices[::-1] if true == taken_for else indices)[:_PICTURES_A_CELL]
+            for index in (indices[::-1] if true == taken_for else indices)[:_IMAGES_A_CELL]
         ]
         for (true, taken_for), indices in sorted(chosen.items())
         if {true, taken_for} <= shown

@@ -1,4 +1,4 @@
-"""The page that shows labels that look wrong, with their pictures."""
+"""The page that shows labels that look wrong, with their images."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from lrnet_cli.errors import ImageError
 from lrnet_cli.report.page import as_data_uri, environment
 from lrnet_cli.runs.suspects import Suspect
 
-_SHOWN, _SIDE = 200, 96  # pictures, and their side in pixels
+_SHOWN, _SIDE = 200, 96  # images, and their side in pixels
 
 
 def write_suspects_page(path: Path, title: str, suspects: Sequence[Suspect]) -> None:

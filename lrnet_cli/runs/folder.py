@@ -211,7 +211,7 @@ def write_result(run_dir: Path, result: JsonObject) -> None:
 
 
 def write_skipped(run_dir: Path, skipped: Sequence[Skipped]) -> None:
-    """Write ``skipped.csv``: the picture files that could not be read, their classes and the reasons."""
+    """Write ``skipped.csv``: the image files that could not be read, their classes and the reasons."""
     rows = ((item.path, item.label, item.reason) for item in skipped)
     paths.write_table(run_dir / "skipped.csv", ("path", "class", "reason"), rows)
 

@@ -20,10 +20,10 @@ _CHOICES: dict[Select, str] = {
     "macro-f1": "best macro-averaged F1 in validation",
     "loss": "lowest validation loss",
 }
-_NEVER_UNKNOWN = "The network names one of its classes for any picture, whatever it shows."
+_NEVER_UNKNOWN = "The network names one of its classes for any image, whatever it shows."
 _UNKNOWN = (
-    "`lrnet predict` calls pictures `unknown` that are less like the training pictures than 99 % of the validation "
-    "pictures were; foreign pictures that pass, and files of an export, get one of the classes, whatever they show."
+    "`lrnet predict` calls images `unknown` that are less like the training images than 99 % of the validation "
+    "images were; foreign images that pass, and files of an export, get one of the classes, whatever they show."
 )
 
 
@@ -43,7 +43,7 @@ def write_model_card(
         *_metadata(card, test),
         f"# {card.arch} on {in_markdown(card.dataset['name'])}",
         "",
-        f"A classifier of {'grey' if card.preprocessing.channels == 1 else 'colour'} pictures of "
+        f"A classifier of {'grey' if card.preprocessing.channels == 1 else 'colour'} images of "
         f"{card.preprocessing.image_size}×{card.preprocessing.image_size} pixels into {len(card.classes)} classes, "
         f"trained by lrnet-cli {card.versions['lrnet_cli']}.",
         "",
@@ -53,15 +53,15 @@ def write_model_card(
         "## Use",
         "",
         "```console",
-        f"lrnet predict picture.png --weights {WEIGHTS_NAME}",
+        f"lrnet predict image.png --weights {WEIGHTS_NAME}",
         "```",
         "",
-        f"Pictures are expected {card.preprocessing.polarity}; `lrnet predict` inverts the others automatically.",
+        f"Images are expected {card.preprocessing.polarity}; `lrnet predict` inverts the others automatically.",
         "",
         "## Limits",
         "",
         f"{_UNKNOWN if card.novelty is not None else _NEVER_UNKNOWN} Apart from what is shown above, it was "
-        "measured only on pictures like those it was trained on.",
+        "measured only on images like those it was trained on.",
     ]
     paths.write_text(run_dir / "README.md", "\n".join(lines) + "\n")
 
@@ -156,6 +156,6 @@ def _choice(config: TrainConfig) -> str:
 
 def _not_used(data: DataNote) -> dict[str, str]:
     """Return the line that says what of the data was not used, if there is any."""
-    kinds = [f"{data['skipped']} pictures that cannot be read"] if data.get("skipped") else []
+    kinds = [f"{data['skipped']} images that cannot be read"] if data.get("skipped") else []
     kinds += [f"{count} {kind}" for kind, count in data.get("left_out", {}).items()]
     return {"Not used": ", ".join(kinds)} if kinds else {}

@@ -1,6 +1,6 @@
-"""Labels that look wrong: pictures to which networks that never saw them give another class.
+"""Labels that look wrong: images to which networks that never saw them give another class.
 
-They are ranked by self-confidence, the calibrated probability of the label that a picture has, over the folds of a
+They are ranked by self-confidence, the calibrated probability of the label that an image has, over the folds of a
 cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 """
 
@@ -21,7 +21,7 @@ SUSPECTS_NAME, _PREDICTIONS_NAME = "suspects.csv", "predictions.csv"
 
 @dataclass(frozen=True)
 class Suspect:
-    """A picture, its label, the class that networks give it instead, and the probability that they give its label."""
+    """An image, its label, the class that networks give it instead, and the probability that they give its label."""
 
     file: str
     given: str
@@ -35,9 +35,9 @@ def predictions_of(run_dir: Path) -> Path:
 
 
 def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
-    """Return the suspects among the pictures that the runs were tested on, the least likely label first.
+    """Return the suspects among the images that the runs were tested on, the least likely label first.
 
-    Where several runs were tested on a picture, their probabilities are averaged. Raises ``TrainingError`` for
+    Where several runs were tested on an image, their probabilities are averaged. Raises ``TrainingError`` for
     predictions that are damaged.
     """
     found: dict[str, tuple[str, dict[str, list[float]]]] = {}

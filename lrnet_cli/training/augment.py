@@ -1,4 +1,4 @@
-"""Augmentation on the device: a complete batch at once, with separate random numbers for each picture."""
+"""Augmentation on the device: a complete batch at once, with separate random numbers for each image."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ def augment(
     moved: float | Tensor = 1.0,
     robust_share: float | Tensor = 1.0,
 ) -> Tensor:
-    """Return each of the float pictures (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
+    """Return each of the float images (N, C, S, S) altered, those where ``mirrored``, bool (N,), also left to right.
 
     One bilinear sampling mirrors and, if ``moved`` is 1 and not 0, shifts, rotates, stretches and shears; pixels from
     beyond the border are those of the border. A shift with neither scale nor shear is by whole pixels, which blurs

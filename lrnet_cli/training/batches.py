@@ -1,4 +1,4 @@
-"""How many pictures a step takes, from how many there are and how many time and memory allow."""
+"""How many images a step takes, from how many there are and how many time and memory allow."""
 
 import math
 
@@ -17,16 +17,16 @@ from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
 from lrnet_cli.weights.card import WeightsCard
 
 _LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 32
-# A run that is short of steps takes smaller ones: down to half or a quarter of the pictures, they are nearly as fast.
+# A run that is short of steps takes smaller ones: down to half or a quarter of the images, they are nearly as fast.
 _STEPS_PER_RUN, _SMALLEST_IN_A_RUN = 500, 32
 _TRAINING_SHARE = 0.75  # of a run's time; the rest is for validation and test
-_TIMED = 64  # pictures
+_TIMED = 64  # images
 
 
 def affordable_images(
     config: TrainConfig, engine: Engine, split: Split, classes: int, processes: Processes
 ) -> int | None:
-    """Return how many pictures, each counted every time, ``processes`` can train on in ``max_time`` seconds.
+    """Return how many images, each counted every time, ``processes`` can train on in ``max_time`` seconds.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
     a network that is then forgotten, with as many threads as are fastest; the global generator is left unchanged.
@@ -52,7 +52,7 @@ def affordable_images(
 
 
 def batch_size_of(wanted: int | None, images: int, processes: int, affordable: int | None = None) -> int:
-    """Return the global batch size for a run that can train on ``affordable`` pictures, if that is known.
+    """Return the global batch size for a run that can train on ``affordable`` images, if that is known.
 
     It is ``wanted``, or a power of two that leaves 32 steps per epoch, between 16 and 128, and 500 steps in the run,
     but at least 32 for that. Every process takes an equal part: the automatic size is a multiple of their number.

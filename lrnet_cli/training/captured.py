@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Given(NamedTuple):
-    """What differs from step to step besides the pictures, as numbers, or as scalars on the GPU for a graph.
+    """What differs from step to step besides the images, as numbers, or as scalars on the GPU for a graph.
 
-    ``rate`` is the learning rate, ``moved`` 1 while pictures are moved and mirrored and 0 in the still epochs,
+    ``rate`` is the learning rate, ``moved`` 1 while images are moved and mirrored and 0 in the still epochs,
     ``robust_share`` how far alterations have grown, ``newest`` the share of the newest weights in the moving average.
     """
 

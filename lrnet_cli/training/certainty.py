@@ -25,22 +25,22 @@ _VALIDATION_IMAGES = 99
 
 
 def altered(split: Split, robust: float, seed: int) -> Split:
-    """Return ``split`` with its pictures altered as ``robust`` alters those of training, the same for each ``seed``."""
+    """Return ``split`` with its images altered as ``robust`` alters those of training, the same for each ``seed``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # On the CPU, so that every device has the same.
-        pictures = alter(as_input(split.images.cpu()), robust)
-    images = (pictures * 255).round_().to(torch.uint8).contiguous()
+        alterations = alter(as_input(split.images.cpu()), robust)
+    images = (alterations * 255).round_().to(torch.uint8).contiguous()
     return replace(split, images=images.to(split.images.device))
 
 
 def novelty_images(classes: int) -> int:
-    """Return how many training pictures tell what is known, if there are as many."""
+    """Return how many training images tell what is known, if there are as many."""
     return max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * classes)
 
 
 def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
-    """Return ``card`` of ``model`` with what tells foreign pictures from those of the run that ``step`` belongs to."""
+    """Return ``card`` of ``model`` with what tells foreign images from those of the run that ``step`` belongs to."""
     run = step.run
     if len(run.val_split) < _VALIDATION_IMAGES:
         run.reporter.message(
@@ -56,7 +56,7 @@ def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard
 
 
 def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Evaluation | None) -> WeightsCard:
-    """Return ``card`` with the temperature fitted to validation pictures, clean and ``altered``, and their figures."""
+    """Return ``card`` with the temperature fitted to validation images, clean and ``altered``, and their figures."""
     both = [clean] if altered is None else [clean, altered]
     logits, labels = (torch.cat([getattr(item, name) for item in both]) for name in ("logits", "labels"))
     temperature = fit_temperature(logits, labels, card.head)

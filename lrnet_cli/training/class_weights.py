@@ -22,7 +22,7 @@ def located_class_weights(source: str) -> str:
 def class_weights_of(source: str, classes: tuple[str, ...], labels: Tensor) -> Tensor | None:
     """Return the weight of each class (classes,), on the device of ``labels`` (N,), whose mean weight is 1.
 
-    ``balanced`` weighs classes inversely to their numbers of pictures; another ``source`` than that and ``none`` is a
+    ``balanced`` weighs classes inversely to their numbers of images; another ``source`` than that and ``none`` is a
     ``.json`` object or a ``.csv`` of classes and their weights. Raises ``UsageError`` for a file that cannot be used.
     """
     if source == "none":
@@ -37,7 +37,7 @@ def class_weights_of(source: str, classes: tuple[str, ...], labels: Tensor) -> T
         weights = torch.tensor([named[name] for name in classes], dtype=torch.float64)
     mean = float((weights * counts).sum() / counts.sum())
     if mean <= 0:
-        raise UsageError(f"{source}: the classes with training pictures have no weight.")
+        raise UsageError(f"{source}: the classes with training images have no weight.")
     return (weights / mean).float().to(labels.device)
 
 

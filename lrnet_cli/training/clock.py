@@ -12,7 +12,7 @@ from lrnet_cli.training.certainty import novelty_images
 from lrnet_cli.training.prepare import Run
 
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
-_TIMED = 128  # pictures, whose prediction is timed before the first validation tells how long it takes
+_TIMED = 128  # images, whose prediction is timed before the first validation tells how long it takes
 _PREDICTION_MARGIN = 1.1
 _PACE_STEPS = 30  # the last ones, whose mean is the pace
 _FEWEST_STEPS = 100  # after which a run whose time ends in its first epoch has a result
@@ -41,7 +41,7 @@ class Clock:
         self._step_ends: deque[float] = deque(maxlen=_PACE_STEPS + 1)
         self._checkpoint = self._since = self._stood_still = time.perf_counter()
         self._before = (0, 0.0)  # steps and seconds before this part of an epoch
-        self._prediction_pace = 0.0  # seconds per picture
+        self._prediction_pace = 0.0  # seconds per image
         self._has_warned = False
         self.pace = 0.0
         self.progress = 0.0
@@ -78,7 +78,7 @@ class Clock:
         return min(seconds / steps, max(1.0, (seconds + between) / (steps + between)))
 
     def time_prediction(self) -> None:
-        """Predict a few pictures, which tells how long validation and test will take."""
+        """Predict a few images, which tells how long validation and test will take."""
         run = self._run
         images = run.val_split.images[:_TIMED]
         network = run.engine.place(run.state.evaluated, run.config.normalize, run.processes).eval()

@@ -17,7 +17,7 @@ from lrnet_cli.training.prepare import Run
 from lrnet_cli.training.step import Step
 
 _STEPS_BEFORE_COMPILING = 10  # which tell the pace
-# As measured on machines of two cores: compiling takes as long as 150 steps of 128 pictures do before it, or a minute
+# As measured on machines of two cores: compiling takes as long as 150 steps of 128 images do before it, or a minute
 # and a half for smaller ones. In a budget it must pay even if it takes a fifth longer.
 _COMPILE_SECONDS, _COMPILE_STEPS, _BUDGET_MARGIN = 90.0, 150, 1.2
 # Where the compiler's own cache still has the code, tracing remains, which takes a sixth of the time.

@@ -49,7 +49,7 @@ def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
         fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
         on_error=config.on_error,
         on_progress=reporter.download,
-        on_pictures=reporter.pictures,
+        on_images=reporter.images,
         on_message=reporter.message,
     )
 

@@ -110,7 +110,7 @@ def start_from(
 
 
 def freeze(model: nn.Module, blocks: Freeze) -> None:
-    """Exclude the first ``blocks`` of LR-Net from training; its batch norms still follow the pictures."""
+    """Exclude the first ``blocks`` of LR-Net from training; its batch norms still follow the images."""
     for number in range(1, 4 if blocks == "blocks" else int(blocks) + 1):
         model.get_submodule(f"block{number}").requires_grad_(False)
 
@@ -123,9 +123,9 @@ def teachers_logits(
     engine: Engine,
     on_message: Callable[[str], None],
 ) -> Tensor:
-    """Return the mean logits (N, classes) of ``teachers`` for the unaltered pictures of ``split``, on its device.
+    """Return the mean logits (N, classes) of ``teachers`` for the unaltered images of ``split``, on its device.
 
-    Raises ``TrainingError`` for a teacher of other pictures or classes, or one that may have seen ``unseen``.
+    Raises ``TrainingError`` for a teacher of other images or classes, or one that may have seen ``unseen``.
     """
     total = torch.zeros(len(split), len(card.classes))
     for number, name in enumerate(teachers, 1):
@@ -133,7 +133,7 @@ def teachers_logits(
         teacher, other = load_weights(path)
         asked, answered = ((sorted(item.classes), item.head, item.arch_args) for item in (card, other))
         if asked != answered:
-            raise TrainingError(f"{path}: cannot teach this run: its pictures' size, channels, classes or head differ.")
+            raise TrainingError(f"{path}: cannot teach this run: its images' size, channels, classes or head differ.")
         _refuse_seen(path, other, card, unseen)
         on_message(f"Asking teacher {number} of {len(teachers)}, {path}.")
         network = engine.place(teacher, other.preprocessing.normalize).eval()
@@ -151,7 +151,7 @@ def _single(weights: str) -> Path:
 def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard, unseen: Sequence[Split]) -> None:
     """Raise ``TrainingError`` if ``other`` was trained on another part of the same data as ``card``, or of alike ones.
 
-    Other data are alike if they share pictures: a list whose labels were corrected, a folder that has grown.
+    Other data are alike if they share images: a list whose labels were corrected, a folder that has grown.
     """
     if other.dataset.get("content_sha256") != card.dataset["content_sha256"]:
         if (share := share_in(other.seen, *unseen)) > _FEW_SEEN:

@@ -30,9 +30,9 @@ from lrnet_cli.weights.card import WeightsCard
 class Run:
     """A run that is ready to train: its settings as resolved, its data where the engine computes, and its folder.
 
-    ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training pictures;
-    ``taught`` are the teachers' logits for the training pictures, if there are teachers. ``mirrors`` says whether
-    pictures are mirrored every other time; ``skipped`` are the image files that could not be read.
+    ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training images;
+    ``taught`` are the teachers' logits for the training images, if there are teachers. ``mirrors`` says whether
+    images are mirrored every other time; ``skipped`` are the image files that could not be read.
     """
 
     config: TrainConfig
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of full batches in the training pictures."""
+        """The number of full batches in the training images."""
         return len(self.train_split) // self.batch_size
 
 

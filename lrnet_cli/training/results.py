@@ -85,7 +85,7 @@ class Results:
         return result
 
     def _learn_novelty(self) -> None:
-        """Add to the kept weights what tells pictures that are foreign to them."""
+        """Add to the kept weights what tells images that are foreign to them."""
         run, path = self._run, self._run.folder / WEIGHTS_NAME
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(path)

@@ -80,7 +80,7 @@ def resume_series(
                 break
             if result["status"] == "unfinished":
                 raise TrainingError(
-                    f"{member.out}: its time ended before every picture was seen once; start again with more time."
+                    f"{member.out}: its time ended before every image was seen once; start again with more time."
                 )
             if result["status"] != "finished":
                 interrupted = True

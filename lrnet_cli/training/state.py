@@ -21,7 +21,7 @@ class TrainingState:
     ``average`` holds the moving average of the weights, if one is kept. ``epoch`` counts from 1; ``step`` is the number
     of steps taken in it, and ``sums`` adds up their loss and accuracy; ``steps_taken`` counts the steps of all epochs.
     ``seconds`` is the time spent in steps and ``elapsed`` that of the complete run. ``compiled`` is None until it is
-    decided whether steps are compiled. ``moved`` says whether any step has moved or mirrored pictures. ``threads`` are
+    decided whether steps are compiled. ``moved`` says whether any step has moved or mirrored images. ``threads`` are
     the numbers of threads of the steps on a CPU, each with the number of steps before it.
     """
 

@@ -29,7 +29,7 @@ class Step:
 
     ``network`` is the view of the model that learns; ``compiled`` is its compiled form, if there is one, and the number
     of threads that it is compiled for.
-    ``statistics_images`` are the training pictures over which batch statistics are recomputed.
+    ``statistics_images`` are the training images over which batch statistics are recomputed.
     """
 
     def __init__(self, run: Run) -> None:
@@ -45,7 +45,7 @@ class Step:
         self._ends: deque[torch.cuda.Event] = deque()
 
     def sample(self, count: int) -> Split:
-        """Return ``count`` training pictures, or all if there are fewer, always the same ones."""
+        """Return ``count`` training images, or all if there are fewer, always the same ones."""
         split = self.run.train_split
         return split.take(_permutation(self.run.card.seed, 0, len(split))[:count].to(split.labels.device))
 
@@ -53,12 +53,12 @@ class Step:
         """Yield the indices of this epoch's batches from the state's step on, this process's part of each."""
         run, size = self.run, self.run.batch_size
         order = self._order().to(run.engine.device)
-        # The pictures beyond the last full batch are left for other epochs: all steps have one shape.
+        # The images beyond the last full batch are left for other epochs: all steps have one shape.
         for place in range(run.state.step, run.steps_per_epoch):
             yield run.processes.own_rows(order[place * size : (place + 1) * size])
 
     def _order(self) -> Tensor:
-        """Return the order of this epoch's pictures: each once, or as many of every class, some of them repeatedly."""
+        """Return the order of this epoch's images: each once, or as many of every class, some of them repeatedly."""
         run, split = self.run, self.run.train_split
         if run.config.sampler == "uniform":
             return _permutation(run.card.seed, run.state.epoch, len(split))
@@ -73,7 +73,7 @@ class Step:
         return torch.from_numpy(draws.permutation(np.concatenate(chosen))[: len(labels)])
 
     def __call__(self, batch: Tensor, progress: float, epochs_left: float) -> None:
-        """Take one step on the pictures at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
+        """Take one step on the images at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
         state, given = self.run.state, self.given(progress, epochs_left)
         state.moved |= bool(given.moved)
         if batch.device.type == "cuda":
@@ -90,10 +90,10 @@ class Step:
         self._taken += 1
 
     def given(self, progress: float, epochs_left: float) -> Given:
-        """Return what the next step is given besides pictures.
+        """Return what the next step is given besides images.
 
         What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
-        the pictures as they are learns little from altered ones. In the still epochs, pictures are not moved or
+        the images as they are learns little from altered ones. In the still epochs, images are not moved or
         mirrored: the network learns last what it will be asked.
         """
         config, state = self.run.config, self.run.state
@@ -122,7 +122,7 @@ class Step:
         state.sums += run.processes.average(torch.stack([loss.detach(), hits]))
 
     def loss(self, batch: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        """Return the loss on the pictures at the indices ``batch`` and the share that is answered right."""
+        """Return the loss on the images at the indices ``batch`` and the share that is answered right."""
         run, config = self.run, self.run.config
         logits, labels = self.forward(self.inputs(batch, given)), run.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
@@ -131,7 +131,7 @@ class Step:
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     def inputs(self, batch: Tensor, given: Given) -> Tensor:
-        """Return the pictures at the indices ``batch`` as the network's floats, altered if the run augments."""
+        """Return the images at the indices ``batch`` as the network's floats, altered if the run augments."""
         run = self.run
         images = as_input(run.train_split.images[batch])
         if not run.config.augment:
@@ -198,7 +198,7 @@ class Step:
 
 
 def _permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """Return the order of an epoch's pictures, which depends on nothing else; epoch 0 is for batch statistics."""
+    """Return the order of an epoch's images, which depends on nothing else; epoch 0 is for batch statistics."""
     return torch.from_numpy(_draws(seed, epoch).permutation(n))
 
 

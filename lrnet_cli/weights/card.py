@@ -18,7 +18,7 @@ _LEAST_TEMPERATURE = 2.0**-126  # the smallest normal number in single precision
 
 
 class DataNote(TypedDict, total=False):
-    """Which pictures a network was trained on: their source, the hash of their content, and how many there were."""
+    """Which images a network was trained on: their source, the hash of their content, and how many there were."""
 
     name: str
     content_sha256: str
@@ -41,7 +41,7 @@ class ProtocolNote(TypedDict, total=False):
     """How a network was trained: its cuts and recipe; of a released one also command, commit and how it is stored.
 
     ``val_cut`` says how the validation images were cut from the training images, in numbers; not every file has it.
-    ``int8`` says how an export in eight-bit integers compares with the original, and on which pictures.
+    ``int8`` says how an export in eight-bit integers compares with the original, and on which images.
     """
 
     validation: str
@@ -62,8 +62,8 @@ class WeightsCard:
 
     ``arch_args`` are ``in_channels``, ``image_size`` and ``num_classes``; ``classes`` are in the order of the logits.
     Logits divided by ``temperature``, above 0, give calibrated probabilities; a file without one has 1.
-    ``seen`` is a sketch of the pictures that it was trained and chosen on; earlier files have none.
-    ``novelty`` tells foreign pictures by their logits, which are not divided for it, and perhaps a description; not
+    ``seen`` is a sketch of the images that it was trained and chosen on; earlier files have none.
+    ``novelty`` tells foreign images by their logits, which are not divided for it, and perhaps a description; not
     every file has one.
     ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are for information only.
     """

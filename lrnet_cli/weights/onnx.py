@@ -15,12 +15,12 @@ from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of
 
 INPUT, OUTPUTS = "images", ("logits", "probabilities")
-_PICTURES = 32  # that a thread takes at a time, whose activations fit into its cache
+_IMAGES = 32  # that a thread takes at a time, whose activations fit into its cache
 _INSTALL = "pip install 'lrnet-cli[export]'"
 
 
 def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
-    """Return a function from uint8 pictures (N, C, S, S) to logits (N, classes), and the card, of an exported file.
+    """Return a function from uint8 images (N, C, S, S) to logits (N, classes), and the card, of an exported file.
 
     Raises ``WeightsError`` for a file that cannot be used, ``ExportError`` without ONNX Runtime.
     """
@@ -33,7 +33,7 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     card = card_of(path, run.metadata)
     wanted = [card.arch_args["in_channels"], card.arch_args["image_size"], card.arch_args["image_size"]]
     if run.shape[1:] != wanted:
-        raise WeightsError(f"{path}: takes pictures of {run.shape[1:]}, its card says {wanted}.")
+        raise WeightsError(f"{path}: takes images of {run.shape[1:]}, its card says {wanted}.")
     shape = (2, len(card.classes))
     for found in run(torch.zeros(2, *wanted, dtype=torch.uint8)):  # what a file declares need not be so
         if found.shape != shape or found.dtype != torch.float32 or not found.isfinite().all():
@@ -45,7 +45,7 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
 
 
 class OnnxNetwork:
-    """An ONNX Runtime session over a file's content: uint8 pictures in, logits and probabilities out.
+    """An ONNX Runtime session over a file's content: uint8 images in, logits and probabilities out.
 
     Raises ``WeightsError`` for a file that cannot be run, ``ExportError`` without ONNX Runtime.
     """
@@ -57,7 +57,7 @@ class OnnxNetwork:
 
         try:
             settings = onnxruntime.SessionOptions()
-            settings.intra_op_num_threads = 1  # the pictures are shared among threads, which scales better
+            settings.intra_op_num_threads = 1  # the images are shared among threads, which scales better
             # Given as bytes, a file cannot refer to others.
             self.session = onnxruntime.InferenceSession(path.read_bytes(), settings, providers=["CPUExecutionProvider"])
             [given] = self.session.get_inputs()
@@ -72,8 +72,8 @@ class OnnxNetwork:
             raise WeightsError(f"{path}: was not exported by lrnet: it takes {given.name!r} and gives {names}.")
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Return logits and probabilities, float32 (N, classes), of uint8 pictures (N, C, S, S)."""
-        parts = images.split(even_parts(len(images), _PICTURES))
+        """Return logits and probabilities, float32 (N, classes), of uint8 images (N, C, S, S)."""
+        parts = images.split(even_parts(len(images), _IMAGES))
         try:
             found = in_workers(self._run, parts)
             return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
@@ -93,7 +93,7 @@ def _reason(error: Exception) -> str:
 
 
 class PixelNetwork(nn.Module):
-    """``run``, from uint8 pictures to logits, as a network of floats (N, C, S, S) in [0, 1]."""
+    """``run``, from uint8 images to logits, as a network of floats (N, C, S, S) in [0, 1]."""
 
     def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

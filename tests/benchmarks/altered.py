@@ -26,7 +26,7 @@ def main() -> None:
         model, card = load_weights(folder / WEIGHTS_NAME)
         network = engine.place(model, card.preprocessing.normalize).eval()
         accuracies = [
-            evaluate(network, pictures, card).metrics.accuracy for pictures in (split, altered(split, 1.0, card.seed))
+            evaluate(network, images, card).metrics.accuracy for images in (split, altered(split, 1.0, card.seed))
         ]
         print(f"| {folder} | {' | '.join(f'{accuracy:.4f}' for accuracy in accuracies)} |", flush=True)
 

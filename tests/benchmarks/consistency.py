@@ -1,8 +1,8 @@
-"""Does holding two altered views of a picture together earn its cost? ``python tests/benchmarks/consistency.py``.
+"""Does holding two altered views of an image together earn its cost? ``python tests/benchmarks/consistency.py``.
 
-Trains on ``--limit`` pictures, at ``--robust``, with AugMix's divergence (Hendrycks et al. 2020, arXiv:1912.02781)
+Trains on ``--limit`` images, at ``--robust``, with AugMix's divergence (Hendrycks et al. 2020, arXiv:1912.02781)
 between the answers to two altered views added to the loss, for half the ``--epochs``, since each step costs twice; and
-without it for all of them. Prints validation accuracies on clean and on altered pictures. Test images stay unread.
+without it for all of them. Prints validation accuracies on clean and on altered images. Test images stay unread.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from lrnet_cli.weights.file import load_weights
 
 
 class Consistent(Step):
-    """A step on two views of each picture, whose answers are held together."""
+    """A step on two views of each image, whose answers are held together."""
 
     weight = 4.0
 

@@ -1,10 +1,10 @@
-"""Many picture files in class folders: ``python tests/benchmarks/folders.py FOLDER --files 200000 --damaged 1000``.
+"""Many image files in class folders: ``python tests/benchmarks/folders.py FOLDER --files 200000 --damaged 1000``.
 
 Writes FOLDER once, from digits and garments (download them first). Then measures, each in a process of its own:
 opening and decoding alone, twice in one thread (more only take turns in Python) and once in processes; loading a data
-set, cold and from prepared pictures; the time to the first step of a training, cold and from prepared pictures; the
+set, cold and from prepared images; the time to the first step of a training, cold and from prepared images; the
 same after some files were damaged, and once more.
-Prints a JSON line for each: pictures, seconds, pictures a second, peak memory in MB, pictures skipped.
+Prints a JSON line for each: images, seconds, images a second, peak memory in MB, images skipped.
 """
 
 import argparse
@@ -35,12 +35,12 @@ def write_files(folder: Path, count: int) -> None:
         for name in ("digits", "fashion"):
             dataset = load_dataset(name)
             for split in (dataset.train, dataset.test):
-                for picture, label in zip(split.images.numpy(), split.labels.tolist(), strict=True):
+                for image, label in zip(split.images.numpy(), split.labels.tolist(), strict=True):
                     if written == count:
                         return
                     target = folder / f"{name} {dataset.classes[label]}".replace("/", "-") / f"{written:06d}.png"
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    as_image(picture.transpose(1, 2, 0)[:, :: -1 if mirrored else 1]).save(target)
+                    as_image(image.transpose(1, 2, 0)[:, :: -1 if mirrored else 1]).save(target)
                     written += 1
 
 
@@ -57,16 +57,16 @@ def measure(what: str, folder: Path, data_dir: Path) -> None:
     seconds = time.perf_counter() - begun
     count = sum(len(part.labels) for part in read_raw(folder).parts.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    line = {"pictures": count, "seconds": round(seconds, 1), "pictures_per_s": round(count / seconds)}
+    line = {"images": count, "seconds": round(seconds, 1), "images_per_s": round(count / seconds)}
     print(json.dumps(line | {"peak_mb": round(peak), "skipped": skipped}))
 
 
 def decode_alone(folder: Path, data_dir: Path) -> int:
-    return sum(not decode(file) for file in read_raw(folder).train.pictures)
+    return sum(not decode(file) for file in read_raw(folder).train.images)
 
 
 def decode_ahead(folder: Path, data_dir: Path) -> int:
-    return sum(not whole for _, whole in read_ahead(read_raw(folder).train.pictures, decode))
+    return sum(not whole for _, whole in read_ahead(read_raw(folder).train.images, decode))
 
 
 def decode(file: Path) -> bool:
@@ -83,7 +83,7 @@ def load(folder: Path, data_dir: Path) -> int:
 
 
 def train_a_little(folder: Path, data_dir: Path) -> int:
-    """Return the number of pictures skipped, as soon as the first step of a training is taken."""
+    """Return the number of images skipped, as soon as the first step of a training is taken."""
 
     class UntilFirstStep(Reporter):
         def step(self, epoch: int, done: int, total: int) -> None:

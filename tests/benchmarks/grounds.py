@@ -1,6 +1,6 @@
 """Accuracy on even grounds and with little contrast: ``python tests/benchmarks/grounds.py WEIGHTS… [--limit N]``.
 
-On the test pictures of the weights' own data set, with a grey added to every pixel (and clipped at white), and with
+On the test images of the weights' own data set, with a grey added to every pixel (and clipped at white), and with
 every pixel multiplied by a share.
 """
 
@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     engine, request = Engine.choose(), EvalRequest(limit=options.limit)
     setups = [load_setup(find_weights(weights), request, engine) for weights in options.weights]
-    print(f"| {len(setups[0].split)} test pictures | {' | '.join(options.weights)} |")
+    print(f"| {len(setups[0].split)} test images | {' | '.join(options.weights)} |")
     print("|---|" + "---|" * len(setups))
     cases: dict[str, tuple[float, float]] = {f"grey {grey} added": (1.0, grey) for grey in GREYS}
     cases |= {f"contrast reduced to {share}": (share, 0.0) for share in SHARES}

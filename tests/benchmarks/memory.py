@@ -1,6 +1,6 @@
-"""Memory and waiting times of a training on many pictures: ``python tests/benchmarks/memory.py 1000 100000 1000000``.
+"""Memory and waiting times of a training on many images: ``python tests/benchmarks/memory.py 1000 100000 1000000``.
 
-Each size trains five steps on synthetic 28×28 pictures in a process of its own. Prints a JSON line a size: the peak
+Each size trains five steps on synthetic 28×28 images in a process of its own. Prints a JSON line a size: the peak
 memory in MB, the seconds before the first step, and those of writing a checkpoint.
 """
 
@@ -21,7 +21,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import keep, loop
 
 
-def write_pictures(folder: Path, n: int) -> None:
+def write_images(folder: Path, n: int) -> None:
     random = np.random.default_rng(0)
     for part, count in (("train", n), ("t10k", 500)):
         with (folder / f"{part}-images-idx3-ubyte").open("wb") as file:
@@ -53,7 +53,7 @@ def measure(n: int) -> None:
     keep.save_checkpoint = timed
     steps = Steps()
     with tempfile.TemporaryDirectory() as folder:
-        write_pictures(Path(folder), n)
+        write_images(Path(folder), n)
         start = time.perf_counter()
         config = TrainConfig(dataset=folder, batch_size=128, seed=0, compile="off", out=Path(folder) / "run")
         try:

@@ -1,6 +1,6 @@
-"""Cross-validation within Oracle-MNIST's 3,000 test pictures: ``python tests/benchmarks/oracle.py MIRROR OUT [TIME]``.
+"""Cross-validation within Oracle-MNIST's 3,000 test images: ``python tests/benchmarks/oracle.py MIRROR OUT [TIME]``.
 
-MIRROR is a folder with the test pictures and labels (IDX, gzip or not). In each of five folds every network is trained
+MIRROR is a folder with the test images and labels (IDX, gzip or not). In each of five folds every network is trained
 for TIME (default 3m, the whole run) with each of the RECIPES, and the one with the best accuracy on the validation
 images, a part of the fold's training images, is taken: the fold's test images have no say in it. OUT gets the run
 folders and ``oracle.json``, the rows of ``lrnet compare --json``; started again, it goes on where it was stopped.
@@ -62,7 +62,7 @@ def run(table: Path, folder: Path, arch: str, fold: int, time: str, recipe: str)
 
 
 def write_table(mirror: Path, table: Path) -> None:
-    """Write the pictures in the form of a .csv data set without a test split."""
+    """Write the images in the form of a .csv data set without a test split."""
     read = (next(mirror.glob(f"{name}*")) for name in (TEST_IMAGES, TEST_LABELS))
     images, labels = (read_idx(path, dimensions) for path, dimensions in zip(read, (3, 1), strict=True))
     columns = np.column_stack([labels, images.reshape(len(images), -1)])

@@ -1,6 +1,6 @@
 """How often automatic polarity is right: ``python tests/benchmarks/polarity.py digits fashion --mirror FOLDER``.
 
-Each test picture is taken as it is and inverted; right is what brings it back to light on dark. It goes through
+Each test image is taken as it is and inverted; right is what brings it back to light on dark. It goes through
 ``prepare`` both at its own size and enlarged tenfold, as a scan would come.
 """
 
@@ -27,8 +27,8 @@ def main() -> None:
         for scale in (1, 10):
             for is_inverted in (False, True):
                 right = 0
-                for picture in dataset.test.images[:, 0].numpy():
-                    pixels = np.kron(255 - picture if is_inverted else picture, np.ones((scale, scale), np.uint8))
+                for image in dataset.test.images[:, 0].numpy():
+                    pixels = np.kron(255 - image if is_inverted else image, np.ones((scale, scale), np.uint8))
                     right += prepare(Image.fromarray(pixels), trained)[1] == is_inverted
                 n = len(dataset.test)
                 low, high = wilson_interval(right, n)

@@ -1,7 +1,7 @@
 """Speed of several processes beside one: ``python tests/benchmarks/processes.py [PROCESSES [ROUNDS]]``.
 
 One process with as many threads as there are processes, and processes of one thread each, take turns at the same short
-training on 28×28 pictures. Prints a JSON document with the training images a second of each and the ratio of medians.
+training on 28×28 images. Prints a JSON document with the training images a second of each and the ratio of medians.
 """
 
 import json
@@ -33,9 +33,9 @@ def main(processes: int = 2, rounds: int = 3) -> None:
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = random.integers(0, 256, (3000, 28, 28), dtype=np.uint8)
+        images = random.integers(0, 256, (3000, 28, 28), dtype=np.uint8)
         parts = {"train": slice(0, 2900), "test": slice(2900, 3000)}
-        arrays = {f"{name}_images": pictures[part] for name, part in parts.items()}
+        arrays = {f"{name}_images": images[part] for name, part in parts.items()}
         arrays |= {f"{name}_labels": (np.arange(3000) % 10)[part] for name, part in parts.items()}
         np.savez(folder / "set.npz", **arrays)
         speeds: dict[str, list[float]] = {"one process": [], f"{processes} processes": []}

@@ -1,8 +1,8 @@
-"""What preparing a picture costs beside decoding it: ``python tests/benchmarks/reading.py FOLDER``.
+"""What preparing an image costs beside decoding it: ``python tests/benchmarks/reading.py FOLDER``.
 
-The pictures in FOLDER as they are, and sixteen of them enlarged to squares, as PNG and JPEG files, go through the
+The images in FOLDER as they are, and sixteen of them enlarged to squares, as PNG and JPEG files, go through the
 threads that load a data set: decoded alone, then brought to 28×28 grey pixels after reading them in full, as earlier
-versions did, and reduced. Prints pictures a second, the median of three rounds, and the ratios to decoding alone.
+versions did, and reduced. Prints images a second, the median of three rounds, and the ratios to decoding alone.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Preprocessing, prepare
-from lrnet_cli.data.walk import pictures_below
+from lrnet_cli.data.walk import images_below
 
 FULL = Preprocessing(28, 1, "mixed")
 REDUCED = Preprocessing(28, 1, "mixed", reading="reduced")
@@ -48,7 +48,7 @@ def measure(name: str, files: Sequence[Path]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    own = list(pictures_below(parser.parse_args().folder))
+    own = list(images_below(parser.parse_args().folder))
     measure("as they are", own)
     with tempfile.TemporaryDirectory() as folder:
         for side in (300, 1000, 2500):

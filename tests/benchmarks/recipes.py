@@ -1,7 +1,7 @@
-"""Recipes compared on validation pictures: ``python tests/benchmarks/recipes.py [NAME…]``.
+"""Recipes compared on validation images: ``python tests/benchmarks/recipes.py [NAME…]``.
 
-Every recipe trains five epochs on the same 8,000 Fashion-MNIST pictures and is validated on the same 6,000, all of them
-training pictures; the test pictures stay unread. Prints a JSON line a recipe, with its validation accuracy. Takes about
+Every recipe trains five epochs on the same 8,000 Fashion-MNIST images and is validated on the same 6,000, all of them
+training images; the test images stay unread. Prints a JSON line a recipe, with its validation accuracy. Takes about
 five minutes a recipe on two cores that multiply bfloat16. ``docs/explanation/recipe.md`` holds what was found.
 """
 
@@ -41,7 +41,7 @@ def main(names: list[str]) -> None:
         folder = Path(name)
         arrays = {f"{part}_images": split.images[:, 0].numpy() for part, split in splits.items()}
         arrays |= {f"{part}_labels": split.labels.numpy() for part, split in splits.items()}
-        # The format asks for test pictures; a few of the validation pictures stand in, and stay unread.
+        # The format asks for test images; a few of the validation images stand in, and stay unread.
         arrays |= {f"test_{kind}": arrays[f"val_{kind}"][:10] for kind in ("images", "labels")}
         np.savez(folder / "set.npz", **arrays)
         for recipe in names or RECIPES:

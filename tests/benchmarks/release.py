@@ -1,7 +1,7 @@
 """Makes a run a released network: ``python tests/benchmarks/release.py RUN NAME --commit ID [--limit 1000]``.
 
 Writes the run folder ``lrnet_cli/released/NAME``: weights, result, settings, curves, and a model card with accuracy and
-calibration under corruptions on ``--limit`` of the test images, and how pictures of ``--foreign`` data sets and
+calibration under corruptions on ``--limit`` of the test images, and how images of ``--foreign`` data sets and
 some made ones are told from them. The weights are stored in half precision if they give as many right answers on the
 validation images as in single precision. Temperature and novelty are fitted as at the end of a training, on the run's
 own validation images, for runs of versions that did not yet do so.
@@ -43,11 +43,11 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name", choices=RELEASED)
     parser.add_argument("--commit", required=True, help="of the code that trained it")
-    parser.add_argument("--limit", type=int, default=1000, help="test pictures for each corruption")
+    parser.add_argument("--limit", type=int, default=1000, help="test images for each corruption")
     parser.add_argument(
         "--epoch", type=int, help="take this epoch's weights, of a run with --keep-epochs that chose by another rule"
     )
-    parser.add_argument("--foreign", nargs="*", default=[], help="data sets of foreign pictures")
+    parser.add_argument("--foreign", nargs="*", default=[], help="data sets of foreign images")
     options = parser.parse_args()
     target, engine = RELEASED[options.name], Engine.choose()
     target.mkdir(parents=True, exist_ok=True)
@@ -79,10 +79,10 @@ def main() -> None:
     how = f"`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`"
     more = [
         *corruption_table(clean, robustness, how),
-        "## Foreign pictures",
+        "## Foreign images",
         "",
-        f"`predict` calls {unknown:.4f} of the same {len(setup.split)} test pictures unknown. AUROC is the probability "
-        "that a foreign picture is more novel than one of them (`tests/benchmarks/foreign.py`).",
+        f"`predict` calls {unknown:.4f} of the same {len(setup.split)} test images unknown. AUROC is the probability "
+        "that a foreign image is more novel than one of them (`tests/benchmarks/foreign.py`).",
         "",
         *as_table(foreign),
         "",
@@ -177,7 +177,7 @@ def corruption_table(clean: Evaluation, robustness: Robustness, how: str) -> lis
     return [
         "## Robustness",
         "",
-        f"Accuracy on {clean.metrics.n} of the test pictures, {clean.metrics.accuracy:.4f} as they are, under "
+        f"Accuracy on {clean.metrics.n} of the test images, {clean.metrics.accuracy:.4f} as they are, under "
         f"corruptions ({how}). The mean over the first twelve kinds is {robustness.mean_accuracy:.4f} with a "
         f"calibration error of {robustness.mean_ece:.4f}; over the others it is "
         f"{robustness.mean_accuracy_further:.4f} with {robustness.mean_ece_further:.4f}.",

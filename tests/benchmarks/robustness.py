@@ -3,7 +3,7 @@
 ``python tests/benchmarks/robustness.py 'with augmentation=runs/a' without=runs/b --limit 1000 --plot robustness.png``
 ``python tests/benchmarks/robustness.py a=folds/1,folds/2 --dataset table.csv`` (each on its fold)
 ``python tests/benchmarks/robustness.py runs/a runs/b --limit 300 --json`` (the means alone)
-``python tests/benchmarks/robustness.py --pictures corruptions.png digits fashion``
+``python tests/benchmarks/robustness.py --images corruptions.png digits fashion``
 """
 
 import argparse
@@ -27,13 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", metavar="[NAME=]WEIGHTS[,WEIGHTS…]")
     parser.add_argument("--dataset", help="default: the one they were trained on")
-    parser.add_argument("--pictures", type=Path, help="draw a picture of each data set named, and measure nothing")
+    parser.add_argument("--images", type=Path, help="draw an image of each data set named, and measure nothing")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true", help="print the means as JSON lines, each as it is measured")
     options = parser.parse_args()
-    if options.pictures is not None:
-        draw(options.networks, options.pictures)
+    if options.images is not None:
+        draw(options.networks, options.images)
         return
     request = EvalRequest(dataset=options.dataset, limit=options.limit)
     engine, found = Engine.choose(), dict[str, tuple[float, Robustness]]()
@@ -45,8 +45,8 @@ def main() -> None:
             print(json.dumps(means_of(name, setups, *found[name])), flush=True)
     if options.json:
         return
-    pictures = sum(len(setup.split) for setup in setups)
-    print(f"{setups[0].dataset}, {pictures} test pictures; each cell: {' / '.join(found)}\n")
+    images = sum(len(setup.split) for setup in setups)
+    print(f"{setups[0].dataset}, {images} test images; each cell: {' / '.join(found)}\n")
     row("corruption", *SEVERITIES, "mean")
     row(*["---"] * (len(SEVERITIES) + 2))
     by_kind = [robustness.by_kind() for _, robustness in found.values()]
@@ -82,7 +82,7 @@ def means_of(name: str, setups: list[EvaluationSetup], clean: float, robustness:
     return {
         "name": name,
         "dataset": setups[0].dataset,
-        "pictures": sum(len(setup.split) for setup in setups),
+        "images": sum(len(setup.split) for setup in setups),
         "accuracy": clean,
         "first_twelve": robustness.mean_accuracy,
         "others": robustness.mean_accuracy_further,
@@ -93,9 +93,9 @@ def draw(datasets: list[str], target: Path) -> None:
     figure = Figure(figsize=(2.2 * len(CORRUPTIONS) / 2, 1.02 * 6 * len(datasets)), layout="constrained")
     panels = figure.subplots(6 * len(datasets), len(CORRUPTIONS), squeeze=False)
     for block, name in enumerate(datasets):
-        picture = load_dataset(name).test.images[:1]
+        clean = load_dataset(name).test.images[:1]
         for column, kind in enumerate(CORRUPTIONS):
-            shown = [picture, *(corrupt(picture, kind, severity, 0) for severity in SEVERITIES)]
+            shown = [clean, *(corrupt(clean, kind, severity, 0) for severity in SEVERITIES)]
             for severity, image in enumerate(shown):
                 axes = panels[6 * block + severity, column]
                 axes.imshow(image[0].permute(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

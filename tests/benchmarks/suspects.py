@@ -1,6 +1,6 @@
 """How many exchanged labels the suspects of a series find: ``python tests/benchmarks/suspects.py digits FOLDER``.
 
-Writes pictures of a known data set to FOLDER/pictures as class folders, a share of them under a wrong class, drawn at
+Writes images of a known data set to FOLDER/images as class folders, a share of them under a wrong class, drawn at
 random; cross-validates on them; and counts the exchanged ones among the first of ``suspects.csv``.
 """
 
@@ -16,17 +16,17 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.series import train_series
 
 
-def write_pictures(name: str, folder: Path, count: int, share: float) -> set[str]:
-    """Write the first ``count`` training pictures; return the files with a wrong label."""
+def write_images(name: str, folder: Path, count: int, share: float) -> set[str]:
+    """Write the first ``count`` training images; return the files with a wrong label."""
     dataset, drawing, wrong = load_dataset(name), random.Random(0), set()
-    pictures, labels = dataset.train.images[:count].numpy(), dataset.train.labels[:count].tolist()
+    images, labels = dataset.train.images[:count].numpy(), dataset.train.labels[:count].tolist()
     chosen = set(drawing.sample(range(count), round(share * count)))
-    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         given = drawing.choice([other for other in range(len(dataset.classes)) if other != label])
         named = dataset.classes[given if number in chosen else label].replace("/", "-")
         target = folder / named / f"{number:05d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        as_image(picture.transpose(1, 2, 0)).save(target)
+        as_image(image.transpose(1, 2, 0)).save(target)
         if number in chosen:
             wrong.add(str(target.resolve()))
     return wrong
@@ -40,9 +40,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.02)
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
-    wrong = write_pictures(options.dataset, options.folder / "pictures", options.count, options.share)
+    wrong = write_images(options.dataset, options.folder / "images", options.count, options.share)
     config = TrainConfig(
-        dataset=str(options.folder / "pictures"),
+        dataset=str(options.folder / "images"),
         epochs=options.epochs,
         seed=0,
         compile="off",
@@ -54,7 +54,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "pictures": options.count,
+                "images": options.count,
                 "exchanged": len(wrong),
                 "suspects": len(suspects),
                 "exchanged_among_suspects": sum(suspect.file in wrong for suspect in suspects),

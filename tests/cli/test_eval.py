@@ -63,7 +63,7 @@ def test_views_are_averaged_where_asked(lrnet: CliRun, trained_run: Path) -> Non
     assert one["loss"] != several["loss"]
 
 
-def test_two_weights_are_compared_picture_by_picture(lrnet: CliRun, trained_run: Path) -> None:
+def test_two_weights_are_compared_image_by_image(lrnet: CliRun, trained_run: Path) -> None:
     lrnet("train --epochs 1 --limit 100 --seed 5 --out other --no-test")
     words = ("eval", "--weights", trained_run, "--against", "other")
     document = json.loads(lrnet(*words, "--json").stdout)
@@ -175,7 +175,7 @@ def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
         ("--flip on", "off", 0.0),
     ],
 )
-def test_the_card_tells_whether_pictures_were_moved_and_mirrored(
+def test_the_card_tells_whether_images_were_moved_and_mirrored(
     lrnet: CliRun, words: str, flip: str, shift: float
 ) -> None:
     from lrnet_cli.weights.file import load_weights

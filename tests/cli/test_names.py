@@ -43,8 +43,8 @@ class Named:
 
     def filled_in(self, words: str) -> list[str]:
         """Return the command line ``words`` with the paths that its names in capitals stand for."""
-        pictures = self.source.parent if self.source.suffix else self.source
-        named = {"DATA": self.source, "PICTURES": pictures, "RUN": self.run}
+        images = self.source.parent if self.source.suffix else self.source
+        named = {"DATA": self.source, "IMAGES": images, "RUN": self.run}
         return ["/".join(str(named.get(part, part)) for part in word.split("/")) for word in words.split()]
 
 
@@ -56,12 +56,12 @@ def named(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     is_list = request.param == "a list"
     classes = CLASSES if is_list else (ODD, f"=1 {TITLE}", f"{TURNED}|")
     for index, label in enumerate(classes):
-        folder = source / ("pictures" if is_list else label)
+        folder = source / ("images" if is_list else label)
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(10):
-            picture = folder / f"{index} {number} {ODD}.png"
-            Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(picture)
-            rows.append((picture.relative_to(source), label))
+            image = folder / f"{index} {number} {ODD}.png"
+            Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(image)
+            rows.append((image.relative_to(source), label))
     if is_list:
         source /= f"{ODD}.csv"
         with source.open("w", newline="") as target:
@@ -96,11 +96,11 @@ def test_a_training_says_them_harmlessly(named: Named) -> None:
     "words",
     [
         "eval --weights RUN --dataset DATA --against RUN",
-        "predict PICTURES --weights RUN --top-k 3",
-        "predict PICTURES --weights RUN --json",
-        "predict PICTURES --weights RUN --format jsonl",
-        "predict PICTURES/nothing-[b].png --weights RUN",
-        "predict PICTURES/*.nothing",
+        "predict IMAGES --weights RUN --top-k 3",
+        "predict IMAGES --weights RUN --json",
+        "predict IMAGES --weights RUN --format jsonl",
+        "predict IMAGES/nothing-[b].png --weights RUN",
+        "predict IMAGES/*.nothing",
         "compare RUN RUN/..",
         "compare RUN --markdown",
         "compare RUN --plot bars.png",
@@ -131,7 +131,7 @@ def test_a_document_and_rows_hold_them_unchanged(lrnet: CliRun, named: Named) ->
     assert {row["true"] for row in rows} <= set(named.classes)
     assert all(Path(row["path"]).is_file() for row in rows)
     for form in ("csv", "jsonl"):
-        told = lrnet(*named.filled_in(f"predict PICTURES --weights RUN --max-novelty inf --format {form}")).stdout
+        told = lrnet(*named.filled_in(f"predict IMAGES --weights RUN --max-novelty inf --format {form}")).stdout
         found = list(csv.DictReader(io.StringIO(told, newline=""))) if form == "csv" else _lines(told)
         assert len(found) == 10 * len(named.classes)
         assert {row["label"] for row in found} <= set(named.classes)
@@ -141,7 +141,7 @@ def test_a_document_and_rows_hold_them_unchanged(lrnet: CliRun, named: Named) ->
 def test_the_newest_run_is_found_whatever_it_is_called(lrnet: CliRun, named: Named) -> None:
     paths.record_run(named.run)
     assert paths.newest_run() == named.run
-    assert lrnet(*named.filled_in("predict PICTURES --json")).exit_code == 0
+    assert lrnet(*named.filled_in("predict IMAGES --json")).exit_code == 0
 
 
 def test_the_card_shows_them_as_text(named: Named) -> None:
@@ -172,7 +172,7 @@ def test_pages_show_them_as_text(lrnet: CliRun, named: Named, page: str) -> None
     assert "&lt;script&gt;alert" in text
 
 
-@pytest.mark.parametrize("command", ["predict PICTURES --format csv", "predict PICTURES --output rows.csv"])
+@pytest.mark.parametrize("command", ["predict IMAGES --format csv", "predict IMAGES --output rows.csv"])
 def test_a_spreadsheet_gets_no_formulas_if_asked_for(lrnet: CliRun, named: Named, command: str) -> None:
     def rows(more: str) -> list[list[str]]:
         result = lrnet(*named.filled_in(f"{command} --weights RUN --max-novelty inf --top-k 99 {more}"))
@@ -230,7 +230,7 @@ def test_wrong_usage_is_said_harmlessly(lrnet: CliRun, words: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", ["eval --weights RUN --dataset DATA", "predict PICTURES --weights RUN --format csv"])
+@pytest.mark.parametrize("words", ["eval --weights RUN --dataset DATA", "predict IMAGES --weights RUN --format csv"])
 def test_a_terminal_gets_none_of_them_raw(
     named: Named, in_terminal: Callable[..., tuple[int, str]], words: str
 ) -> None:

@@ -50,14 +50,14 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def names(isolated_user: Path) -> list[str]:
-    """Give names of 1,200 picture files, the 701st of which is damaged, in a folder ``pictures``."""
-    folder, images = isolated_user / "pictures", load_dataset("optdigits").train.images.numpy()
+    """Give names of 1,200 image files, the 701st of which is damaged, in a folder ``images``."""
+    folder, images = isolated_user / "images", load_dataset("optdigits").train.images.numpy()
     folder.mkdir()
     for number in range(1200):
         Image.fromarray(images[number, 0]).save(folder / f"{number:04}.png")
     damaged = folder / "0700.png"
     damaged.write_bytes(damaged.read_bytes()[:60])
-    return [f"pictures/{number:04}.png" for number in range(1200)]
+    return [f"images/{number:04}.png" for number in range(1200)]
 
 
 def command(*words: object) -> list[str]:
@@ -76,7 +76,7 @@ def nearly(value: Any) -> Any:
 def test_the_rows_of_several_processes_are_those_of_one(
     names: list[str], trained_run: Path, lrnet: CliRun, count: int
 ) -> None:
-    alone = lrnet("predict", "pictures", "--weights", trained_run, "--output", "alone.csv", "--save-inputs", "one")
+    alone = lrnet("predict", "images", "--weights", trained_run, "--output", "alone.csv", "--save-inputs", "one")
     words = command("predict", "-", "--weights", trained_run, "--output", "many.csv", "--procs", count)
     many = subprocess.run(
         [*words, "--save-inputs", "many"], input="\n".join(names), capture_output=True, text=True, check=False
@@ -91,7 +91,7 @@ def test_the_rows_of_several_processes_are_those_of_one(
         line for line in alone.stderr.splitlines() if line.startswith("Error: ")
     ]
     assert told[0].endswith(f", in {count} processes.")
-    assert told[-1].startswith("1199 pictures have a row")
+    assert told[-1].startswith("1199 images have a row")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
@@ -172,7 +172,7 @@ def test_several_processes_on_two_machines_evaluate_as_one(trained_run: Path, lr
     assert document == nearly(alone)  # batches of other sizes are rounded otherwise
 
 
-@pytest.mark.parametrize("words", ["predict pictures", "eval"])
+@pytest.mark.parametrize("words", ["predict images", "eval"])
 def test_places_that_contradict_each_other_are_refused(lrnet: CliRun, words: str) -> None:
     result = lrnet(f"{words} --procs 2 --gpus 1")
     assert result.exit_code == 2

@@ -19,7 +19,7 @@ from lrnet_cli.data.catalog import (
 
 @pytest.fixture
 def tiny_files() -> dict[str, bytes]:
-    """Give the four IDX files of a data set of 60 noisy pictures."""
+    """Give the four IDX files of a data set of 60 noisy images."""
     random = np.random.default_rng(0)
 
     def idx(array: np.ndarray) -> bytes:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lrnet_cli.data import ahead
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Preprocessing, Read, read_picture
+from lrnet_cli.data.images import Preprocessing, Read, read_image
 from lrnet_cli.errors import DataError, ImageError
 
 # No guard against running it again: the processes must not do so.
@@ -151,7 +151,7 @@ def test_the_processes_of_a_reading_that_is_killed_end_with_it(tmp_path: Path) -
     process.communicate()  # of what the readers, had they lived, would have kept open
 
 
-def test_a_large_picture_waits_for_its_turn_in_every_process(tmp_path: Path) -> None:
+def test_a_large_image_waits_for_its_turn_in_every_process(tmp_path: Path) -> None:
     Image.new("1", (3000, 2000)).save(tmp_path / "large.png")
     sources = [tmp_path / "none.png"] * 5000 + [tmp_path / "large.png"] * 256
     assert [isinstance(read, ImageError) for _, read in read_ahead(sources, _read)] == [True] * 5000 + [False] * 256
@@ -172,4 +172,4 @@ def _killed_from_5000(name: str) -> None:
 
 
 def _read(file: Path) -> Read | ImageError:
-    return read_picture(file, Preprocessing(8, 1, "light-on-dark"), "no")
+    return read_image(file, Preprocessing(8, 1, "light-on-dark"), "no")

@@ -51,7 +51,7 @@ def findings(root: Path) -> str:
 
 def test_a_clean_set_has_nothing_to_look_at(lrnet: CliRun, clean: Path) -> None:
     shown = lrnet("check", clean)
-    assert "set: 52 pictures (40 train, 12 test) in 2 classes" in shown.stdout
+    assert "set: 52 images (40 train, 12 test) in 2 classes" in shown.stdout
     assert "Nothing deserves a look." in shown.stdout
     assert "52 light-on-dark" in shown.stdout
     assert shown.exit_code == 0
@@ -74,7 +74,7 @@ def test_exact_and_near_copies_are_found_within_and_across_splits(clean: Path) -
 
 
 def test_damaged_faint_small_and_mixed_are_named(clean: Path) -> None:
-    (clean / "train" / "a" / "broken.png").write_bytes(b"no picture")
+    (clean / "train" / "a" / "broken.png").write_bytes(b"no image")
     Image.new("L", (64, 64), 77).save(clean / "train" / "a" / "blank.png")
     for place in range(4):
         Image.eval(drawn(500 + place), lambda value: 255 - value).save(clean / "train" / "b" / f"dark{place}.png")
@@ -82,9 +82,9 @@ def test_damaged_faint_small_and_mixed_are_named(clean: Path) -> None:
     (clean / "train" / "rare").mkdir()
     drawn(901).save(clean / "train" / "rare" / "only.png")
     text = findings(clean)
-    assert "1 picture cannot be read: broken.png." in text
-    assert "1 picture has hardly any contrast: blank.png." in text
-    assert "1 class has fewer than 20 pictures: rare (1)." in text
+    assert "1 image cannot be read: broken.png." in text
+    assert "1 image has hardly any contrast: blank.png." in text
+    assert "1 class has fewer than 20 images: rare (1)." in text
     assert "4 dark on light, so that none will be inverted." in text
 
 
@@ -94,7 +94,7 @@ def unreadable_class(folder: Path) -> Path:
             file = folder / label / f"{place}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             if label == "a" and place < 5:
-                file.write_bytes(b"no picture")
+                file.write_bytes(b"no image")
             else:
                 drawn(100 * ord(label) + place).save(file)
     return folder
@@ -108,7 +108,7 @@ def few(folder: Path, *, train: int, test: int = 0, damaged: bool = False) -> Pa
             file.parent.mkdir(parents=True, exist_ok=True)
             drawn(place, 8).save(file)
             if damaged and split == "train":
-                file.write_bytes(b"no picture")
+                file.write_bytes(b"no image")
     return folder
 
 
@@ -116,8 +116,8 @@ def listed(folder: Path, rows: str) -> Path:
     folder.mkdir()
     for place in range(5):
         drawn(place, 8).save(folder / f"{place}.png")
-    (folder / "broken-1.png").write_bytes(b"no picture")
-    (folder / "broken-2.png").write_bytes(b"no picture")
+    (folder / "broken-1.png").write_bytes(b"no image")
+    (folder / "broken-2.png").write_bytes(b"no image")
     (folder / "list.csv").write_text(rows)
     return folder / "list.csv"
 
@@ -125,14 +125,14 @@ def listed(folder: Path, rows: str) -> Path:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (unreadable_class, "5 of the 45 pictures of class a cannot be read, more than 5 %"),
-        (lambda folder: few(folder, train=2), "too few pictures to set a fifth aside for testing"),
-        (lambda folder: few(folder, train=1, damaged=True), "too few pictures to set a fifth aside for testing"),
+        (unreadable_class, "5 of the 45 images of class a cannot be read, more than 5 %"),
+        (lambda folder: few(folder, train=2), "too few images to set a fifth aside for testing"),
+        (lambda folder: few(folder, train=1, damaged=True), "too few images to set a fifth aside for testing"),
         (lambda folder: few(folder, train=2, test=3), "4 training images are too few to set 0.2 of each class aside"),
         (lambda folder: few(folder, train=1, test=3, damaged=True), "0 training images are too few"),
         (
             lambda folder: listed(folder, "file_name,label,group\nbroken-1.png,a,x\nbroken-2.png,b,y\n"),
-            "too few pictures to set a fifth aside for testing",
+            "too few images to set a fifth aside for testing",
         ),
         (
             lambda folder: listed(
@@ -178,7 +178,7 @@ def test_the_advised_size_keeps_what_is_there(tmp_path: Path) -> None:
 
 
 def test_the_page_the_document_and_the_exit_code(lrnet: CliRun, clean: Path, tmp_path: Path) -> None:
-    (clean / "train" / "a" / "<b>.png").write_bytes(b"no picture")
+    (clean / "train" / "a" / "<b>.png").write_bytes(b"no image")
     result = lrnet("check", clean, "--report", tmp_path / "page.html", "--json")
     assert result.exit_code == 3
     document = json.loads(result.stdout)

@@ -17,7 +17,7 @@ def optdigits() -> Dataset:
 
 
 def class_folders(root: Path, counts: dict[str, int], value: int = 0) -> Path:
-    """Write pictures whose grey tells their number: background ``value``, a stroke of another grey."""
+    """Write images whose grey tells their number: background ``value``, a stroke of another grey."""
     for name, count in counts.items():
         (root / name).mkdir(parents=True)
         for number in range(count):
@@ -68,28 +68,28 @@ def test_class_folders_become_28_grey_pixels_unless_told_otherwise(tmp_path: Pat
     assert load_dataset(str(root), image_size=12, channels=3).train.images.shape == (16, 3, 12, 12)
 
 
-def test_a_paths_dark_on_light_pictures_are_left_as_they_are_and_noted(tmp_path: Path) -> None:
+def test_a_paths_dark_on_light_images_are_left_as_they_are_and_noted(tmp_path: Path) -> None:
     loaded = load_dataset(str(class_folders(tmp_path / "ink", {"a": 5, "b": 5}, value=255)))
     assert loaded.preprocessing.polarity == "dark-on-light"
     assert loaded.train.images[0, 0, 0, 0] == 255
 
 
-def test_arrays_are_resized_by_the_function_that_resizes_pictures(tmp_path: Path, optdigits: Dataset) -> None:
+def test_arrays_are_resized_by_the_function_that_resizes_images(tmp_path: Path, optdigits: Dataset) -> None:
     larger = load_dataset("optdigits", image_size=16)
     assert larger.train.images.shape == (1438, 1, 16, 16)
     expected = Image.fromarray(optdigits.train.images[0, 0].numpy()).resize((16, 16), Image.Resampling.LANCZOS)
     assert (larger.train.images[0, 0].numpy() == np.asarray(expected)).all()
 
 
-def test_a_damaged_picture_among_class_folders_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_among_class_folders_is_named(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "set", {"a": 3, "b": 3})
-    (root / "b" / "001.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"001\.png: is not a picture.*fix or remove it"):
+    (root / "b" / "001.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"001\.png: is not an image.*fix or remove it"):
         load_dataset(str(root), on_error="stop")
 
 
-def test_too_few_pictures_for_a_test_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too few pictures"):
+def test_too_few_images_for_a_test_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too few images"):
         load_dataset(str(class_folders(tmp_path / "set", {"a": 1, "b": 1})))
 
 
@@ -121,7 +121,7 @@ def test_stratified_cut_takes_its_share_of_each_class_and_never_all() -> None:
     assert (stratified_cut(labels, 0.5, seed=4)[1] != cut).any()
 
 
-def test_limited_draws_the_same_pictures_for_a_seed(optdigits: Dataset) -> None:
+def test_limited_draws_the_same_images_for_a_seed(optdigits: Dataset) -> None:
     first, second = limited(optdigits.train, 100, seed=1), limited(optdigits.train, 100, seed=1)
     assert len(first) == 100
     assert (first.images == second.images).all()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from lrnet_cli.data.images import Preprocessing, flat_picture, prepare
+from lrnet_cli.data.images import Preprocessing, flat_image, prepare
 from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.errors import ImageError
 
@@ -19,7 +19,7 @@ COLOUR = Preprocessing(28, 3, "mixed")
 
 
 def corner_mark() -> np.ndarray:
-    """A light square in the upper left of a dark picture: its place tells how a picture was turned."""
+    """A light square in the upper left of a dark image: its place tells how an image was turned."""
     pixels = np.zeros((28, 28), np.uint8)
     pixels[4:10, 4:10] = 200
     return pixels
@@ -30,7 +30,7 @@ def saved(path: Path, image: Image.Image, **options: object) -> Path:
     return path
 
 
-def test_grey_picture_of_the_right_size_comes_back_as_it_is(tmp_path: Path) -> None:
+def test_grey_image_of_the_right_size_comes_back_as_it_is(tmp_path: Path) -> None:
     pixels, inverted = prepare(saved(tmp_path / "a.png", Image.fromarray(corner_mark())), GREY)
     assert pixels.shape == (1, 28, 28)
     assert pixels.dtype == np.uint8
@@ -139,7 +139,7 @@ def test_every_mode_gives_the_same_look(tmp_path: Path, make: object) -> None:
     assert np.abs(pixels[0].astype(int) - corner_mark()).max() <= 12  # JPEG loses a little
 
 
-def test_one_bit_picture_is_black_and_white(tmp_path: Path) -> None:
+def test_one_bit_image_is_black_and_white(tmp_path: Path) -> None:
     pixels, _ = prepare(saved(tmp_path / "a.png", Image.fromarray(corner_mark() > 0)), GREY)
     assert sorted(np.unique(pixels)) == [0, 255]
 
@@ -152,7 +152,7 @@ def test_dark_ink_on_transparency_is_seen_and_inverted(tmp_path: Path) -> None:
     assert (pixels[0] == np.where(corner_mark() > 0, 255, 0)).all()
 
 
-def test_a_wide_picture_is_padded_with_its_background_and_keeps_its_aspect() -> None:
+def test_a_wide_image_is_padded_with_its_background_and_keeps_its_aspect() -> None:
     wide = np.full((10, 40), 30, np.uint8)
     wide[2:8, 16:24] = 220
     pixels, _ = prepare(Image.fromarray(wide), Preprocessing(40, 1, "light-on-dark"))
@@ -181,14 +181,14 @@ def test_pages_are_not_counted(tmp_path: Path) -> None:
     assert time.process_time() - begun < 0.1
 
 
-def test_a_very_long_picture_is_judged_in_little_time() -> None:
+def test_a_very_long_image_is_judged_in_little_time() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (33, 1_000_000, 1), np.uint8)
     begun = time.process_time()
     polarity_of(pixels, "plane")
     assert time.process_time() - begun < 1
 
 
-def test_an_extremely_thin_picture_is_one_line() -> None:
+def test_an_extremely_thin_image_is_one_line() -> None:
     thin = np.zeros((1, 5000), np.uint8)
     thin[0, 2000:3000] = 255
     pixels, _ = prepare(Image.fromarray(thin), GREY, "no")
@@ -202,7 +202,7 @@ def test_shrinking_is_antialiased() -> None:
     assert pixels[0, 4:-4, 4:-4].std() < 3
 
 
-def test_grey_picture_fills_three_channels_and_colour_keeps_them() -> None:
+def test_grey_image_fills_three_channels_and_colour_keeps_them() -> None:
     pixels, _ = prepare(Image.fromarray(corner_mark()), COLOUR)
     assert pixels.shape == (3, 28, 28)
     red, _ = prepare(Image.new("RGB", (28, 28), (255, 0, 0)), COLOUR)
@@ -226,7 +226,7 @@ def test_inversion_follows_the_trained_polarity(trained: str, invert: str, expec
     assert (pixels[0] == (corner_mark() if expected else dark_on_light)).all()
 
 
-def test_a_picture_of_one_grey_value_is_never_inverted_by_itself() -> None:
+def test_an_image_of_one_grey_value_is_never_inverted_by_itself() -> None:
     _, inverted = prepare(Image.new("L", (28, 28), 255), GREY)
     assert not inverted
 
@@ -241,7 +241,7 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("read", [lambda path: prepare(path, GREY), flat_picture])
+@pytest.mark.parametrize("read", [lambda path: prepare(path, GREY), flat_image])
 def test_a_file_that_fails_only_when_it_is_converted_is_an_image_error(
     tmp_path: Path, read: Callable[[Path], object]
 ) -> None:
@@ -261,14 +261,14 @@ def png_bytes(tmp_path: Path) -> bytes:
     ("content", "reason"),
     [
         (lambda _: b"", "is empty"),
-        (lambda _: b"hello, I am text", "is not a picture"),
+        (lambda _: b"hello, I am text", "is not an image"),
         (lambda tmp_path: png_bytes(tmp_path)[:200], "truncated|damaged|broken"),
         (lambda _: png_claiming(9000, 9000), "too large"),
         (lambda _: png_claiming(12_000, 12_000), "too large"),
         (lambda _: png_claiming(60_000, 60_000), "too large"),
     ],
 )
-def test_file_that_is_no_good_picture_gives_one_reason(tmp_path: Path, content: object, reason: str) -> None:
+def test_file_that_is_no_good_image_gives_one_reason(tmp_path: Path, content: object, reason: str) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(content(tmp_path))
     with pytest.raises(ImageError, match=reason):
@@ -312,7 +312,7 @@ def test_preprocessing_that_makes_no_sense_is_refused(changes: dict[str, object]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
-def test_a_cut_exif_block_is_that_pictures_error_or_is_passed_by(tmp_path: Path, suffix: str) -> None:
+def test_a_cut_exif_block_is_that_images_error_or_is_passed_by(tmp_path: Path, suffix: str) -> None:
     for length in range(4, 40, 3):
         block = (b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\0\0\0\x01\0\x06" + b"\xff" * 30)[: 6 + length]
         path = tmp_path / f"{length}{suffix}"
@@ -345,5 +345,5 @@ def test_a_decoder_may_fail_in_any_way(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_only_the_formats_of_the_suffixes_are_tried(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ImageError, match="is not a picture in a format that Pillow reads"):
+    with pytest.raises(ImageError, match="is not an image in a format that Pillow reads"):
         prepare(tmp_path / "a.png", GREY)

@@ -9,20 +9,20 @@ from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.polarity import PolarityRule, common_polarity, polarity_of
 from lrnet_cli.data.readers.idx import read_idx
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 STRIPES = ["none", "frame of 1", "frame of 2", "two sides of 3", "top and bottom of 4"]
 
 
-def mark(ground: int, ink: int, side: int = 28) -> Picture:
-    """Return a picture of one stroke in the middle."""
+def mark(ground: int, ink: int, side: int = 28) -> Pixels:
+    """Return an image of one stroke in the middle."""
     pixels = np.full((side, side, 1), ground, np.uint8)
     pixels[side // 4 : -side // 4, side // 2 - side // 14 : side // 2 + side // 14] = ink
     return pixels
 
 
-def striped(picture: Picture, stripes: str, ink: int) -> Picture:
-    result = picture.copy()
-    unit = max(1, len(picture) // 28)
+def striped(image: Pixels, stripes: str, ink: int) -> Pixels:
+    result = image.copy()
+    unit = max(1, len(image) // 28)
     if stripes.startswith("frame"):
         width = int(stripes[-1]) * unit
         inner = result[width:-width, width:-width].copy()
@@ -46,7 +46,7 @@ def test_the_ground_is_judged_and_not_stripes_along_the_border(stripes: str, sid
 
 @pytest.mark.parametrize("side", [28, 280])
 @pytest.mark.parametrize("turns", range(4))
-def test_a_shadow_over_half_the_picture_is_part_of_the_ground(side: int, turns: int) -> None:
+def test_a_shadow_over_half_the_image_is_part_of_the_ground(side: int, turns: int) -> None:
     shadow = np.rot90(np.linspace(0, 170, side)[:, None].repeat(side, 1), turns)[..., None]
     light, dark = mark(10, 80, side) + shadow, mark(80, 10, side) + shadow
     assert polarity_of(light.astype(np.uint8), "plane") == "light-on-dark"
@@ -59,12 +59,12 @@ def test_the_rule_of_earlier_versions_judges_the_border() -> None:
 
 
 @pytest.mark.parametrize("rule", ["border", "ground", "plane"])
-def test_a_blank_picture_has_no_polarity(rule: PolarityRule) -> None:
+def test_a_blank_image_has_no_polarity(rule: PolarityRule) -> None:
     assert polarity_of(np.full((9, 9, 1), 77, np.uint8), rule) == "mixed"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 3), (3, 2, 1), (300, 9, 3)])
-def test_pictures_of_any_shape_are_judged(shape: tuple[int, int, int]) -> None:
+def test_images_of_any_shape_are_judged(shape: tuple[int, int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     for rule in get_args(PolarityRule):
         assert polarity_of(pixels, rule) in ("light-on-dark", "dark-on-light", "mixed")
@@ -83,11 +83,11 @@ def test_new_runs_judge_by_the_newest_rule() -> None:
 
 @pytest.mark.parametrize("name", ["digits", "fashion"])
 @pytest.mark.parametrize("rule", ["ground", "plane"])
-def test_real_pictures_are_judged_right_as_they_are_and_inverted(
+def test_real_images_are_judged_right_as_they_are_and_inverted(
     shared_data: Path, name: str, rule: PolarityRule
 ) -> None:
-    pictures = read_idx(shared_data / name / "t10k-images-idx3-ubyte.gz", 3)[:1000, :, :, None]
-    assert sum(polarity_of(picture, rule) != "light-on-dark" for picture in pictures) <= 1
-    assert sum(polarity_of(255 - picture, rule) != "dark-on-light" for picture in pictures) <= 1
-    framed = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-    assert sum(polarity_of(picture, rule) != "light-on-dark" for picture in framed) <= 100
+    images = read_idx(shared_data / name / "t10k-images-idx3-ubyte.gz", 3)[:1000, :, :, None]
+    assert sum(polarity_of(image, rule) != "light-on-dark" for image in images) <= 1
+    assert sum(polarity_of(255 - image, rule) != "dark-on-light" for image in images) <= 1
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    assert sum(polarity_of(image, rule) != "light-on-dark" for image in framed) <= 100

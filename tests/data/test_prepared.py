@@ -1,4 +1,4 @@
-"""Prepared pictures are kept, found again, and never those of another file."""
+"""Prepared images are kept, found again, and never those of another file."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from lrnet_cli.data import prepared, reading
 from lrnet_cli.data.datasets import Dataset, load_dataset
-from lrnet_cli.data.images import read_picture
+from lrnet_cli.data.images import read_image
 
 COUNT = 300
 
@@ -37,9 +37,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def noted(source: Path, **settings: Any) -> Any:
         files.append(source)
-        return read_picture(source, **settings)
+        return read_image(source, **settings)
 
-    monkeypatch.setattr(reading, "read_picture", noted)
+    monkeypatch.setattr(reading, "read_image", noted)
     return files
 
 
@@ -164,7 +164,7 @@ def test_a_pack_that_is_too_large_is_not_even_written(folders: Path, monkeypatch
     assert written == []
 
 
-def test_few_pictures_are_not_kept(folders: Path) -> None:
+def test_few_images_are_not_kept(folders: Path) -> None:
     for path in sorted((folders / "a").iterdir())[50:]:
         path.unlink()
     load_dataset(str(folders))
@@ -175,8 +175,8 @@ def test_the_command_shows_and_deletes_what_is_kept(lrnet: Callable[..., Any], f
     assert "0 packs" in lrnet("cache").stdout
     load_dataset(str(folders))
     shown = lrnet("cache")
-    assert (shown.exit_code, "1 packs of prepared pictures, 0.2 MB of at most 4 GB" in shown.stdout) == (0, True)
-    assert "1 packs of prepared pictures, 0.2 MB deleted" in lrnet("cache", "--clear").stdout
+    assert (shown.exit_code, "1 packs of prepared images, 0.2 MB of at most 4 GB" in shown.stdout) == (0, True)
+    assert "1 packs of prepared images, 0.2 MB deleted" in lrnet("cache", "--clear").stdout
     assert prepared.packs() == []
 
 

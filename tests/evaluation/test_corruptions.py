@@ -32,7 +32,7 @@ def scans() -> Tensor:
 
 
 @KIND
-def test_pictures_are_spoilt_more_at_every_severity(kind: Corruption, scans: Tensor) -> None:
+def test_images_are_spoilt_more_at_every_severity(kind: Corruption, scans: Tensor) -> None:
     distances = [0.0]
     for severity in SEVERITIES:
         spoilt = corrupt(scans, kind, severity, 0)
@@ -42,7 +42,7 @@ def test_pictures_are_spoilt_more_at_every_severity(kind: Corruption, scans: Ten
 
 
 @KIND
-def test_a_seed_means_the_same_pictures_and_another_one_others(kind: Corruption, scans: Tensor) -> None:
+def test_a_seed_means_the_same_images_and_another_one_others(kind: Corruption, scans: Tensor) -> None:
     before = torch.random.get_rng_state()
     one, again, other = (corrupt(scans, kind, 3, seed) for seed in (0, 0, 1))
     assert torch.equal(one, again)
@@ -51,10 +51,10 @@ def test_a_seed_means_the_same_pictures_and_another_one_others(kind: Corruption,
 
 
 @pytest.mark.parametrize("name", sorted(DRAWN - {"shot_noise", "show_through"}))
-def test_every_picture_has_random_numbers_of_its_own(name: str, scans: Tensor) -> None:
+def test_every_image_has_random_numbers_of_its_own(name: str, scans: Tensor) -> None:
     [kind] = [kind for kind in CORRUPTIONS if kind.name == name]
     same = corrupt(scans[:1].expand(40, -1, -1, -1), kind, 4, 0)
-    assert len({picture.numpy().tobytes() for picture in same}) >= (2 if name in ("rotation", "shear") else 5)
+    assert len({image.numpy().tobytes() for image in same}) >= (2 if name in ("rotation", "shear") else 5)
 
 
 @KIND
@@ -65,7 +65,7 @@ def test_colour_and_other_sizes_are_taken(kind: Corruption, channels: int, side:
         assert corrupt(images, kind, severity, 0).shape == images.shape
 
 
-def test_dark_on_light_pictures_are_turned_on_their_own_ground(scans: Tensor) -> None:
+def test_dark_on_light_images_are_turned_on_their_own_ground(scans: Tensor) -> None:
     for kind in CORRUPTIONS:
         if kind.name in ("rotation", "shear"):
             one, other = corrupt(scans, kind, 4, 0), 255 - corrupt(255 - scans, kind, 4, 0)

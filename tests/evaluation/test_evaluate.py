@@ -54,7 +54,7 @@ def test_the_data_set_of_the_weights_is_the_default(weights: Path) -> None:
     assert evaluated(weights).dataset == "optdigits"
 
 
-def test_limit_takes_the_same_pictures_every_time(weights: Path) -> None:
+def test_limit_takes_the_same_images_every_time(weights: Path) -> None:
     first, second = (evaluated(weights, split="train", limit=50) for _ in range(2))
     assert first.metrics.n == 50
     assert torch.equal(first.labels, second.labels)
@@ -78,7 +78,7 @@ def test_a_missing_validation_split_is_told(weights: Path) -> None:
         evaluated(weights, split="val")
 
 
-def test_predictions_are_written_a_row_a_picture(weights: Path, tmp_path: Path) -> None:
+def test_predictions_are_written_a_row_an_image(weights: Path, tmp_path: Path) -> None:
     evaluation = evaluated(weights)
     write_predictions(tmp_path / "p.csv", evaluation)
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
@@ -116,7 +116,7 @@ def test_averaging_over_views_changes_probabilities_and_keeps_most_labels(weight
     assert same.float().mean() > 0.85
 
 
-def test_every_picture_of_a_folder_is_named(weights: Path, tmp_path: Path) -> None:
+def test_every_image_of_a_folder_is_named(weights: Path, tmp_path: Path) -> None:
     digits = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)])
     evaluation = evaluated(weights, dataset=str(digits))
     write_predictions(tmp_path / "p.csv", evaluation, every_class=True)
@@ -137,12 +137,12 @@ def test_a_source_without_splits_is_judged_whole_unless_it_was_trained_on(weight
     heard = Messages()
     evaluation = evaluated(weights, dataset=str(folders), reporter=heard)
     assert evaluation.metrics.n == 60
-    assert "test: has no splits, so all of its 60 pictures are judged." in heard.said
+    assert "test: has no splits, so all of its 60 images are judged." in heard.said
     evaluated(weights, dataset=str(folders), limit=4, reporter=heard)
-    assert "test: has no splits, so 4 of its 60 pictures are judged." in heard.said
+    assert "test: has no splits, so 4 of its 60 images are judged." in heard.said
     heard.said.clear()
     assert evaluated(weights, reporter=heard).metrics.n == 359
     assert heard.said == [
-        "optdigits: has no test split; the 359 pictures that were set aside in training are judged, and the other 1438 "
+        "optdigits: has no test split; the 359 images that were set aside in training are judged, and the other 1438 "
         "are left out (--split train judges those)."
     ]

@@ -25,7 +25,7 @@ def test_the_values_are_those_of_scikit_learn() -> None:
     assert found.auc == pytest.approx(roc_auc_score(labels, exact, multi_class="ovr"))
 
 
-def test_the_intervals_cover_what_new_pictures_give() -> None:
+def test_the_intervals_cover_what_new_images_give() -> None:
     scores, labels = drawn()
     found = class_averages(scores, labels)
     again = [class_averages(*drawn(seed=seed)) for seed in range(1, 41)]
@@ -40,7 +40,7 @@ def test_the_same_predictions_have_the_same_intervals() -> None:
     assert class_averages(*drawn()) == class_averages(*drawn())
 
 
-def test_a_class_without_pictures_is_left_out_and_one_class_has_no_auc() -> None:
+def test_a_class_without_images_is_left_out_and_one_class_has_no_auc() -> None:
     scores, labels = drawn()
     few = labels < 3
     found = class_averages(scores[few], labels[few])
@@ -50,7 +50,7 @@ def test_a_class_without_pictures_is_left_out_and_one_class_has_no_auc() -> None
     assert (alone.auc, alone.auc_ci95) == (None, None)
 
 
-def test_many_classes_and_one_picture_are_taken() -> None:
+def test_many_classes_and_one_image_are_taken() -> None:
     scores = torch.eye(300)[[5]]
     found = class_averages(scores, torch.tensor([5]))
     assert (found.balanced_accuracy, found.macro_f1, found.auc) == (1.0, 1.0, None)

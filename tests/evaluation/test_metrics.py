@@ -7,7 +7,7 @@ from lrnet_cli.evaluation.metrics import compute_metrics, wilson_interval
 from lrnet_cli.models.heads import fit_temperature, head_loss, probabilities
 from lrnet_cli.settings.words import Head
 
-# Four pictures, three classes: the first three are right with 0.8, the last is wrong with 0.6.
+# Four images, three classes: the first three are right with 0.8, the last is wrong with 0.6.
 PROBABILITIES = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.6, 0.2]], dtype=torch.float64)
 LABELS = torch.tensor([0, 1, 0, 2])
 

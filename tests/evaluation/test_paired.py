@@ -17,7 +17,7 @@ def judged(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluati
     """Evaluate a network that answers a where ``right`` says so, and b elsewhere."""
     a = classes.index("a")
     answers = torch.tensor([a if hit else 1 - a for hit in right])
-    pictures = Split(answers[:, None, None, None].to(torch.uint8), torch.full_like(LABELS, a))
+    images = Split(answers[:, None, None, None].to(torch.uint8), torch.full_like(LABELS, a))
 
     class Echo(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -25,7 +25,7 @@ def judged(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluati
 
     arch_args = {"in_channels": 1, "image_size": 8, "num_classes": len(classes)}
     card = WeightsCard("lrnet", arch_args, classes, "softmax", Preprocessing(8, 1, "mixed"), 0)
-    return evaluate(Echo().eval(), pictures, card, dataset="made")
+    return evaluate(Echo().eval(), images, card, dataset="made")
 
 
 def test_mcnemar_counts_and_probability_of_a_case_worked_out_by_hand() -> None:
@@ -53,7 +53,7 @@ def test_classes_in_another_order_are_matched_by_name() -> None:
     assert compare_paired(judged(right), judged(right, ("b", "a"))).difference == 0.0
 
 
-def test_other_pictures_are_refused() -> None:
+def test_other_images_are_refused() -> None:
     one = judged([True] * 40)
-    with pytest.raises(DataError, match="not evaluated on the same pictures"):
+    with pytest.raises(DataError, match="not evaluated on the same images"):
         compare_paired(one, replace(one, labels=1 - one.labels))

@@ -43,25 +43,25 @@ def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory, lrnet:
     done = lrnet("export", "--weights", trained_run, "--to", target, "--int8", "--max-loss", "5", "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert (document["schema"], document["path"]) == ("lrnet.export/1", str(target))
+    assert (document["schema"], document["path"]) == ("lrnet.export/2", str(target))
     return target
 
 
-def test_int8_is_judged_on_validation_pictures_that_did_not_calibrate(exported: Path, trained_run: Path) -> None:
+def test_int8_is_judged_on_validation_images_that_did_not_calibrate(exported: Path, trained_run: Path) -> None:
     card = load_onnx(exported)[1]
     own = load_weights(trained_run / "model.safetensors")[1]
     note = card.protocol["int8"]
     assert card == replace(own, novelty=None, protocol=own.protocol | {"int8": note})
-    assert note["judged_on"] == "optdigits: the validation pictures of its training"
+    assert note["judged_on"] == "optdigits: the validation images of its training"
     assert note["calibrated"] + note["judged"] == own.dataset["val"]  # type: ignore[operator]  # numbers
-    assert note["agreement"] >= 0.97  # type: ignore[operator]  # of some seventy pictures
+    assert note["agreement"] >= 0.97  # type: ignore[operator]  # of some seventy images
 
 
 def test_int8_computes_in_integers_and_gives_the_same_labels(exported: Path, trained_run: Path) -> None:
     import onnx
 
     kinds = Counter(tensor.data_type for tensor in onnx.load(exported).graph.initializer if len(tensor.dims) == 4)
-    assert kinds == {onnx.TensorProto.INT8: 24, onnx.TensorProto.FLOAT: 3}  # all but the three that read the pictures
+    assert kinds == {onnx.TensorProto.INT8: 24, onnx.TensorProto.FLOAT: 3}  # all but the three that read the images
     assert exported.stat().st_size < (trained_run / "model.safetensors").stat().st_size / 2
     images = load_dataset("optdigits").test.images
     run, card = load_onnx(exported)
@@ -100,7 +100,7 @@ def test_the_command_shows_what_int8_costs(trained_run: Path, tmp_path: Path, lr
         *("--int8", "--max-loss", "5", "--dataset", "optdigits"),
     )
     assert shown.exit_code == 0, shown.output
-    assert "the validation pictures of its training" in shown.stdout
+    assert "the validation images of its training" in shown.stdout
     assert "calibration error" in shown.stdout
 
 
@@ -116,7 +116,7 @@ def test_a_larger_loss_than_allowed_is_refused(
         return network
 
     monkeypatch.setattr(quantize, "frozen", spoilt)
-    with pytest.raises(ExportError, match=r"points of accuracy are lost on \d+ pictures .*allowed: 0.1"):
+    with pytest.raises(ExportError, match=r"points of accuracy are lost on \d+ images .*allowed: 0.1"):
         export_int8(trained_run, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -152,7 +152,7 @@ def test_int8_is_judged_on_the_images_that_training_set_aside(tmp_path: Path) ->
     run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     dataset = load_dataset(config.dataset)
     unseen, which = held_out_of(dataset, run.card)
-    assert which == "the validation pictures of its training"
+    assert which == "the validation images of its training"
     assert torch.equal(unseen.images, run.val_split.images)
 
 
@@ -161,5 +161,5 @@ def test_weights_that_say_the_share_in_words_only_are_still_understood(trained_r
     in_words = {name: value for name, value in card.protocol.items() if name != "val_cut"}
     assert len(in_words) < len(card.protocol)
     unseen, which = held_out_of(dataset, replace(card, protocol=in_words))  # type: ignore[arg-type]  # a part of it
-    assert which == "the validation pictures of its training"
+    assert which == "the validation images of its training"
     assert torch.equal(unseen.images, held_out_of(dataset, card)[0].images)

@@ -52,7 +52,7 @@ def test_an_onnx_file_gives_the_same_predictions(exported: Path, trained_run: Pa
         assert (one.novelty is not None, other.novelty) == (True, None)
 
 
-def test_an_onnx_file_takes_any_number_of_pictures_and_holds_the_card(exported: Path, trained_run: Path) -> None:
+def test_an_onnx_file_takes_any_number_of_images_and_holds_the_card(exported: Path, trained_run: Path) -> None:
     logits, card = load_onnx(exported)
     own = load_weights(trained_run / "model.safetensors")[1]
     assert own.needs_description
@@ -82,7 +82,7 @@ def test_an_onnx_file_can_be_used_without_lrnet(exported: Path) -> None:
     assert json.loads(metadata["preprocessing"])["image_size"] == 8
 
 
-def test_an_exported_program_runs_for_any_number_of_pictures(trained_run: Path, tmp_path: Path) -> None:
+def test_an_exported_program_runs_for_any_number_of_images(trained_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "model.pt2"
     export(trained_run / "model.safetensors", target)
     extra = {"classes": "", "temperature": ""}
@@ -117,7 +117,7 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(
             return self.network(images) + 2 * TOLERANCE
 
     monkeypatch.setattr(float32, "FusedLRNet", Off)
-    with pytest.raises(ExportError, match=r"differs from PyTorch's by 2\.\de-04 on 359 real pictures"):
+    with pytest.raises(ExportError, match=r"differs from PyTorch's by 2\.\de-04 on 359 real images"):
         export(trained_run / "model.safetensors", tmp_path / f"m{suffix}")
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +161,7 @@ def test_without_onnx_the_way_to_it_is_told(
 def test_the_command_tells_what_it_wrote(lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path) -> None:
     result = lrnet("export", "--weights", trained_run, "--to", tmp_path / "m.pt2", "--json")
     document = json.loads(result.stdout)
-    assert (document["schema"], document["pictures"]) == ("lrnet.export/1", 359)
+    assert (document["schema"], document["images"]) == ("lrnet.export/2", 359)
     assert 0 <= document["largest_difference"] <= TOLERANCE
     assert (tmp_path / "m.pt2").exists()
     refused = lrnet("export", "--weights", trained_run, "--to", tmp_path / "m.bin")

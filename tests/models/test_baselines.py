@@ -18,7 +18,7 @@ def meta() -> Any:
         yield
 
 
-# What torchvision's documentation gives for 1,000 classes of colour pictures, in parameters and 10^9 multiply-adds.
+# What torchvision's documentation gives for 1,000 classes of colour images, in parameters and 10^9 multiply-adds.
 # Inception-V3's parameters are those without the auxiliary classifier.
 @pytest.mark.parametrize(
     ("arch", "side", "parameters", "multiply_adds"),
@@ -47,7 +47,7 @@ def test_lr_net_costs_what_its_definition_says() -> None:
 @pytest.mark.parametrize("arch", RIVALS)
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 28, 10), (3, 28, 4), (1, 8, 2), (3, 100, 10)])
 @pytest.mark.usefixtures("meta")
-def test_pictures_of_any_size_and_colour_fit(arch: str, channels: int, side: int, classes: int) -> None:
+def test_images_of_any_size_and_colour_fit(arch: str, channels: int, side: int, classes: int) -> None:
     network = build(arch, in_channels=channels, image_size=side, num_classes=classes)
     assert network(torch.rand(2, channels, side, side)).shape == (2, classes)
 
@@ -61,7 +61,7 @@ def test_the_plain_network_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("arch", ["cnn", "alexnet", "resnet50", "inception_v3"])
-def test_rivals_learn_from_grey_pictures(arch: str) -> None:
+def test_rivals_learn_from_grey_images(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch, in_channels=1, image_size=28, num_classes=2)
     images, labels = torch.rand(8, 1, 28, 28), torch.tensor([0, 1] * 4)
@@ -78,7 +78,7 @@ def test_rivals_learn_from_grey_pictures(arch: str) -> None:
 
 
 @pytest.mark.usefixtures("meta")
-def test_only_small_pictures_are_enlarged() -> None:
+def test_only_small_images_are_enlarged() -> None:
     seen: list[tuple[int, ...]] = []
 
     def note(_module: Any, inputs: tuple[Tensor, ...]) -> None:

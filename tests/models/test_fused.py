@@ -64,7 +64,7 @@ def test_float32_training_is_exact_to_rounding(channels: int, size: int, batch: 
         return max(error(mine.grad, true.grad) for true, mine in pairs)
 
     # Where two pixels of a pool, or a ReLU's input and zero, differ by less than rounding, the gradient takes the other
-    # branch, as it may in the plain network. That happens in few draws of few pictures; a wrong formula shows in all.
+    # branch, as it may in the plain network. That happens in few draws of few images; a wrong formula shows in all.
     assert min(map(worst_error, range(4))) < 1e-4
 
 
@@ -134,17 +134,17 @@ def test_moments_of_bfloat16_are_computed_in_float32() -> None:
     assert values.grad.dtype == torch.bfloat16
 
 
-def test_no_pictures_have_no_logits() -> None:  # as in a process that has no share of a few pictures
+def test_no_images_have_no_logits() -> None:  # as in a process that has no share of a few images
     assert fuse(LRNet(1, 16, 7).eval())(torch.rand(0, 1, 16, 16)).shape == (0, 7)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_concatenation_with_pictures_is_laid_out_channels_last(channels: int) -> None:
-    pictures = torch.rand(2, channels, 9, 9)  # as augmentation and normalisation give them, of one channel
+def test_a_concatenation_with_images_is_laid_out_channels_last(channels: int) -> None:
+    images = torch.rand(2, channels, 9, 9)  # as augmentation and normalisation give them, of one channel
     maps = torch.rand(2, 48, 9, 9).contiguous(memory_format=torch.channels_last)
-    laid_out = channels_last(pictures)
-    assert torch.equal(laid_out, pictures)
-    assert (laid_out.data_ptr() == pictures.data_ptr()) == (channels == 1)  # then nothing is copied
+    laid_out = channels_last(images)
+    assert torch.equal(laid_out, images)
+    assert (laid_out.data_ptr() == images.data_ptr()) == (channels == 1)  # then nothing is copied
     assert torch.cat([laid_out, maps], 1).is_contiguous(memory_format=torch.channels_last)
 
 

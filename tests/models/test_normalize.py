@@ -16,7 +16,7 @@ def scans() -> Tensor:
 
 
 @HOWS
-def test_level_and_contrast_of_a_picture_make_no_difference(scans: Tensor, how: str) -> None:
+def test_level_and_contrast_of_an_image_make_no_difference(scans: Tensor, how: str) -> None:
     usual = normalize(scans, how)
     for level, contrast in ((0.4, 1.0), (0.1, 0.5), (0.7, 0.3), (0.0, 2.0)):
         assert (normalize(level + contrast * scans, how) - usual).abs().max() < 1e-4
@@ -30,7 +30,7 @@ def test_a_sloping_ground_makes_no_difference(scans: Tensor) -> None:
 
 
 @HOWS
-def test_a_picture_on_black_keeps_its_ground_and_its_order(scans: Tensor, how: str) -> None:
+def test_an_image_on_black_keeps_its_ground_and_its_order(scans: Tensor, how: str) -> None:
     result = normalize(2 * scans, how)
     assert result.min() >= -0.05
     assert (result[scans == 0].abs() < 0.05).all()
@@ -44,7 +44,7 @@ def test_dark_on_light_is_the_same_with_the_other_sign(scans: Tensor, how: str) 
 
 @HOWS
 @pytest.mark.parametrize("grey", [0.0, 0.3, 1.0])
-def test_a_blank_picture_is_blank(how: str, grey: float) -> None:
+def test_a_blank_image_is_blank(how: str, grey: float) -> None:
     assert normalize(torch.full((2, 1, 28, 28), grey), how).abs().max() < 1e-5
 
 
@@ -56,7 +56,7 @@ def test_faint_noise_is_not_stretched_to_ink(how: str) -> None:
 
 @HOWS
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 9), (3, 32)])
-def test_pictures_of_any_size_and_colour(how: str, channels: int, side: int) -> None:
+def test_images_of_any_size_and_colour(how: str, channels: int, side: int) -> None:
     images = torch.rand(3, channels, side, side)
     result = normalize(images, how)
     assert result.shape == images.shape

@@ -23,7 +23,7 @@ def novelty() -> Novelty:
     return fit_novelty(*drawn(2000), drawn(1000)[0])
 
 
-def test_one_known_picture_in_a_hundred_is_called_foreign(novelty: Novelty) -> None:
+def test_one_known_image_in_a_hundred_is_called_foreign(novelty: Novelty) -> None:
     torch.manual_seed(1)
     assert float((novelty(drawn(20_000)[0]) > 1).float().mean()) == pytest.approx(0.01, abs=0.006)
 
@@ -52,7 +52,7 @@ def test_few_and_many_classes_are_stored_in_few_numbers(classes: int) -> None:
     assert torch.allclose(again(logits), fitted(logits))
 
 
-def test_a_class_without_a_picture_and_logits_that_never_vary_are_taken() -> None:
+def test_a_class_without_an_image_and_logits_that_never_vary_are_taken() -> None:
     logits, labels = torch.zeros(6, 4), torch.tensor([0, 0, 1, 1, 3, 3])
     logits[range(6), labels] = 9.0
     fitted = fit_novelty(logits, labels, logits)

@@ -27,15 +27,15 @@ def classifier(trained_run: Path) -> Classifier:
 def written(folder: Path, count: int, scale: int = 1, inverted: bool = False) -> tuple[list[Path], list[str]]:
     test = load_dataset("optdigits").test
     paths = []
-    for number, picture in enumerate(test.images[:count, 0].numpy()):
-        pixels = np.kron(255 - picture if inverted else picture, np.ones((scale, scale), np.uint8))
+    for number, image in enumerate(test.images[:count, 0].numpy()):
+        pixels = np.kron(255 - image if inverted else image, np.ones((scale, scale), np.uint8))
         paths.append(folder / f"{number:03}.png")
         Image.fromarray(pixels).save(paths[-1])
     return paths, [str(label) for label in test.labels[:count].tolist()]
 
 
 @pytest.mark.parametrize(("scale", "inverted"), [(1, False), (10, False), (10, True)])
-def test_picture_files_are_labelled_like_the_arrays_they_were_made_of(
+def test_image_files_are_labelled_like_the_arrays_they_were_made_of(
     classifier: Classifier, tmp_path: Path, scale: int, inverted: bool
 ) -> None:
     files, labels = written(tmp_path, 100, scale, inverted)
@@ -123,7 +123,7 @@ def test_leaving_a_stream_early_leaves_no_thread_behind(classifier: Classifier, 
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
 
 
-def test_every_form_of_a_picture_gives_the_same_answer(classifier: Classifier, tmp_path: Path) -> None:
+def test_every_form_of_an_image_gives_the_same_answer(classifier: Classifier, tmp_path: Path) -> None:
     [file], _ = written(tmp_path, 1, scale=10)
     grey = np.asarray(Image.open(file))
     tensor = torch.from_numpy(grey.copy())
@@ -152,20 +152,20 @@ def test_every_form_of_a_picture_gives_the_same_answer(classifier: Classifier, t
 
 
 @pytest.mark.parametrize(
-    ("picture", "reason"),
+    ("image", "reason"),
     [
-        (np.zeros((3, 28, 28), np.uint8), "not a picture: arrays are"),
+        (np.zeros((3, 28, 28), np.uint8), "not an image: arrays are"),
         (np.zeros((28, 28), np.int64), "give uint8"),
         (np.full((28, 28), 2.0), "outside 0 to 1"),
         (np.full((28, 28), np.nan), "outside 0 to 1"),
-        (np.zeros((0, 4), np.uint8), "not a picture"),
-        (torch.zeros(28, 28, 3), "not a picture"),
+        (np.zeros((0, 4), np.uint8), "not an image"),
+        (torch.zeros(28, 28, 3), "not an image"),
         ("nowhere.png", "nowhere.png: No such file"),
     ],
 )
-def test_what_is_no_picture_is_told(classifier: Classifier, picture: object, reason: str) -> None:
+def test_what_is_no_image_is_told(classifier: Classifier, image: object, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
-        classifier.predict([picture])
+        classifier.predict([image])
 
 
 def test_unsure_answers_are_unknown(classifier: Classifier) -> None:

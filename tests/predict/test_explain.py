@@ -48,7 +48,7 @@ def test_the_pixels_with_the_largest_shares_are_those_the_answer_needs(trained_r
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_overlays_show_the_picture_and_its_shares(channels: int, tmp_path: Path) -> None:
+def test_overlays_show_the_image_and_its_shares(channels: int, tmp_path: Path) -> None:
     pixels = np.zeros((channels, 8, 8), np.uint8)
     shares = np.zeros((8, 8), np.float32)
     shares[2, 3], shares[5, 6] = 1.0, -1.0

@@ -134,16 +134,16 @@ def test_text_is_told_from_its_ground(page: Any) -> None:
         assert page.locator(f"section {selector}").first.evaluate(contrast) >= 4.5, selector
 
 
-def test_a_cell_shows_its_pictures(page: Any, setup: EvaluationSetup) -> None:
+def test_a_cell_shows_its_images(page: Any, setup: EvaluationSetup) -> None:
     evaluation = setup.evaluate()
     matrix = evaluation.metrics.confusion_matrix
     cell = page.locator("#matrix button[data-row='3'][data-column='3']")
     cell.click()
     assert cell.get_attribute("aria-pressed") == "true"
-    pictures = page.locator("#cell li")
-    assert pictures.count() == min(24, matrix[3][3])
+    images = page.locator("#cell li")
+    assert images.count() == min(24, matrix[3][3])
     assert "true 3, predicted 3" in page.locator("#cell p").inner_text()
-    shown = {int(text.split("#")[1].split(",")[0]) for text in pictures.all_inner_texts()}
+    shown = {int(text.split("#")[1].split(",")[0]) for text in images.all_inner_texts()}
     right = ((evaluation.labels == 3) & (evaluation.probabilities.argmax(1) == 3)).nonzero()[:, 0]
     assert shown <= set(right.tolist())
     empty = next(i for i in range(10) if matrix[2][i] == 0)
@@ -166,10 +166,10 @@ def test_the_matrix_is_one_stop_for_the_keyboard(page: Any) -> None:
 
 def test_parts_have_names_for_screen_readers(page: Any, setup: EvaluationSetup) -> None:
     tree = page.locator("body").aria_snapshot()
-    for wanted in ('heading "Confusion matrix" [level=2]', "region", "Reliability diagram", 'img "picture'):
+    for wanted in ('heading "Confusion matrix" [level=2]', "region", "Reliability diagram", 'img "image'):
         assert wanted in tree
     count = setup.evaluate().metrics.confusion_matrix[4][4]
-    assert page.get_by_role("button", name=f"true 4, predicted 4: {count} picture").count() == 1
+    assert page.get_by_role("button", name=f"true 4, predicted 4: {count} image").count() == 1
 
 
 @pytest.mark.parametrize("page", [(375, 812, "dark"), (1280, 900, "light")], indirect=True)

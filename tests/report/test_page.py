@@ -46,8 +46,8 @@ def page(tmp_path: Path) -> str:
 def test_of_many_classes_those_with_the_most_mistakes_are_in_the_matrix(page: str) -> None:
     assert "Of the 300 classes, the 40 with the most mistakes are shown" in page
     assert page.count("<button") == 1600 + 5
-    assert 'aria-label="true glyph 298, predicted glyph 299: 10 pictures"' in page
-    cells = json.loads(re.search(r'id="pictures" type="application/json">(.*?)</script>', page).group(1))
+    assert 'aria-label="true glyph 298, predicted glyph 299: 10 images"' in page
+    cells = json.loads(re.search(r'id="images" type="application/json">(.*?)</script>', page).group(1))
     assert len(cells["298,299"]) == len(cells["299,298"]) == 10
     assert len(page) < 3_000_000
 

@@ -24,10 +24,10 @@ def altered(family: Family, images: Tensor, strength: float, seed: int = 0) -> T
 
 
 @FAMILY
-def test_each_picture_is_altered_by_its_own_numbers(family: Family, scans: Tensor) -> None:
+def test_each_image_is_altered_by_its_own_numbers(family: Family, scans: Tensor) -> None:
     same = scans[:1].expand(64, -1, -1, -1)
     result = altered(family, same, 1.0)
-    assert len({picture.numpy().tobytes() for picture in result}) > 6
+    assert len({image.numpy().tobytes() for image in result}) > 6
 
 
 @FAMILY
@@ -39,7 +39,7 @@ def test_a_stronger_alteration_changes_more(family: Family, scans: Tensor) -> No
 
 @FAMILY
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 13), (3, 32)])
-def test_pictures_of_any_size_and_colour(family: Family, channels: int, side: int) -> None:
+def test_images_of_any_size_and_colour(family: Family, channels: int, side: int) -> None:
     images = torch.rand(5, channels, side, side)
     result = altered(family, images, 1.0)
     assert result.shape == images.shape
@@ -53,7 +53,7 @@ def test_a_share_of_every_batch_stays_as_it_is(scans: Tensor) -> None:
     assert 0.5 < changed < 0.8
 
 
-def test_the_result_is_a_picture_and_the_given_one_is_untouched(scans: Tensor) -> None:
+def test_the_result_is_an_image_and_the_given_one_is_untouched(scans: Tensor) -> None:
     before = scans.clone()
     result = alter(scans, 1.0)
     assert (result.min() >= 0) & (result.max() <= 1)

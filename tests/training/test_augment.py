@@ -23,9 +23,9 @@ def altered(images: Tensor, ranges: TrainConfig = TrainConfig(), seed: int = 0) 
     return augment(images, ranges, torch.zeros(len(images), dtype=torch.bool))
 
 
-def test_each_picture_of_a_batch_is_moved_differently_and_little() -> None:
+def test_each_image_of_a_batch_is_moved_differently_and_little() -> None:
     moved = altered(stroke(64))
-    assert len({picture.numpy().tobytes() for picture in moved}) == 64
+    assert len({image.numpy().tobytes() for image in moved}) == 64
     # The ink is at the centre, which only the shift moves: by at most a twentieth of 28 pixels, times the scale.
     ink = moved - 0.25
     rows = (ink.sum((1, 3)) * torch.arange(28)).sum(1) / ink.sum((1, 2, 3))
@@ -37,10 +37,10 @@ def test_a_shift_alone_is_by_whole_pixels_and_blurs_nothing() -> None:
     images = torch.rand(32, 1, 28, 28)
     moved = altered(images, replace(STILL, shift=0.072))
     shifts = set()
-    for picture, image in zip(moved, images, strict=True):
+    for shifted, image in zip(moved, images, strict=True):
         padded = torch.nn.functional.pad(image[None], (2, 2, 2, 2), mode="replicate")[0]
         windows = {(y, x): padded[:, y : y + 28, x : x + 28] for y in range(5) for x in range(5)}
-        shifts |= {place for place, window in windows.items() if torch.allclose(picture, window, atol=1e-5)}
+        shifts |= {place for place, window in windows.items() if torch.allclose(shifted, window, atol=1e-5)}
     assert len(shifts) > 10
     assert all(any(place[axis] == end for place in shifts) for axis in (0, 1) for end in (0, 4))
 
@@ -56,19 +56,19 @@ def test_no_ranges_change_nothing() -> None:
     assert torch.allclose(altered(images, STILL), images, atol=1e-6)
 
 
-def test_the_same_random_state_gives_the_same_pictures() -> None:
+def test_the_same_random_state_gives_the_same_images() -> None:
     everything = TrainConfig(cutout=0.3)
     assert torch.equal(altered(stroke(8), everything, seed=3), altered(stroke(8), everything, seed=3))
 
 
-def test_only_the_chosen_pictures_are_mirrored() -> None:
+def test_only_the_chosen_images_are_mirrored() -> None:
     images = torch.rand(4, 1, 9, 9)
     mirrored = augment(images, STILL, torch.tensor([True, False, True, False]))
     assert torch.allclose(mirrored[::2], images[::2].flip(3), atol=1e-6)
     assert torch.allclose(mirrored[1::2], images[1::2], atol=1e-6)
 
 
-def test_cut_out_blanks_a_square_somewhere_in_each_picture() -> None:
+def test_cut_out_blanks_a_square_somewhere_in_each_image() -> None:
     holes = altered(torch.ones(200, 2, 28, 28), replace(STILL, cutout=0.25)) == 0
     areas = holes[:, 0].sum((1, 2))
     assert torch.equal(holes[:, 0], holes[:, 1])
@@ -77,7 +77,7 @@ def test_cut_out_blanks_a_square_somewhere_in_each_picture() -> None:
     assert holes.any(0)[0].float().mean() == 1  # every pixel has its turn
 
 
-def test_pictures_that_are_not_moved_keep_all_other_alterations() -> None:
+def test_images_that_are_not_moved_keep_all_other_alterations() -> None:
     images, mirrored = torch.rand(8, 1, 9, 9), torch.rand(8) < 0.5
     torch.manual_seed(2)
     shown = augment(images, TrainConfig(cutout=0.3), mirrored, moved=0)

@@ -77,10 +77,9 @@ def test_a_run_on_a_gpu_resumes_and_its_weights_predict_the_same_on_a_cpu(
     config = TrainConfig(epochs=8, limit=200, seed=1, device="cuda", batch_size=16, image_size=16, out=tmp_path / "run")
     assert train(config, *stop_after(51))["status"] == "interrupted"
     assert resume(tmp_path / "run")["status"] == "finished"
-    pictures = list(torch.randint(256, (40, 28, 28), dtype=torch.uint8).numpy())
+    images = list(torch.randint(256, (40, 28, 28), dtype=torch.uint8).numpy())
     here, there = (
-        Classifier.load(tmp_path / "run", device=device, precision="fp32").predict(pictures)
-        for device in ("cpu", "cuda")
+        Classifier.load(tmp_path / "run", device=device, precision="fp32").predict(images) for device in ("cpu", "cuda")
     )
     for one, other in zip(here, there, strict=True):
         assert one.probability == pytest.approx(other.probability, abs=0.02)

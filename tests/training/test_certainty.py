@@ -23,26 +23,26 @@ def robust_run(finished_run: Callable[..., Path]) -> Path:
     return finished_run("robust", epochs=4, seed=1, robust=0.5, normalize="ground")
 
 
-def test_a_seed_alters_the_same_pictures_alike_and_nothing_else(trained_run: Path) -> None:
-    pictures = limited(load_dataset("optdigits").train, 40, 0)
+def test_a_seed_alters_the_same_images_alike_and_nothing_else(trained_run: Path) -> None:
+    images = limited(load_dataset("optdigits").train, 40, 0)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    one, again, other = (altered(pictures, 1.0, seed) for seed in (1, 1, 2))
+    one, again, other = (altered(images, 1.0, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one.images, again.images)
     assert not torch.equal(one.images, other.images)
     assert one.images.dtype == torch.uint8
-    assert torch.equal(one.labels, pictures.labels)
-    assert not torch.equal(one.images, pictures.images)
+    assert torch.equal(one.labels, images.labels)
+    assert not torch.equal(one.images, images.images)
 
 
-def test_altered_pictures_make_a_network_less_sure(trained_run: Path) -> None:
+def test_altered_images_make_a_network_less_sure(trained_run: Path) -> None:
     model, card = load_weights(trained_run / "model.safetensors")
-    network, pictures = Engine.choose("cpu", "fp32").place(model).eval(), load_dataset("optdigits").train
+    network, images = Engine.choose("cpu", "fp32").place(model).eval(), load_dataset("optdigits").train
 
     clean, spoilt = (
-        evaluate(network, split, replace(card, temperature=1.0)) for split in (pictures, altered(pictures, 1.0, 0))
+        evaluate(network, split, replace(card, temperature=1.0)) for split in (images, altered(images, 1.0, 0))
     )
     alone, together = calibrated(card, ROW, clean, None), calibrated(card, ROW, clean, spoilt)
     assert together.temperature > 1.3 * alone.temperature
@@ -65,7 +65,7 @@ def test_a_run_knows_what_is_foreign_to_it(robust_run: Path, trained_run: Path) 
         assert (blank[0].novelty or 0) > 1.5 * typical
 
 
-def test_no_augmentation_means_no_altered_pictures(finished_run: Callable[..., Path]) -> None:
+def test_no_augmentation_means_no_altered_images(finished_run: Callable[..., Path]) -> None:
     run = finished_run("plain", epochs=1, seed=1, robust=0.5, augment=False, limit=200)
     assert "val_altered_accuracy" not in load_weights(run / "model.safetensors")[1].metrics
 
@@ -75,8 +75,8 @@ def test_the_python_answer_is_a_class_unless_novelty_is_bounded(trained_run: Pat
     assert classifier.card.novelty is not None
     strict = replace(classifier.card.novelty, threshold=classifier.card.novelty.threshold / 1000)
     classifier.card = replace(classifier.card, novelty=strict)
-    picture = load_dataset("optdigits").test.images[:1]
-    [answer], [bounded] = classifier.predict(picture), classifier.predict(picture, max_novelty=1)
+    image = load_dataset("optdigits").test.images[:1]
+    [answer], [bounded] = classifier.predict(image), classifier.predict(image, max_novelty=1)
     assert answer.label in classifier.card.classes
     assert (bounded.label, bounded.index) == ("unknown", None)
     assert bounded.top == answer.top
@@ -91,7 +91,7 @@ def test_weights_of_earlier_versions_do_not_tell(trained_run: Path) -> None:
     assert answer.label in classifier.card.classes
 
 
-def test_foreign_pictures_are_unknown_to_predict_and_measured_by_eval(
+def test_foreign_images_are_unknown_to_predict_and_measured_by_eval(
     lrnet: Callable[..., Any], trained_run: Path, tmp_path: Path
 ) -> None:
     import numpy as np

@@ -83,11 +83,11 @@ def test_what_may_have_seen_the_validation_images_is_refused(
     known: tuple[nn.Module, WeightsCard], trained_run: Path, change: dict[str, Any]
 ) -> None:
     card = replace(known[1], **change)
-    pictures = load_dataset("optdigits").train
+    images = load_dataset("optdigits").train
     with pytest.raises(TrainingError, match="it may have seen this run's validation or test images"):
         started(card, trained_run)
     with pytest.raises(TrainingError, match="it may have seen this run's validation or test images"):
-        teachers_logits([str(trained_run)], card, pictures, [], ENGINE, print)
+        teachers_logits([str(trained_run)], card, images, [], ENGINE, print)
     elsewhere = replace(card, dataset=card.dataset | {"content_sha256": "other"})
     started(elsewhere, trained_run)
 
@@ -100,25 +100,23 @@ def test_teachers_answer_in_the_order_of_the_runs_own_classes(
     other = build(card.arch, **card.arch_args)
     # Whatever its order of classes is, the class of a logit is known by name.
     save_weights(tmp_path / "other.safetensors", other, replace(card, classes=card.classes[::-1]))
-    pictures: Split = load_dataset("optdigits").train.take(torch.arange(40))
+    images: Split = load_dataset("optdigits").train.take(torch.arange(40))
     names = [str(trained_run), str(tmp_path / "other.safetensors")]
-    taught = teachers_logits(names, card, pictures, [], ENGINE, lambda _: None)
-    first, second = (
-        predict_logits(ENGINE.place(network, "none").eval(), pictures.images) for network in (model, other)
-    )
+    taught = teachers_logits(names, card, images, [], ENGINE, lambda _: None)
+    first, second = (predict_logits(ENGINE.place(network, "none").eval(), images.images) for network in (model, other))
     assert torch.allclose(taught, (first + second.flip(1)) / 2, atol=1e-6)
 
 
 def test_a_teacher_of_other_classes_or_sizes_is_refused(
     known: tuple[nn.Module, WeightsCard], trained_run: Path
 ) -> None:
-    pictures = load_dataset("optdigits").train
+    images = load_dataset("optdigits").train
     with pytest.raises(TrainingError, match="cannot teach this run"):
-        teachers_logits([str(trained_run)], replace(known[1], classes=tuple("abcdefghij")), pictures, [], ENGINE, print)
+        teachers_logits([str(trained_run)], replace(known[1], classes=tuple("abcdefghij")), images, [], ENGINE, print)
     with pytest.raises(TrainingError, match="cannot teach this run"):
-        teachers_logits(["digits"], known[1], pictures, [], ENGINE, print)
+        teachers_logits(["digits"], known[1], images, [], ENGINE, print)
     with pytest.raises(WeightsError, match="no such weight file or run folder"):
-        teachers_logits(["nowhere"], known[1], pictures, [], ENGINE, print)
+        teachers_logits(["nowhere"], known[1], images, [], ENGINE, print)
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
@@ -142,12 +140,12 @@ def test_a_network_learns_from_a_teacher_alone_what_labels_do_not_say(
 ) -> None:
     taught = train(TrainConfig(epochs=2, seed=1, distill=(str(trained_run),), out=tmp_path / "taught"))
     alone = train(TrainConfig(epochs=2, seed=1, out=tmp_path / "alone"))
-    pictures = load_dataset("optdigits").test.images
+    images = load_dataset("optdigits").test.images
 
     def answers(folder: Path) -> Tensor:
         model, card = load_weights(folder / "model.safetensors")
         network = ENGINE.place(model, card.preprocessing.normalize).eval()
-        return (predict_logits(network, pictures) / 4).softmax(1)
+        return (predict_logits(network, images) / 4).softmax(1)
 
     teacher, student, other = (answers(folder) for folder in (trained_run, tmp_path / "taught", tmp_path / "alone"))
     assert (student - teacher).abs().mean() < 0.6 * (other - teacher).abs().mean()
@@ -215,7 +213,7 @@ def test_the_command_line_takes_several_teachers(lrnet: Callable[..., Any], trai
     assert "give the same seed, --val-fraction, --limit and fold." in refused.stderr
 
 
-def test_weights_that_saw_the_test_pictures_of_corrected_data_are_refused(trained_run: Path, tmp_path: Path) -> None:
+def test_weights_that_saw_the_test_images_of_corrected_data_are_refused(trained_run: Path, tmp_path: Path) -> None:
     trained = load_dataset("optdigits")
     test = trained.train.take(torch.arange(100))
     np.savez(
@@ -231,12 +229,12 @@ def test_weights_that_saw_the_test_pictures_of_corrected_data_are_refused(traine
             train(TrainConfig(**settings, **ancestry, out=tmp_path / "run"))
 
 
-def test_a_sketch_tells_the_share_of_pictures_that_were_seen() -> None:
+def test_a_sketch_tells_the_share_of_images_that_were_seen() -> None:
     torch.manual_seed(0)
-    pictures = Split(torch.randint(0, 256, (6000, 1, 4, 4), dtype=torch.uint8), torch.zeros(6000, dtype=torch.long))
-    few, many = (pictures.take(torch.arange(count)) for count in (500, 4000))
-    others = pictures.take(torch.arange(4000, 6000))
-    assert share_in(sketch_of(few), pictures.take(torch.arange(400, 600))) == 0.5
+    images = Split(torch.randint(0, 256, (6000, 1, 4, 4), dtype=torch.uint8), torch.zeros(6000, dtype=torch.long))
+    few, many = (images.take(torch.arange(count)) for count in (500, 4000))
+    others = images.take(torch.arange(4000, 6000))
+    assert share_in(sketch_of(few), images.take(torch.arange(400, 600))) == 0.5
     half = Split(torch.cat([many.images[:2000], others.images]), torch.zeros(4000, dtype=torch.long))
     assert share_in(sketch_of(many), half) == pytest.approx(0.5, abs=0.08)
     assert share_in(sketch_of(few, many), others) == 0

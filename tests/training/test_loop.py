@@ -357,7 +357,7 @@ def test_what_a_run_did_not_use_is_listed_and_counted(tmp_path: Path) -> None:
     rows = list(csv.reader((tmp_path / "run" / "skipped.csv").read_text().splitlines()))
     assert rows == [["path", "class", "reason"], [str(tmp_path / "set" / "b" / "5.png"), "b", "is empty"]]
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "- Not used: 1 pictures that cannot be read, 2 .txt files" in card
+    assert "- Not used: 1 images that cannot be read, 2 .txt files" in card
     with pytest.raises(DataError, match=r"5\.png: is empty; fix or remove it"):
         train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, on_error="stop", out=tmp_path / "other"))
 
@@ -385,7 +385,7 @@ def test_the_time_of_validation_and_test_is_measured_before_the_first_epoch(
     note = Clock.note_validation
     monkeypatch.setattr(Clock, "note_validation", lambda self, speed: (noted.append(speed), note(self, speed))[1])
     train(short(tmp_path, "timed", epochs=1, max_time=3600.0))
-    assert len(noted) == 2  # of a few pictures, and of the validation
+    assert len(noted) == 2  # of a few images, and of the validation
     assert min(noted) > 0
     train(short(tmp_path, "untimed", epochs=1))
     assert len(noted) == 3

@@ -127,7 +127,7 @@ def test_several_processes_give_the_weights_of_one(count: int, tmp_path: Path) -
     for name in one:
         torch.testing.assert_close(many[name], one[name], rtol=1e-2, atol=2e-3)
     assert result["val_accuracy"] == pytest.approx(alone["val_accuracy"], abs=0.04)
-    # Every test picture was counted, and counted once.
+    # Every test image was counted, and counted once.
     setup = load_setup(tmp_path / "many" / "model.safetensors", EvalRequest(), Engine(torch.device("cpu")))
     assert result["test_accuracy"] == setup.evaluate().metrics.accuracy
 

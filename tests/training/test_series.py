@@ -91,7 +91,7 @@ def test_a_run_of_a_series_with_a_damaged_result_is_one_sentence(tmp_path: Path,
         resume_series(tmp_path)
 
 
-def test_every_picture_is_tested_in_one_fold(tmp_path: Path) -> None:
+def test_every_image_is_tested_in_one_fold(tmp_path: Path) -> None:
     pool = load_dataset("optdigits", fold=(1, 2))
     everything = len(pool.train) + len(pool.test)
     assert everything == 1797
@@ -126,7 +126,7 @@ def test_folds_leave_the_test_images_of_a_data_set_out(shared_data: Path, tmp_pa
 
 
 def test_too_many_folds_for_a_class_are_refused() -> None:
-    with pytest.raises(DataError, match="class 8 has 174 pictures, too few to be cut into 200 folds; use at most 174"):
+    with pytest.raises(DataError, match="class 8 has 174 images, too few to be cut into 200 folds; use at most 174"):
         load_dataset("optdigits", fold=(1, 200))
 
 
@@ -193,7 +193,7 @@ def test_exchanged_labels_are_found_among_the_first_suspects(tmp_path: Path) -> 
     assert first[0]["file"] in page
 
 
-def test_pictures_without_files_are_named_by_their_place(tmp_path: Path) -> None:
+def test_images_without_files_are_named_by_their_place(tmp_path: Path) -> None:
     config = short(tmp_path / "run", limit=None)
     result = train_series(config, folds=2)
     rows = list(csv.DictReader((tmp_path / "run" / "suspects.csv").read_text().splitlines()))

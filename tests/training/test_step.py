@@ -72,7 +72,7 @@ def test_the_same_settings_give_the_same_weights(usual: Tensor) -> None:
 
 @pytest.fixture
 def mirrored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, int], Tensor]:
-    """Give a function that returns which of the training pictures a step mirrors in an epoch."""
+    """Give a function that returns which of the training images a step mirrors in an epoch."""
     seen: list[Tensor] = []
     augment = module.augment
 
@@ -104,7 +104,7 @@ def test_what_robust_adds_grows_over_the_first_half_of_a_run() -> None:
 
 
 @pytest.mark.parametrize("still_epochs", [2.0, 0.5, 0.0])
-def test_pictures_are_neither_moved_nor_mirrored_in_the_still_epochs(still_epochs: float) -> None:
+def test_images_are_neither_moved_nor_mirrored_in_the_still_epochs(still_epochs: float) -> None:
     step = a_step(flip="on", still_epochs=still_epochs)
     batch = torch.arange(16)
     as_they_are = as_input(step.run.train_split.images[batch])
@@ -120,13 +120,13 @@ def test_flips_alternate_from_epoch_to_epoch(mirrored: Callable[[Step, int], Ten
     assert torch.equal(third, first)
 
 
-def test_pictures_whose_mirror_image_means_something_else_are_not_mirrored(
+def test_images_whose_mirror_image_means_something_else_are_not_mirrored(
     mirrored: Callable[[Step, int], Tensor],
 ) -> None:
     assert mirrored(a_step(), 1).sum() == 0  # digits
 
 
-def test_an_epoch_sees_each_picture_once_but_for_the_last_part_of_a_batch() -> None:
+def test_an_epoch_sees_each_image_once_but_for_the_last_part_of_a_batch() -> None:
     step = a_step()
     seen = torch.cat(list(step.batches_left()))
     assert len(seen) == step.run.steps_per_epoch * 16 == len(seen.unique())

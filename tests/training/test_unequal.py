@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, message:
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
-def test_the_loss_of_a_picture_is_weighed_by_its_class(head: Any) -> None:
+def test_the_loss_of_an_image_is_weighed_by_its_class(head: Any) -> None:
     torch.manual_seed(0)
     logits, labels, weights = torch.randn(12, 3), LABELS, torch.tensor([0.5, 2.0, 1.0])
     each = torch.stack([head_loss(logits[n : n + 1], labels[n : n + 1], head, 0.1) for n in range(12)])
@@ -101,7 +101,7 @@ def test_a_balanced_sampler_shows_every_class_equally_often(unequal: Path, tmp_p
     shown = torch.bincount(labels[order])
     assert len(order) == n // 4 * 4
     assert int(shown.max() - shown.min()) <= 4
-    # All pictures of a small class come before any comes again.
+    # All images of a small class come before any comes again.
     times = torch.bincount(order, minlength=n)[labels == 2]
     assert int(times.max() - times.min()) <= 1
     again = torch.cat(list(a_step(unequal, sampler="balanced", out=tmp_path / "again").batches_left()))

@@ -48,10 +48,10 @@ def test_the_logits_are_those_of_the_mean_probabilities(head: Any) -> None:
 
 
 def test_the_classifier_of_a_series_answers_the_mean_of_its_runs(folds: Path) -> None:
-    pictures = load_dataset("optdigits").test.images[:40]
-    whole = Classifier.load(folds, precision="fp32").predict(pictures)
+    images = load_dataset("optdigits").test.images[:40]
+    whole = Classifier.load(folds, precision="fp32").predict(images)
     single = [
-        Classifier.load(folds / f"seed-4-fold-{number}", precision="fp32").predict(pictures) for number in (1, 2, 3)
+        Classifier.load(folds / f"seed-4-fold-{number}", precision="fp32").predict(images) for number in (1, 2, 3)
     ]
     for place, answer in enumerate(whole):
         shares = [dict(one[place].top) for one in single]
@@ -80,9 +80,9 @@ def test_every_command_takes_a_series_and_tells_the_honest_figure(lrnet: CliRun,
 def test_a_series_is_exported_as_one_network(folds: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     export_weights(ExportRequest(weights=str(folds), to=tmp_path / "whole.onnx"), Reporter())
-    pictures = load_dataset("optdigits").test.images[:20]
+    images = load_dataset("optdigits").test.images[:20]
     here, there = (
-        Classifier.load(path, device="cpu", precision="fp32").predict(pictures)
+        Classifier.load(path, device="cpu", precision="fp32").predict(images)
         for path in (folds, tmp_path / "whole.onnx")
     )
     for one, other in zip(here, there, strict=True):
@@ -106,5 +106,5 @@ def test_folds_of_too_small_a_class_name_it_and_what_would_work(tmp_path: Path) 
         for number in range(count):
             (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
             Image.new("L", (8, 8), 9 * number).save(tmp_path / "set" / label / f"{number}.png")
-    with pytest.raises(DataError, match=r"set: class rare has 3 pictures, too few.*5 folds; use at most 3 folds"):
+    with pytest.raises(DataError, match=r"set: class rare has 3 images, too few.*5 folds; use at most 3 folds"):
         load_dataset(str(tmp_path / "set"), fold=(1, 5))

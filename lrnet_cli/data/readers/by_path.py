@@ -18,7 +18,7 @@ _READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RawDataset]], ...
 
 
 def read_raw(path: Path) -> RawDataset:
-    """Read the data set at ``path``: a folder of IDX files or of class folders, a list of files, or a file of pictures.
+    """Read the data set at ``path``: a folder of IDX files or of class folders, a list of files, or a file of images.
 
     Raises ``DataError`` naming the file and what is wrong with it.
     """

@@ -1,4 +1,4 @@
-"""A folder for each class, with its pictures at any depth; perhaps under ``train``, ``val`` and ``test``."""
+"""A folder for each class, with its images at any depth; perhaps under ``train``, ``val`` and ``test``."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -8,7 +8,7 @@ import numpy as np
 
 from lrnet_cli.data.files import IMAGE_SUFFIXES
 from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit
-from lrnet_cli.data.walk import is_ignored, natural, pictures_below
+from lrnet_cli.data.walk import images_below, is_ignored, natural
 from lrnet_cli.errors import DataError
 
 
@@ -22,14 +22,14 @@ def read(root: Path) -> RawDataset:
 
     The splits may also be called ``training``, ``valid``, ``validation`` and ``testing``, in letters of any case.
     Without ``train``, the folders beside the other splits are the training classes. Raises ``DataError`` for fewer than
-    two classes, two folders for one split, or a split without pictures.
+    two classes, two folders for one split, or a split without images.
     """
     parts, left_out = _splits_of(root)
     folders = {name: _folders(part, tuple(parts.values()), left_out) for name, part in parts.items()}
     names = {folder.name for found in folders.values() for folder in found}
     classes = tuple(sorted(names, key=natural))
     if len(classes) < 2:
-        raise DataError(f"{root}: expected two or more class folders with pictures, found {len(classes)}.")
+        raise DataError(f"{root}: expected two or more class folders with images, found {len(classes)}.")
     splits = {name: _read(part, classes, left_out) for name, part in parts.items()}
     return RawDataset(classes, splits["train"], splits.get("val"), splits.get("test"), dict(left_out))
 
@@ -78,14 +78,14 @@ def _read(part: Path, classes: tuple[str, ...], left_out: Counter[str]) -> RawSp
         (path, index)
         for index, label in enumerate(classes)
         if (part / label).is_dir()
-        for path in pictures_below(part / label, left_out)
+        for path in images_below(part / label, left_out)
     ]
     if found:
         return RawSplit([path for path, _ in found], np.array([index for _, index in found], dtype=np.int64))
     loose = sum(1 for entry in part.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
     if loose:
         raise DataError(
-            f"{part}: holds {loose} pictures, but not in class folders, so their classes are unknown. Sort them into "
+            f"{part}: holds {loose} images, but not in class folders, so their classes are unknown. Sort them into "
             "folders, move them away, or have them labelled by: lrnet predict"
         )
-    raise DataError(f"{part}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    raise DataError(f"{part}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")

@@ -60,7 +60,7 @@ def read_idx(path: Path, dimensions: int, count: int | None = None, contrast: st
         with open_regular(path) as file, gzip.open(file) if compressed else file as source:
             shape = _read_shape(path, source, dimensions)
             if count not in (None, shape[0]):
-                raise DataError(f"{path}: holds {shape[0]} pictures, {contrast}.")
+                raise DataError(f"{path}: holds {shape[0]} images, {contrast}.")
             announced = f"{path}: the header announces {' × '.join(map(str, shape))} bytes, but"
             if math.prod(shape) > path.stat().st_size * (_MOST_UNPACKED if compressed else 1):
                 raise DataError(f"{announced} the file is too short for that.")

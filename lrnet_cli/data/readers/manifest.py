@@ -1,4 +1,4 @@
-"""Lists of picture files and labels: CSV, JSON lines or Parquet, in the form of Hugging Face's ``metadata.csv``."""
+"""Lists of image files and labels: CSV, JSON lines or Parquet, in the form of Hugging Face's ``metadata.csv``."""
 
 import csv
 import json
@@ -36,13 +36,13 @@ def reads(path: Path) -> bool:
 def read(path: Path) -> RawDataset:
     """Read a list with the columns ``file_name`` and ``label`` and, if there are any, ``split`` and ``group``.
 
-    Files are relative to the list's folder. Pictures of one group, such as a page or a patient, stay in one split
-    whenever the pictures are cut. Raises ``DataError`` naming the row and what is wrong with it.
+    Files are relative to the list's folder. Images of one group, such as a page or a patient, stay in one split
+    whenever the images are cut. Raises ``DataError`` naming the row and what is wrong with it.
     """
     path = path if not path.is_dir() else _listed_in(path) or path
     rows = [_checked(path, number, row) for number, row in _numbered_rows(path)]
     if not rows:
-        raise DataError(f"{path}: lists no pictures.")
+        raise DataError(f"{path}: lists no images.")
     classes = tuple(sorted({label for _, label, _, _ in rows}, key=natural))
     if len(classes) < 2:
         raise DataError(f"{path}: only one class, {classes[0]}; a classifier needs two.")
@@ -50,7 +50,7 @@ def read(path: Path) -> RawDataset:
     has_groups = any(group for *_, group in rows)
 
     def split(name: str) -> RawSplit | None:
-        # Without a group of its own, a picture is one by itself.
+        # Without a group of its own, an image is one by itself.
         chosen = [
             (path.parent / file, index[label], group or file) for file, label, part, group in rows if part == name
         ]
@@ -61,7 +61,7 @@ def read(path: Path) -> RawDataset:
 
     train = split("train")
     if train is None:
-        raise DataError(f"{path}: lists no training pictures; leave the column {_SPLIT} empty, or write train in it.")
+        raise DataError(f"{path}: lists no training images; leave the column {_SPLIT} empty, or write train in it.")
     return RawDataset(classes, train, split("val"), split("test"))
 
 

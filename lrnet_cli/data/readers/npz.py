@@ -104,9 +104,9 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> RawSplit |
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{where}_labels: expected one whole number per picture, shape (N,) or (N, 1), "
+            f"{where}_labels: expected one whole number per image, shape (N,) or (N, 1), "
             f"got {labels.dtype} {labels.shape}."
         )
     if len(images) != len(labels):
-        raise DataError(f"{where}: {len(images)} pictures, but {len(labels)} labels.")
+        raise DataError(f"{where}: {len(images)} images, but {len(labels)} labels.")
     return checked(images, labels.astype(np.int64), where)

@@ -1,4 +1,4 @@
-"""CSV files in Kaggle's form: a header with ``label`` and one column per pixel, then one picture per line."""
+"""CSV files in Kaggle's form: a header with ``label`` and one column per pixel, then one image per line."""
 
 import csv
 from itertools import chain
@@ -32,10 +32,10 @@ def read(path: Path) -> RawDataset:
             pixels = len(header) - 1
             side = round(pixels**0.5)
             if pixels < 1 or side * side != pixels:
-                raise DataError(f"{path}: {pixels} pixel columns do not make a square picture.")
+                raise DataError(f"{path}: {pixels} pixel columns do not make a square image.")
             line = source.readline()
             if not line.strip():
-                raise DataError(f"{path}: holds no pictures.")
+                raise DataError(f"{path}: holds no images.")
             refuse_excess(_BYTES_A_CHARACTER * path.stat().st_size, str(path))
             table = np.loadtxt(chain([line], source), delimiter=",", dtype=np.int64, ndmin=2)
     except UnicodeDecodeError as error:
@@ -43,14 +43,14 @@ def read(path: Path) -> RawDataset:
     except csv.Error as error:
         raise DataError(f"{path}: the first line cannot be read: {error}.") from error
     except ValueError as error:
-        raise DataError(f"{path}: {error} (rows counted from the first picture).") from error
+        raise DataError(f"{path}: {error} (rows counted from the first image).") from error
     if table.shape[1] != len(header):
         raise DataError(f"{path}: the lines have {table.shape[1]} columns, but the header {len(header)}.")
     column = header.index("label")
     values = np.delete(table, column, axis=1)
     if values.min() < 0 or values.max() > 255:
         row = int(np.flatnonzero((values < 0).any(1) | (values > 255).any(1))[0])
-        raise DataError(f"{path}: picture {row + 1} has pixel values outside 0 to 255.")
+        raise DataError(f"{path}: image {row + 1} has pixel values outside 0 to 255.")
     train = checked(values.astype(np.uint8).reshape(-1, side, side, 1), table[:, column], str(path))
     classes = numbered(train.labels, f"{path}: label")
     check_range(train.labels, len(classes), f"{path}: label")

@@ -1,4 +1,4 @@
-"""Pictures and labels before preprocessing, and the checks that every reader applies to them."""
+"""Images and labels before preprocessing, and the checks that every reader applies to them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ _FEW_CLASSES = 1000  # which any number of images may have
 
 @dataclass(frozen=True)
 class RawSplit:
-    """Pictures with their labels (N,): uint8 (N, height, width, channels), or the paths of N files.
+    """Images with their labels (N,): uint8 (N, height, width, channels), or the paths of N files.
 
-    ``groups`` name what each picture belongs to, such as a page or a patient, if the source says so.
+    ``groups`` name what each image belongs to, such as a page or a patient, if the source says so.
     """
 
-    pictures: NDArray[np.uint8] | list[Path]
+    images: NDArray[np.uint8] | list[Path]
     labels: Labels
     groups: tuple[str, ...] | None = None
 
@@ -79,7 +79,7 @@ def numbered(labels: Labels, where: str) -> tuple[str, ...]:
 def checked(images: NDArray[np.uint8], labels: Labels, where: str) -> RawSplit:
     """Return ``images`` with their labels; raises ``DataError`` if there are none."""
     if images.size == 0:
-        raise DataError(f"{where}: holds no pictures (shape {images.shape}).")
+        raise DataError(f"{where}: holds no images (shape {images.shape}).")
     return RawSplit(images, labels)
 
 
@@ -88,7 +88,7 @@ def check_range(labels: Labels, classes: int, where: str) -> None:
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         raise DataError(
-            f"{where}: {len(outside)} labels are out of range; the first is {labels[outside[0]]} of picture "
+            f"{where}: {len(outside)} labels are out of range; the first is {labels[outside[0]]} of image "
             f"{outside[0] + 1}, but there are {classes} classes, counted from 0."
         )
     if classes < 2:

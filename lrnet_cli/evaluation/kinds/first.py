@@ -1,7 +1,7 @@
 """The first twelve kinds, in the manner of ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261).
 
-Lengths are shares of the side, for pictures of few pixels. torchvision does what it has an operation for; it draws one
-set of random numbers per batch, so what differs from picture to picture is drawn here.
+Lengths are shares of the side, for images of few pixels. torchvision does what it has an operation for; it draws one
+set of random numbers per batch, so what differs from image to image is drawn here.
 """
 
 import io
@@ -86,8 +86,8 @@ def _jpeg(x: Tensor, quality: float) -> Tensor:
         as_image(pixels).save(stored, format="JPEG", quality=int(quality))
         return np.asarray(Image.open(stored)).reshape(pixels.shape)
 
-    pictures = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    result = torch.from_numpy(np.stack([compressed(pixels) for pixels in pictures]))
+    images = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    result = torch.from_numpy(np.stack([compressed(pixels) for pixels in images]))
     return result.permute(0, 3, 1, 2).to(torch.float32) / 255
 
 
@@ -109,7 +109,7 @@ def _occlusion(x: Tensor, share: float) -> Tensor:
 
 
 def _either_way(x: Tensor, turned: Callable[[Tensor, float], Tensor]) -> Tensor:
-    """Return the pictures, a random half of them turned one way (1.0) and the rest the other way (-1.0)."""
+    """Return the images, a random half of them turned one way (1.0) and the rest the other way (-1.0)."""
     one_way, result = torch.rand(len(x)) < 0.5, torch.empty_like(x)
     result[one_way], result[~one_way] = turned(x[one_way], 1.0), turned(x[~one_way], -1.0)
     return result
@@ -130,7 +130,7 @@ def _shear(x: Tensor, degrees: float) -> Tensor:
 
 
 def _on_background(x: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the pictures moved, gaps filled with each picture's own background, the median of its border."""
+    """Return the images moved, gaps filled with each image's own background, the median of its border."""
     border = torch.cat([x[..., 0, :], x[..., -1, :], x[..., 0], x[..., -1]], -1).median(-1).values[..., None, None]
     return moved(x - border) + border
 

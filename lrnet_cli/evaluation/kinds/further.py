@@ -9,7 +9,7 @@ from torch.nn import functional
 from lrnet_cli.evaluation.kinds.kind import Corruption
 
 _DIRECTIONS = 8  # of light, and of a shift
-_STRIPES = 5  # across a picture
+_STRIPES = 5  # across an image
 _LINES = ((0.2, 0.1, 0.9, 0.8), (0.8, 0.2, 0.3, 0.9), (0.5, 0.0, 0.5, 1.0), (0.0, 0.6, 1.0, 0.4), (0.1, 0.9, 0.4, 0.1))
 
 
@@ -31,14 +31,14 @@ def _fog(x: Tensor, share: float) -> Tensor:
 
 
 def _stripes(x: Tensor, share: float) -> Tensor:
-    """Lay light stripes over each picture, from a place of its own on."""
+    """Lay light stripes over each image, from a place of its own on."""
     side = x.shape[-1]
     places = (torch.arange(side) / side * _STRIPES + torch.rand(len(x), 1)) % 1
     return torch.where((places < 0.3)[:, None, :, None], torch.lerp(x, torch.ones_like(x), share), x)
 
 
 def _strokes(x: Tensor, count: float) -> Tensor:
-    """Draw light strokes from side to side, each shifted from picture to picture."""
+    """Draw light strokes from side to side, each shifted from image to image."""
     side = x.shape[-1]
     line = (torch.arange(side) + 0.5) / side
     for y0, x0, y1, x1 in _LINES[: int(count)]:
@@ -53,7 +53,7 @@ def _strokes(x: Tensor, count: float) -> Tensor:
 
 
 def _edges(x: Tensor, share: float) -> Tensor:
-    """Mix with the size of the gradient, as large as the picture's own range."""
+    """Mix with the size of the gradient, as large as the image's own range."""
     padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
@@ -106,7 +106,7 @@ def _frosted(x: Tensor, share: float) -> Tensor:
 
 
 def _show_through(x: Tensor, share: float) -> Tensor:
-    """Let another picture shine through from the back of the page, mirrored, at ``share`` of its strength."""
+    """Let another image shine through from the back of the page, mirrored, at ``share`` of its strength."""
     return torch.maximum(x, share * x[torch.randperm(len(x))].flip(-1))
 
 

@@ -32,7 +32,7 @@ def strokes(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tenso
 
 
 def ruled_lines(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
-    """Draw parallel lines across the whole picture, nearly level or nearly upright."""
+    """Draw parallel lines across the whole image, nearly level or nearly upright."""
     down, right = places(x)
     spacing, offset, tilt, upright, tone, width = (draws[:, place, None, None] for place in range(6))
     angle = (tilt - 0.5) * 0.3 + (upright < 0.4) * (math.pi / 2)

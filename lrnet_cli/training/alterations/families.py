@@ -9,15 +9,15 @@ from torch import Tensor
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.training.alterations import clutter, erasing, grain, light, optics, shape
 
-_ALTERED = 0.75  # of the pictures of a batch may be altered; the others stay as they are
+_ALTERED = 0.75  # of the images of a batch may be altered; the others stay as they are
 _FULL = 0.25  # strength from which an alteration counts in full; below, it fades to none
 
 
 @dataclass(frozen=True)
 class Family:
-    """What alters pictures, how many uniform numbers it draws, how often, and whether it needs a field of normal ones.
+    """What alters images, how many uniform numbers it draws, how often, and whether it needs a field of normal ones.
 
-    ``chance`` is that for a picture which may be altered and draws neither few families nor many.
+    ``chance`` is that for an image which may be altered and draws neither few families nor many.
     """
 
     alter: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -26,7 +26,7 @@ class Family:
     needs_field: bool = False
 
 
-# In the order in which they happen to a picture: the hand, the page, the light, the lens, the sensor, the file.
+# In the order in which they happen to an image: the hand, the page, the light, the lens, the sensor, the file.
 FAMILIES = (
     Family(shape.pose, 6, 0.35),
     Family(shape.elastic, 32, 0.25),
@@ -53,7 +53,7 @@ FAMILIES = (
 
 
 def alter(images: Tensor, robust: float | Tensor, processes: Processes = ALONE) -> Tensor:
-    """Return float32 pictures (N, C, S, S) in [0, 1], most of them altered by a few families, up to ``robust``.
+    """Return float32 images (N, C, S, S) in [0, 1], most of them altered by a few families, up to ``robust``.
 
     ``robust``, in [0, 1], bounds the strengths, which are drawn evenly below it. Random numbers come from the device's
     generator; each process draws those of the global batch and uses its part.
@@ -77,7 +77,7 @@ def alter(images: Tensor, robust: float | Tensor, processes: Processes = ALONE) 
 
 
 def _altered(family: Family, x: Tensor, drawn: Tensor, field: Tensor, robust: float | Tensor) -> Tensor:
-    """Return pictures (N, C, S, S) altered by ``family``, each by its own ``drawn`` (N, draws + 2) and ``field``."""
+    """Return images (N, C, S, S) altered by ``family``, each by its own ``drawn`` (N, draws + 2) and ``field``."""
     strength = robust * drawn[:, 1:2]
     return torch.lerp(
         x, family.alter(x, drawn[:, 2:], field, strength), (strength / _FULL).clamp(max=1)[:, :, None, None]

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def noise(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
-    """Add normal noise: even, stronger where it is light, or in clots; its strength varies from picture to picture."""
+    """Add normal noise: even, stronger where it is light, or in clots; its strength varies from image to image."""
     kind, amount = draws[:, 0:1, None, None], (0.02 + 0.33 * draws[:, 1:2] * strength)[:, :, None, None]
     clotted = functional.avg_pool2d(functional.pad(field, (1,) * 4, mode="replicate"), 3, 1) * 2
     shaped = torch.where(kind < 0.45, field, torch.where(kind < 0.75, field * x.clamp(min=0).sqrt() * 1.6, clotted))

@@ -1,4 +1,4 @@
-"""Maps over a picture that several families draw from."""
+"""Maps over an image that several families draw from."""
 
 import torch
 from torch import Tensor
@@ -6,14 +6,14 @@ from torch.nn import functional
 
 
 def places(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how far down and right each pixel of pictures (N, C, S, S) lies, in (0, 1): (1, S, 1) and (1, 1, S)."""
+    """Return how far down and right each pixel of images (N, C, S, S) lies, in (0, 1): (1, S, 1) and (1, 1, S)."""
     side = x.shape[-1]
     line = (torch.arange(side, device=x.device, dtype=x.dtype) + 0.5) / side
     return line[None, :, None], line[None, None, :]
 
 
 def slope(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Return a plane over pictures, (N, S, S), that is zero in the middle.
+    """Return a plane over images, (N, S, S), that is zero in the middle.
 
     Its slopes follow the uniform draws ``down`` and ``right``, (N, 1, 1) in [0, 1); at 0.5 it is level.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_SIZES = (0.72, 0.52, 0.38, 0.27)  # of the side, that pictures are scaled down to, about
+_SIZES = (0.72, 0.52, 0.38, 0.27)  # of the side, that images are scaled down to, about
 _BLOCK = 8  # pixels of a side, that are compressed together
 
 

@@ -13,7 +13,7 @@ def pose(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Turn by up to 40 degrees, shear, scale each side to between 0.4 and 1.6, and shift, all in one sampling."""
     turn, shear, size, aspect, down, right = ((2 * draws[:, place] - 1) * strength[:, 0] for place in range(6))
     angle = turn * (40 * math.pi / 180)
-    # The map leads from the new picture to the old one, so a larger scale makes a smaller picture.
+    # The map leads from the new image to the old one, so a larger scale makes a smaller image.
     scale = torch.exp2(torch.where(size > 0, size, size * 0.42))
     wide, high = scale * torch.exp2(aspect * 0.25), scale * torch.exp2(-aspect * 0.25)
     cosine, sine = torch.cos(angle), torch.sin(angle)
@@ -24,14 +24,14 @@ def pose(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
 
 
 def outline(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
-    """Leave the outline of what is there: the difference of the thickened and the thinned picture."""
+    """Leave the outline of what is there: the difference of the thickened and the thinned image."""
     padded = functional.pad(x, (1,) * 4, mode="replicate")
     edge = functional.max_pool2d(padded, 3, 1) + functional.max_pool2d(-padded, 3, 1)
     return torch.lerp(x, edge, ((0.5 + 0.5 * draws[:, 0:1]) * strength)[:, :, None, None])
 
 
 def thickness(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
-    """Thicken or thin what is light, by up to a pixel, and in proportion on pictures of over 28 pixels."""
+    """Thicken or thin what is light, by up to a pixel, and in proportion on images of over 28 pixels."""
     reach = 1 + 2 * max(1, round(x.shape[-1] / 28))
     edge = reach // 2
     padded = functional.pad(x, (edge,) * 4, mode="replicate")

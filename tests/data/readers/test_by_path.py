@@ -14,15 +14,15 @@ from lrnet_cli.errors import DataError
 RANDOM = np.random.default_rng(0)
 
 
-def pictures(count: int, *shape: int) -> np.ndarray:
+def images(count: int, *shape: int) -> np.ndarray:
     return RANDOM.integers(0, 256, (count, *(shape or (8, 8))), dtype=np.uint8)
 
 
 def arrays(**changes: Any) -> dict[str, np.ndarray]:
     valid = {
-        "train_images": pictures(6),
+        "train_images": images(6),
         "train_labels": np.array([0, 1, 2] * 2),
-        "test_images": pictures(3),
+        "test_images": images(3),
         "test_labels": np.array([[0], [1], [2]], dtype=np.uint8),
     }
     return {name: value for name, value in (valid | changes).items() if value is not None}
@@ -46,23 +46,23 @@ def class_folders(root: Path, *names: str, count: int = 3) -> Path:
     for name in names:
         (root / name).mkdir(parents=True)
         for number in range(count):
-            Image.fromarray(pictures(1)[0]).save(root / name / f"{number}.png")
+            Image.fromarray(images(1)[0]).save(root / name / f"{number}.png")
     return root
 
 
 def test_npz_gives_all_its_splits(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "set.npz", **arrays(val_images=pictures(2), val_labels=np.array([2, 0])))
+    np.savez_compressed(tmp_path / "set.npz", **arrays(val_images=images(2), val_labels=np.array([2, 0])))
     raw = read_raw(tmp_path / "set.npz")
     assert raw.classes == ("0", "1", "2")
-    assert raw.train.pictures.shape == (6, 8, 8, 1)
+    assert raw.train.images.shape == (6, 8, 8, 1)
     assert raw.val is not None
     assert raw.test is not None
     assert (raw.val.labels.tolist(), raw.test.labels.tolist()) == ([2, 0], [0, 1, 2])
 
 
 def test_npz_in_colour_keeps_its_channels(tmp_path: Path) -> None:
-    np.savez(tmp_path / "set.npz", **arrays(train_images=pictures(6, 8, 8, 3), test_images=pictures(3, 8, 8, 3)))
-    assert read_raw(tmp_path / "set.npz").train.pictures.shape == (6, 8, 8, 3)
+    np.savez(tmp_path / "set.npz", **arrays(train_images=images(6, 8, 8, 3), test_images=images(3, 8, 8, 3)))
+    assert read_raw(tmp_path / "set.npz").train.images.shape == (6, 8, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_npz_in_colour_keeps_its_channels(tmp_path: Path) -> None:
     [
         ({"test_images": None}, "test_images is missing"),
         ({"train_labels": None}, "train_labels is missing"),
-        ({"train_images": pictures(6) / 255}, "dtype is float64, expected uint8"),
-        ({"train_images": pictures(5)}, "5 pictures, but 6 labels"),
-        ({"train_images": pictures(6, 8, 8, 2)}, r"shape is \(6, 8, 8, 2\)"),
-        ({"train_labels": np.zeros((6, 14), dtype=int)}, r"one whole number per picture.*\(6, 14\)"),
+        ({"train_images": images(6) / 255}, "dtype is float64, expected uint8"),
+        ({"train_images": images(5)}, "5 images, but 6 labels"),
+        ({"train_images": images(6, 8, 8, 2)}, r"shape is \(6, 8, 8, 2\)"),
+        ({"train_labels": np.zeros((6, 14), dtype=int)}, r"one whole number per image.*\(6, 14\)"),
         ({"train_labels": np.linspace(0, 1, 6)}, "float64"),
-        ({"train_labels": np.array([0, 1, 2, 0, 1, -1])}, "out of range; the first is -1 of picture 6"),
+        ({"train_labels": np.array([0, 1, 2, 0, 1, -1])}, "out of range; the first is -1 of image 6"),
         ({"train_labels": np.array([0, 1, 2, 0, 1, 10**9])}, "1000000000 is out of range"),
         ({"test_labels": np.array([0, 1, 3])}, "test_labels: 1 labels are out of range; the first is 3"),
         ({"train_labels": np.zeros(6, dtype=int), "test_labels": np.zeros(3, dtype=int)}, "only one class"),
-        ({"train_images": pictures(0), "train_labels": np.zeros(0, dtype=int)}, "holds no pictures"),
+        ({"train_images": images(0), "train_labels": np.zeros(0, dtype=int)}, "holds no images"),
         ({"train_images": np.array([{}] * 6)}, "pickled objects"),
     ],
 )
@@ -90,7 +90,7 @@ def test_damaged_npz_is_named_with_the_reason(tmp_path: Path, changes: dict[str,
 
 
 def test_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "array.npy", pictures(3))
+    np.save(tmp_path / "array.npy", images(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     with pytest.raises(DataError, match=r"array\.npz: is not an NPZ file"):
         read_raw(tmp_path / "array.npz")
@@ -110,12 +110,12 @@ def csv_text(rows: list[list[int]], header: str = "") -> str:
     return "\n".join([columns, *(",".join(map(str, row)) for row in rows)]) + "\n"
 
 
-def test_csv_gives_square_pictures_and_labels(tmp_path: Path) -> None:
+def test_csv_gives_square_images_and_labels(tmp_path: Path) -> None:
     rows = [[label, *range(64)] for label in (0, 1, 1)]
     (tmp_path / "set.csv").write_text(csv_text(rows))
     raw = read_raw(tmp_path / "set.csv")
-    assert raw.train.pictures.shape == (3, 8, 8, 1)
-    assert raw.train.pictures[2].ravel().tolist() == list(range(64))
+    assert raw.train.images.shape == (3, 8, 8, 1)
+    assert raw.train.images[2].ravel().tolist() == list(range(64))
     assert raw.train.labels.tolist() == [0, 1, 1]
     assert raw.test is None
 
@@ -124,7 +124,7 @@ def test_csv_finds_its_label_column_anywhere(tmp_path: Path) -> None:
     header = ",".join([*(f"p{i}" for i in range(4)), "label"])
     (tmp_path / "set.csv").write_text(csv_text([[1, 2, 3, 4, 0], [5, 6, 7, 8, 1]], header))
     raw = read_raw(tmp_path / "set.csv")
-    assert raw.train.pictures[1].ravel().tolist() == [5, 6, 7, 8]
+    assert raw.train.images[1].ravel().tolist() == [5, 6, 7, 8]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_csv_finds_its_label_column_anywhere(tmp_path: Path) -> None:
         ("file_name;label\na.png;1\n", "no column named label; write commas instead of semicolons"),
         ("filename,label\na.png,1\n", "needs the column file_name, and has: filename, label"),
         (csv_text([[0, 1, 2, 3]]), "3 pixel columns do not make a square"),
-        (csv_text([[0, 1, 2, 3, 4]]).splitlines()[0] + "\n", "holds no pictures"),
-        (csv_text([[0, 1, 2, 3, 256], [1, 0, 0, 0, 0]]), "picture 1 has pixel values outside 0 to 255"),
+        (csv_text([[0, 1, 2, 3, 4]]).splitlines()[0] + "\n", "holds no images"),
+        (csv_text([[0, 1, 2, 3, 256], [1, 0, 0, 0, 0]]), "image 1 has pixel values outside 0 to 255"),
         (csv_text([[-1, 1, 2, 3, 4], [1, 0, 0, 0, 0]]), "label.*out of range; the first is -1"),
         (csv_text([[0, 1, 2, 3, 4]]) + "1,2,3\n", "number of columns changed"),
         (csv_text([[0, 1, 2, 3, 4]]) + "1,2,3,4,x\n", "could not convert string 'x'"),
@@ -158,9 +158,9 @@ def test_idx_folder_mixes_plain_compressed_and_dotted_names(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"train_images": pictures(5)}, "holds 5 pictures, but .*train-labels-idx1-ubyte 6 labels"),
-        ({"test_labels": np.array([0, 1, 7])}, "test labels: 1 labels are out of range; the first is 7 of picture 3"),
-        ({"train_images": pictures(0), "train_labels": np.array([])}, "holds no pictures"),
+        ({"train_images": images(5)}, "holds 5 images, but .*train-labels-idx1-ubyte 6 labels"),
+        ({"test_labels": np.array([0, 1, 7])}, "test labels: 1 labels are out of range; the first is 7 of image 3"),
+        ({"train_images": images(0), "train_labels": np.array([])}, "holds no images"),
     ],
 )
 def test_damaged_idx_folder_is_named_with_the_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -179,7 +179,7 @@ def test_class_folders_are_sorted_and_an_empty_class_keeps_its_index(tmp_path: P
     class_folders(tmp_path, "dog", "ant")
     (tmp_path / "bee").mkdir()
     (tmp_path / ".git").mkdir()
-    (tmp_path / "dog" / "notes.txt").write_text("not a picture")
+    (tmp_path / "dog" / "notes.txt").write_text("not an image")
     raw = read_raw(tmp_path)
     assert raw.classes == ("ant", "bee", "dog")
     assert raw.train.labels.tolist() == [0] * 3 + [2] * 3
@@ -201,8 +201,8 @@ def test_folder_without_classes_is_refused(tmp_path: Path, names: tuple[str, ...
         read_raw(class_folders(tmp_path, *names))
 
 
-def test_class_folders_without_pictures_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no pictures \(\.(avif, \.)?bmp"):
+def test_class_folders_without_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no images \(\.(avif, \.)?bmp"):
         read_raw(class_folders(tmp_path, "a", "b", count=0))
 
 

@@ -13,14 +13,14 @@ def idx(array: np.ndarray, kind: int = 8) -> bytes:
     return struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape) + array.tobytes()
 
 
-PICTURES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_pictures_come_back_plain_and_compressed(tmp_path: Path, pack: object) -> None:
+def test_images_come_back_plain_and_compressed(tmp_path: Path, pack: object) -> None:
     path = tmp_path / "file"
-    path.write_bytes(pack(idx(PICTURES)))
-    assert (read_idx(path, 3) == PICTURES).all()
+    path.write_bytes(pack(idx(IMAGES)))
+    assert (read_idx(path, 3) == IMAGES).all()
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ def test_pictures_come_back_plain_and_compressed(tmp_path: Path, pack: object) -
         (b"", "too few for the 16-byte header"),
         (b"\0\0\x08\x03\0\0", "too few"),
         (b"<html>" + bytes(30), "magic number is 0x3c68746d"),
-        (idx(PICTURES.astype(">f4"), kind=13), "magic number"),
-        (idx(PICTURES[0]) + bytes(30), "3 axes"),
-        (idx(PICTURES)[:-1], r"announces 2 × 3 × 4 bytes, but 23 follow"),
-        (idx(PICTURES) + b"x", "but more follow"),
-        (gzip.compress(idx(PICTURES), mtime=0)[:-9], "gzip file is truncated or damaged"),
-        (gzip.compress(idx(PICTURES), mtime=0)[:-8] + bytes(8), "gzip file is truncated or damaged"),
+        (idx(IMAGES.astype(">f4"), kind=13), "magic number"),
+        (idx(IMAGES[0]) + bytes(30), "3 axes"),
+        (idx(IMAGES)[:-1], r"announces 2 × 3 × 4 bytes, but 23 follow"),
+        (idx(IMAGES) + b"x", "but more follow"),
+        (gzip.compress(idx(IMAGES), mtime=0)[:-9], "gzip file is truncated or damaged"),
+        (gzip.compress(idx(IMAGES), mtime=0)[:-8] + bytes(8), "gzip file is truncated or damaged"),
         (b"\x1f\x8b" + bytes(30), "gzip file is truncated or damaged"),
     ],
 )

@@ -16,7 +16,7 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import CheckRequest
 
 
-def picture(path: Path, level: int) -> None:
+def image(path: Path, level: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((8, 8), np.uint8)
     pixels[2:6, 2:6] = level % 200 + 50
@@ -24,10 +24,10 @@ def picture(path: Path, level: int) -> None:
 
 
 def rows_of(folder: Path, count: int = 40, **more: Any) -> list[dict[str, Any]]:
-    """Write ``count`` pictures and return their rows; what is in ``more`` are functions of the row's number."""
+    """Write ``count`` images and return their rows; what is in ``more`` are functions of the row's number."""
     rows = []
     for number in range(count):
-        picture(folder / "scans" / f"{number}.png", number)
+        image(folder / "scans" / f"{number}.png", number)
         row = {"file_name": f"scans/{number}.png", "label": ("cat", "dog")[number % 2]}
         rows.append(row | {name: make(number) for name, make in more.items()})
     return rows
@@ -58,7 +58,7 @@ def test_files_are_found_beside_the_list_and_labelled_by_it(tmp_path: Path, name
     dataset, said = loaded(tmp_path if name == "metadata.csv" else path)
     assert dataset.classes == ("cat", "dog")
     assert (len(dataset.train), len(dataset.test)) == (32, 8)
-    assert "40 picture files in 2 classes: cat, dog." in said
+    assert "40 image files in 2 classes: cat, dog." in said
     assert dataset.train.paths is not None
     for file, label in zip(dataset.train.paths, dataset.train.labels.tolist(), strict=True):
         assert int(Path(file).stem) % 2 == label
@@ -145,7 +145,7 @@ def test_groups_are_cut_even_with_few_images_of_each_class(tmp_path: Path, group
         assert 1 <= len(dataset.test) <= 8
         assert len(loaded(path, fold=(1, most))[0].test)
     else:
-        with pytest.raises(DataError, match="too few pictures to set a fifth aside"):
+        with pytest.raises(DataError, match="too few images to set a fifth aside"):
             loaded(path)
     with pytest.raises(DataError, match=f"its {groups} groups of images cannot be cut into 5 folds"):
         loaded(path, fold=(1, 5))
@@ -179,12 +179,12 @@ def test_a_table_of_pixels_is_still_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file_name,label\n", "lists no pictures"),
+        ("file_name,label\n", "lists no images"),
         ("file_name,kind\na.png,x\n", "row 2: has no label; its columns are: file_name, kind"),
         ("file_name,label\na.png,x\n,y\n", "row 3: has no file_name"),
         ("file_name,label\na.png,x\nb.png,x\n", "only one class, x"),
         ("file_name,label,split\na.png,x,later\n", "row 2: the split 'later' is none of: train, training, val"),
-        ("file_name,label,split\na.png,x,test\nb.png,y,test\n", "lists no training pictures"),
+        ("file_name,label,split\na.png,x,test\nb.png,y,test\n", "lists no training images"),
         ("file_name,label\n\xff\n", "is not UTF-8 text"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_file_that_is_not_there_is_skipped_and_named(tmp_path: Path) -> None:
     rows = [*rows_of(tmp_path), {"file_name": "scans/gone.png", "label": "cat"}]
     dataset, said = loaded(written(tmp_path / "list.csv", rows))
     assert [Path(item.path).name for item in dataset.skipped] == ["gone.png"]
-    assert "skipped 1 pictures that cannot be read" in said
+    assert "skipped 1 images that cannot be read" in said
 
 
 def test_classes_of_an_npz_may_have_names(tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def test_a_packed_file_is_not_unpacked_where_it_does_not_fit(tmp_path: Path, lit
         read_raw(idx_folder(tmp_path, images, 4))
 
 
-def test_pictures_without_as_many_labels_are_not_unpacked(tmp_path: Path, little_memory: None) -> None:
+def test_images_without_as_many_labels_are_not_unpacked(tmp_path: Path, little_memory: None) -> None:
     images = gzip.compress(idx((50, 1000, 1000), bytes(ZEROS)))
-    with pytest.raises(DataError, match=r"holds 50 pictures, but .* 4 labels"):
+    with pytest.raises(DataError, match=r"holds 50 images, but .* 4 labels"):
         read_raw(idx_folder(tmp_path, images, 4))
 
 
@@ -124,8 +124,8 @@ def test_an_encrypted_npz_is_refused(tmp_path: Path) -> None:
         read_raw(path)
 
 
-def test_pictures_that_do_not_fit_at_the_size_asked_for_are_refused(little_memory: None) -> None:
-    with pytest.raises(DataError, match=r"1797 pictures of 200×200 pixels: needs 0\.1 GB.*give a smaller --image-size"):
+def test_images_that_do_not_fit_at_the_size_asked_for_are_refused(little_memory: None) -> None:
+    with pytest.raises(DataError, match=r"1797 images of 200×200 pixels: needs 0\.1 GB.*give a smaller --image-size"):
         load_dataset("optdigits", image_size=200)
 
 

@@ -1,6 +1,6 @@
-"""From few pictures a class, from scratch and from known weights: ``python tests/benchmarks/few_pictures.py DATA OUT``.
+"""From few images a class, from scratch and from known weights: ``python tests/benchmarks/few_images.py DATA OUT``.
 
-DATA is a folder with the class folders train/ and test/. Trains on the first 5, 20 and 100 pictures of each class, or
+DATA is a folder with the class folders train/ and test/. Trains on the first 5, 20 and 100 images of each class, or
 as many as there are: from scratch, from ``--init``, and from it with its blocks frozen. Every arm takes about as many
 steps. Prints a Markdown row for each: test accuracy with its interval, balanced accuracy, seconds.
 """
@@ -20,7 +20,7 @@ ARMS = ("scratch", "{}", "{}, blocks frozen")
 
 
 def write_list(data: Path, target: Path, count: int) -> int:
-    """Write the list of all test pictures and of ``count`` training pictures a class; return how many these are."""
+    """Write the list of all test images and of ``count`` training images a class; return how many these are."""
     rows = []
     for split in ("train", "test"):
         for folder in sorted((data / split).iterdir(), key=lambda path: natural(path.name)):
@@ -37,10 +37,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--init", default="digits")
     parser.add_argument("--counts", type=int, nargs="+", default=[5, 20, 100])
-    parser.add_argument("--pictures", type=int, default=45_000, help="shown to each arm, repeats included")
+    parser.add_argument("--images", type=int, default=45_000, help="shown to each arm, repeats included")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    print("| pictures a class | start | epochs | accuracy | balanced accuracy | seconds |")
+    print("| images a class | start | epochs | accuracy | balanced accuracy | seconds |")
     print("|---|---|---|---|---|---|", flush=True)
     for count in options.counts:
         table = (options.out / f"{count}.csv").resolve()
@@ -49,7 +49,7 @@ def main() -> None:
             name = arm.format(options.init)
             config = TrainConfig(
                 dataset=str(table),
-                epochs=max(1, min(60, round(options.pictures / total))),
+                epochs=max(1, min(60, round(options.images / total))),
                 init=None if arm == "scratch" else options.init,
                 freeze="blocks" if "frozen" in arm else None,
                 normalize="ground",
