@@ -15,5 +15,5 @@ autodoc_typehints = "description"
 # Other projects' types cannot be linked without asking their sites while building.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|numpy|os|pathlib|PIL|torch)\..*"),
-    ("py:class", r".*\._(Source|Value)|Tensor"),
+    ("py:class", r".*\._(Source|Value)|.*\.RawDataset|Tensor"),
 ]
