@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 _FLOPS_A_MULTIPLY_ADD = 2
 
@@ -36,6 +35,8 @@ def summarise(network: nn.Module, in_channels: int, image_size: int) -> Summary:
     Multiply-adds are those of convolutions and matrix products, counted by PyTorch. The network is run in evaluation
     mode on PyTorch's "meta" device, without numbers: it may be built there, without using memory.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton, for which a prediction need not wait
+
     shapes: dict[str, tuple[int, ...]] = {}
 
     def noting(name: str) -> Any:
