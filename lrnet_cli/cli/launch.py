@@ -8,16 +8,12 @@ import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from lrnet_cli import ranks
 from lrnet_cli.cli import output
 from lrnet_cli.settings.place import Place
-
-if TYPE_CHECKING:
-    from lrnet_cli.processes import Processes
 
 LOST_ANOTHER = 75  # exit code of a process that ended because another one did
 _WAY_ON = "LRNET_WAY_ON"  # names the file that says what to do if a process is lost
@@ -52,11 +48,6 @@ def launch_if_asked(place: Place) -> None:
 
         Engine.at(place)  # or report what is missing
         raise typer.Exit(launch(place.processes))
-
-
-def among(processes: "Processes") -> str:
-    """Return how many there are, to end a sentence, if there is more than one."""
-    return f", in {processes.count} processes" if processes.together else ""
 
 
 def launch(count: int) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ class Robustness:
     cases: tuple[CorruptedAccuracy, ...]
 
     @classmethod
-    def of(cls, seed: int, cases: Sequence[CorruptedAccuracy], recipe: Mapping[str, Any]) -> "Robustness":
+    def of(cls, seed: int, cases: Sequence[CorruptedAccuracy], recipe: Mapping[str, object]) -> "Robustness":
         """Return ``cases``, all of them, with their means, for a network trained by ``recipe``."""
         first = {kind.name for kind in FIRST_KINDS}
         accuracy, ece = means_over(case for case in cases if case.name in first)
