@@ -155,11 +155,11 @@ class LRNet(nn.Module):
 
 
 def _padded_rows(x: Tensor) -> Tensor:
-    """Return x (N, K) with rows of zeros up to a multiple of 16; as it is where gradients or an export are asked for.
+    """Return x (N, K), on a CPU with rows of zeros up to a multiple of 16, unless for gradients or an export.
 
     A matrix product on a CPU adds in another order for the rows that are left over. Padded, an image's answer does not
     depend on how many others are in its batch.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return x
     return nn.functional.pad(x, (0, 0, 0, -len(x) % _ROWS))

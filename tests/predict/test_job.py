@@ -83,10 +83,10 @@ def test_the_number_of_paths_on_stdin_is_not_waited_for(trained_run: Path, monke
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"resume": True}, "--resume resumes an interrupted --output; name that file."),
-        ({"output": Path("rows.txt")}, "rows.txt: --output is written as csv or jsonl"),
-        ({"output": Path("rows.csv"), "format": "json"}, "rows.csv: --output is written as csv or jsonl"),
-        ({"spreadsheet": True, "output": Path("rows.jsonl")}, "--spreadsheet is for csv, not for jsonl"),
+        ({"resume": True}, "^resume resumes an interrupted output; name that file."),
+        ({"output": Path("rows.txt")}, "rows.txt: output is written as csv or jsonl"),
+        ({"output": Path("rows.csv"), "format": "json"}, "rows.csv: output is written as csv or jsonl"),
+        ({"spreadsheet": True, "output": Path("rows.jsonl")}, "spreadsheet is for csv, not for jsonl"),
     ],
 )
 def test_a_request_that_contradicts_itself_is_refused(settings: dict[str, Any], sentence: str) -> None:

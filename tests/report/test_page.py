@@ -11,10 +11,10 @@ from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.report import Report
 from lrnet_cli.evaluation.setup import EvaluationSetup
-from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_report
 from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.open import OpenNetwork
 
 CLASSES = 300
 
@@ -37,8 +37,10 @@ def page(tmp_path: Path) -> str:
     names = tuple(f"glyph {number}" for number in range(CLASSES))
     card = WeightsCard("lrnet", arch_args, names, "softmax", Preprocessing(8, 1, "mixed"), 0)
     (tmp_path / "w.safetensors").write_bytes(b"")
-    setup = EvaluationSetup(tmp_path / "w.safetensors", card, Answers().eval(), "glyphs", Split(images, labels))
-    report = Report(EvalRequest(), Engine(torch.device("cpu")), setup, setup.evaluate())
+    network = Answers().eval()
+    opened = OpenNetwork(card, network, network, torch.device("cpu"), "fp32", "cpu, fp32")
+    setup = EvaluationSetup(tmp_path / "w.safetensors", opened, "glyphs", Split(images, labels))
+    report = Report(EvalRequest(), setup, setup.evaluate())
     write_report(tmp_path / "report.html", report, "lrnet eval")
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 

@@ -25,7 +25,7 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock as clock_module
-from lrnet_cli.training import compiling, keep, step
+from lrnet_cli.training import compiling, keep, results, step
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
@@ -111,6 +111,7 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
 
     monkeypatch.setattr(step, "as_input", spy)
     monkeypatch.setattr(keep, "evaluate", evaluate_spy)
+    monkeypatch.setattr(results, "evaluate", evaluate_spy)
     train(short(tmp_path))
     dataset = load_dataset("optdigits")
     everything = {image.numpy().tobytes() for image in dataset.train.images}
