@@ -150,7 +150,7 @@ class LRNet(nn.Module):
             if self.training and self.dropout:
                 drawn = torch.rand(len(x) * processes.count, x.shape[1], device=x.device)
                 x = x * (processes.own_rows(drawn) >= self.dropout) / (1 - self.dropout)
-        logits: Tensor = self.out(x)[: len(features)]
+        logits: Tensor = self.out(x)[: features.shape[0]]  # len() would tie an export to one number of images
         return logits
 
 
