@@ -37,7 +37,7 @@ def report(setup: EvaluationSetup, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("report") / "report.html"
     few = replace(setup, split=setup.split.take(torch.arange(10)))
     robustness = measure_robustness(few.opened.network, few.split, few.card)
-    report = Report(EvalRequest(), CPU, setup, setup.evaluate(), robustness=robustness)
+    report = Report(EvalRequest(), setup, setup.evaluate(), robustness=robustness)
     write_report(path, report, f"lrnet eval --dataset {HOSTILE}")
     return path
 
