@@ -39,6 +39,11 @@ class Processes:
         """Whether there is more than one."""
         return self.count > 1
 
+    @property
+    def among(self) -> str:
+        """How many there are, to end a sentence, if there is more than one."""
+        return f", in {self.count} processes" if self.together else ""
+
     def share(self, n: int) -> slice:
         """Return this process's part of ``n`` consecutive items; the parts differ by at most one."""
         return slice(self.rank * n // self.count, (self.rank + 1) * n // self.count)

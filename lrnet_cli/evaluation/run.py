@@ -28,9 +28,8 @@ def evaluate_weights(request: EvalRequest, reporter: Reporter = SILENT) -> Repor
         files.append(find_weights(request.against))
     engine = engine_for(request, *files)
     with joined(engine.device) as processes, loss_named(processes, lambda: "Run the command again."):
-        among = f", in {processes.count} processes" if processes.together else ""
         setup = load_setup(files[0], request, engine, processes, reporter)
-        reporter.message(f"Weights: {files[0]}. Device: {setup.opened.runs_on}{among}.")
+        reporter.message(f"Weights: {files[0]}. Device: {setup.opened.runs_on}{processes.among}.")
         same_images = replace(request, dataset=setup.source)
         others = [load_setup(path, same_images, engine, processes, reporter) for path in files[1:]]
         evaluation = setup.evaluate(tta=request.tta)

@@ -54,9 +54,11 @@ class Engine:
         return cls(chosen, precision, fuse)
 
     @classmethod
-    def at(cls, place: Place) -> "Engine":
+    def at(cls, place: Place, *, fuse: bool = True) -> "Engine":
         """Return the engine of ``place``; see ``choose``."""
-        return cls.choose(place.device, place.precision, gpus=place.gpus, procs=place.procs, threads=place.threads)
+        return cls.choose(
+            place.device, place.precision, fuse=fuse, gpus=place.gpus, procs=place.procs, threads=place.threads
+        )
 
     def place(
         self,

@@ -123,8 +123,7 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
     weights = find_weights(request.weights)
     with joined(Engine.at(request).device) as processes, loss_named(processes, lambda: way_on(request)):
         recorder = Recorder(request, weights)
-        together = f", in {processes.count} processes" if processes.together else ""
-        reporter.message(f"Weights: {weights}. Device: {recorder.classifier.runs_on}{together}.")
+        reporter.message(f"Weights: {weights}. Device: {recorder.classifier.runs_on}{processes.among}.")
         is_bounded = request.max_novelty not in (PredictRequest.max_novelty, math.inf)
         if is_bounded and recorder.classifier.card.novelty is None:
             reporter.message(f"{weights}: these weights cannot tell foreign images, so --max-novelty has no effect.")

@@ -65,14 +65,14 @@ class Setting:
     role: Role | None
     panel: str | None
     within: Range | tuple[int, ...] | None
-    resumable: bool
     compared: bool
-    option: bool
-    unit: Literal["time"] | None
-    envvar: str | None
-    placeholder: str | None
-    default_text: str | None
-    argument: bool
+    resumable: bool = False
+    option: bool = True
+    unit: Literal["time"] | None = None
+    envvar: str | None = None
+    placeholder: str | None = None
+    default_text: str | None = None
+    argument: bool = False
 
     @property
     def flag(self) -> str:
@@ -140,12 +140,10 @@ def setting(
 
     Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
     """
-    usual: dict[str, bool | None] = {"resumable": False, "compared": role != "place", "option": True, "argument": False}
-    usual |= dict.fromkeys(("unit", "envvar", "placeholder", "default_text"))
     shown = None if panel == "basic" else panel or (role and role.capitalize())
     return field(
         default=MISSING if default is ... else default,
-        metadata={**usual, **more, "help": help, "role": role, "panel": shown, "within": within},
+        metadata={"compared": role != "place", **more, "help": help, "role": role, "panel": shown, "within": within},
     )
 
 

@@ -85,14 +85,7 @@ def _carry_out(
     config: TrainConfig, resumed: Path | None, reporter: Reporter, should_stop: Callable[[], bool]
 ) -> dict[str, Any]:
     started, folder = time.perf_counter(), resumed
-    engine = Engine.choose(
-        config.device,
-        config.precision,
-        fuse=config.fuse,
-        gpus=config.gpus,
-        procs=config.procs,
-        threads=config.threads,
-    )
+    engine = Engine.at(config, fuse=config.fuse)
     with (
         threads_of_operations(available_threads()),  # which the run changes
         joined(engine.device) as processes,
