@@ -23,7 +23,7 @@ _VARIES = 0.12, 0.06  # deviation of the logarithm of the content's size, and of
 _DEPENDS = 0.5  # of a variance: what the class explains may be what tells it
 _SLIGHT = 1e-4  # a variance beside which others count
 
-SIZES = (16, 20, 24, 28)  # pixels, of which the smallest that shows what the images show is chosen
+SIZES = (16, 20, 24, 28, 32)  # pixels, of which the smallest that shows what the images show is chosen
 _NEARLY = 0.9  # of the pixels of an image is enough
 
 
@@ -183,7 +183,7 @@ class Contents:
 
 
 def size_for(side: float) -> int:
-    """Return the image size in pixels for content of ``side`` pixels: as many as it has, from 16 to 28."""
+    """Return the image size in pixels for content of ``side`` pixels: as many as it has, from 16 to 32."""
     return next((size for size in SIZES if size >= _NEARLY * side), SIZES[-1])
 
 

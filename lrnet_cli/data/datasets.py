@@ -13,6 +13,7 @@ import torch
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import ALIASES, CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
 from lrnet_cli.data.download import check_files, download, overall_state
+from lrnet_cli.data.framing import framed
 from lrnet_cli.data.images import ImageOptions, Preprocessing
 from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
 from lrnet_cli.data.readers import idx
@@ -72,6 +73,8 @@ def load_dataset(
     """
     raw = read_source(name, source, reporter)
     own = preprocessing_of(raw.train, options)
+    if options.preprocessing is None and (options.crop == "on" or canonical_name(name) not in KNOWN_NAMES):
+        own = framed(name_of(name), raw.train, own, options, reporter)
     if isinstance(raw.train.images, list):
         count = sum(len(part.labels) for part in raw.parts.values())
         classes = f"{len(raw.classes)} classes: {listed(raw.classes)}"

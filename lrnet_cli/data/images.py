@@ -16,7 +16,7 @@ from lrnet_cli.data.crop import cropped_to
 from lrnet_cli.data.files import MAX_PIXELS, image_errors, open_image, too_large
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
-from lrnet_cli.settings.words import Invert, Normalize, OnError
+from lrnet_cli.settings.words import Crop, Invert, Normalize, OnError
 
 if TYPE_CHECKING:
     from torch import Tensor  # which takes a second to import, in every process that reads images
@@ -25,10 +25,8 @@ ImageSource: TypeAlias = Union[str, os.PathLike[str], Image.Image, NDArray[Any],
 ReadingOf = Literal["full", "reduced"]
 CropTo = Literal["none", "content"]
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
-_REDUCED, _REDUCED_TO_CROP = (
-    2,
-    6,
-)  # times the size that is needed, at least: an image brought to it hardly differs from all of it
+_REDUCED = 2  # times the size that is needed, at least: an image brought to it hardly differs from all of it
+_REDUCED_TO_CROP = 6  # times, where only a part of it is needed
 _STRIP = 1_000_000  # pixels that are converted at a time
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent image's ink is dark
 
@@ -73,9 +71,10 @@ class Preprocessing:
 class ImageOptions:
     """How the images of a data set are read.
 
-    They keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` or ``channels`` are
-    given, or the whole ``preprocessing`` of a trained network. Files that cannot be read are skipped, unless they are
-    several and more than a twentieth of a class; with ``on_error="stop"`` the first one is an error.
+    They keep their own size and channels (image files: 28 pixels, or, with ``crop="auto"``, what they show; grey)
+    unless ``image_size`` or ``channels`` are given, or the whole ``preprocessing`` of a trained network. Files that
+    cannot be read are skipped, unless they are several and more than a twentieth of a class; with ``on_error="stop"``
+    the first one is an error.
     """
 
     image_size: int | None = None
@@ -83,6 +82,7 @@ class ImageOptions:
     preprocessing: Preprocessing | None = None
     invert: Invert = "no"
     on_error: OnError = "skip"
+    crop: Crop = "off"
 
 
 def prepare(

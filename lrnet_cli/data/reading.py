@@ -115,7 +115,11 @@ class Reading:
             return self._read_files(name, raw, raw.images, labels)
         self._done += len(labels)
         side, channels = self._preprocessing.image_size, self._preprocessing.channels
-        if raw.images.shape[1:] == (side, side, channels) and self._invert == "no":
+        if (
+            raw.images.shape[1:] == (side, side, channels)
+            and self._preprocessing.crop == "none"
+            and self._invert == "no"
+        ):
             return Split(torch.from_numpy(raw.images.transpose(0, 3, 1, 2).copy()), labels)
         images = (prepare(as_image(pixels), self._preprocessing, self._invert)[0] for pixels in raw.images)
         return Split(torch.from_numpy(np.stack(list(images))), labels)
