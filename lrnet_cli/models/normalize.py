@@ -15,6 +15,8 @@ _LEAST_CONTRAST = 0.1  # below which noise alone would be stretched to ink
 _PARTS = 4  # of each side, whose medians show the ground
 _ROUNDS, _SMALL_DEVIATION = 3, 0.02  # of weighting; a deviation that counts as none
 _STIFFNESS = 0.01  # against slopes
+_SAMPLE = 256  # images, whose grounds are compared
+_VARYING, _SLOPING = 0.08, 0.12  # deviation of the grounds' levels, and their median range, of the grey scale
 
 
 def normalize(images: Tensor, how: Normalize) -> Tensor:
@@ -26,11 +28,23 @@ def normalize(images: Tensor, how: Normalize) -> Tensor:
     if how == "none":
         return images
     planes = images.flatten(0, 1)  # each colour has its own ground
-    level = _even_ground(planes) if how == "stretch" else _sloping_ground(planes)
+    level = _even_ground(planes) if how == "stretch" else sloping_ground(planes)
     apart = images - level.expand_as(planes).view_as(images)
     ranked = apart.abs().mean(1).flatten(1).sort(1).values
     scale = ranked[:, -max(1, round(_STRONGEST * ranked.shape[1]))].clamp(min=_LEAST_CONTRAST)
     return (apart / scale[:, None, None, None]).clamp(-1, 1)
+
+
+def suited_to(images: Tensor) -> Normalize:
+    """Return ``ground`` if the grounds of images, uint8 (N, C, S, S), vary from one to another or within them.
+
+    Otherwise it is ``none``: where all grounds are even and alike, there is nothing to remove.
+    """
+    sample = images[:: max(1, len(images) // _SAMPLE)].cpu().float().div(255).flatten(0, 1)
+    grounds = sloping_ground(sample).expand_as(sample).flatten(1)
+    varies = float(grounds.mean(1).std()) > _VARYING
+    slopes = float((grounds.amax(1) - grounds.amin(1)).median()) > _SLOPING
+    return "ground" if varies or slopes else "none"
 
 
 class Normalized(nn.Module):
@@ -52,7 +66,7 @@ def _even_ground(grey: Tensor) -> Tensor:
     return _median(border)[:, None, None]
 
 
-def _sloping_ground(grey: Tensor) -> Tensor:
+def sloping_ground(grey: Tensor) -> Tensor:
     """Return the plane, (N, S, S), that fits the medians of sixteen parts of the border.
 
     Things that reach the border are outliers: least absolute deviations, by least squares with weights that follow the

@@ -14,7 +14,7 @@ from lrnet_cli.models.engine import compiled, matrix_product
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.training.clock import Clock
-from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.run import Run
 from lrnet_cli.training.step import Step
 
 _STEPS_BEFORE_COMPILING = 10  # which tell the pace
@@ -74,7 +74,7 @@ def _saved_share(run: Run, pace: float) -> float:
         seconds.append(time.perf_counter() - begun)
     images = run.batch_size / run.processes.count
     # A backward pass costs twice a forward pass; a multiply-add is two operations.
-    needed = 6 * summary_of(run.config.arch, **run.card.arch_args).multiply_adds * images
+    needed = 6 * summary_of(run.card.arch, **run.card.arch_args).multiply_adds * images
     multiplying = needed / operations * min(seconds) / _REACHED
     return _SAVED[run.engine.precision] * max(0.0, 1 - multiplying / pace)
 
@@ -113,7 +113,7 @@ def _mark_of(run: Run) -> Path:
     config, engine = run.config, run.engine
     decisive = [
         *(torch.__version__, __version__, str(engine), run.card.arch_args, config.arch, config.dropout, config.head),
-        *(config.normalize, config.fuse, config.freeze, config.deterministic),
+        *(run.normalize, config.fuse, config.freeze, config.deterministic),
         *(run.batch_size, run.processes.count, torch.get_num_threads()),
     ]
     return Path(cache_dir()) / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"

@@ -37,7 +37,7 @@ def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
     """Load the data set of ``config`` and set validation images aside; raises what ``load_dataset`` raises."""
     dataset = load_dataset(
         config.dataset,
-        ImageOptions(config.image_size, config.channels, on_error=config.on_error),
+        ImageOptions(config.image_size, config.channels, on_error=config.on_error, crop=config.crop),
         fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
         source=config,
         reporter=reporter,
@@ -47,8 +47,9 @@ def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
 
 
 def card_of(config: TrainConfig, data: Data) -> WeightsCard:
-    """Return the card of the weights that ``config``, with its seed, makes of ``data``."""
+    """Return the card of the weights that ``config``, in which nothing is left to be chosen, makes of ``data``."""
     assert config.seed is not None
+    assert config.normalize != "auto"
     dataset, flip = data.dataset, "on" if data.mirrors else "off"
     protocol: ProtocolNote = {**data.validation, "recipe": recipe_of(config) | {"flip": flip}}
     if config.test_fold and config.folds:

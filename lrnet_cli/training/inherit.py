@@ -96,7 +96,7 @@ def start_from(
     same classes. Raises ``TrainingError`` for another architecture, or for weights that may have seen ``unseen``, the
     validation and test images.
     """
-    path = _single(weights)
+    path = single_weights(weights)
     known, other = load_weights(path)
     if other.arch != card.arch:
         raise TrainingError(f"{path}: is a {other.arch} and cannot start a {card.arch}; give --arch {other.arch}.")
@@ -129,7 +129,7 @@ def teachers_logits(
     """
     total = torch.zeros(len(split), len(card.classes))
     for number, name in enumerate(teachers, 1):
-        path = _single(name)
+        path = single_weights(name)
         teacher, other = load_weights(path)
         asked, answered = ((sorted(item.classes), item.head, item.arch_args) for item in (card, other))
         if asked != answered:
@@ -141,7 +141,8 @@ def teachers_logits(
     return (total / len(teachers)).to(split.images.device)
 
 
-def _single(weights: str) -> Path:
+def single_weights(weights: str) -> Path:
+    """Return the file of ``weights``, which are those of one run; raises ``TrainingError`` for several."""
     path = find_weights(weights)
     if path.is_dir():
         raise TrainingError(f"{path}: holds several runs; name one of them, such as {members_of(path)[0].parent}.")

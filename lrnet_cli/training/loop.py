@@ -7,8 +7,8 @@ from lrnet_cli.runs.folder import Status, read_result
 from lrnet_cli.training.clock import Clock, fewest_steps
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
-from lrnet_cli.training.prepare import Run
 from lrnet_cli.training.results import Results
+from lrnet_cli.training.run import Run
 from lrnet_cli.training.step import Step
 from lrnet_cli.training.threads import StepThreads
 

@@ -23,7 +23,6 @@ from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
         ({"seed": -1}, "seed takes"),
         ({"limit": 0}, "limit takes"),
         ({"patience": 0}, "patience takes"),
-        ({"epochs": None}, "give epochs, max_time or both"),
         ({"max_time": 0.0}, "max_time takes"),
         ({"label_smoothing": 1.0}, "label_smoothing takes"),
         ({"cutout": 1.0}, "cutout takes"),
@@ -56,7 +55,7 @@ def test_presets_hold_valid_settings(preset: str) -> None:
 
 
 def test_help_tells_the_default() -> None:
-    assert SETTINGS["epochs"].description.endswith("Default: 12.")
+    assert SETTINGS["ema"].description.endswith("Default: 0.05.")
 
 
 def test_a_time_budget_takes_the_place_of_the_epochs_unless_both_are_given() -> None:

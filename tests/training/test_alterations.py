@@ -5,9 +5,8 @@ from torch import Tensor
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.processes import Processes
-from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.alterations.families import FAMILIES, Family, alter
-from lrnet_cli.training.augment import augment
+from lrnet_cli.training.augment import Ranges, augment
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.alter.__name__)
 
@@ -83,7 +82,7 @@ def test_without_strength_nothing_is_drawn(scans: Tensor) -> None:
     states = []
     for robust in (0.0, 0.5):
         torch.manual_seed(0)
-        augment(scans, TrainConfig(robust=robust), mirrored)
+        augment(scans, Ranges(robust=robust), mirrored)
         states.append(torch.get_rng_state())
     torch.manual_seed(0)
     torch.rand(64, 10)
