@@ -19,7 +19,7 @@ from lrnet_cli.paths import write_text
 from lrnet_cli.plots import plot_curves, write_png
 from lrnet_cli.runs.compare import Accuracy, ComparedRuns
 from lrnet_cli.runs.published import PUBLISHED_ACCURACY
-from lrnet_cli.runs.table import as_markdown, write_comparison_plot
+from lrnet_cli.runs.table import write_comparison_plot
 from lrnet_cli.settings.words import Arch
 from lrnet_cli.weights.find import RELEASED
 
@@ -64,7 +64,10 @@ counts the label of every image, as `lrnet eval` does; the last column is the sh
 
 ## LR-Net, compared with the published figures
 
-{as_markdown(released)}
+The published figures are those of the best epoch on the test images; ours are not.
+
+{compared(released, by_name=True)}
+
 {provenance("released")}
 
 These are the included models: `digits` and `fashion`, trained for noisy images, and `fashion-clean`, trained for clean
@@ -109,10 +112,11 @@ enlarged as far as they need; they train with AdamW, the other two with Muon ([w
 rates](project/notebook.md)). The time is short, which favours small networks, which see the images more often. The
 table shows what you get in minutes on a CPU, not how far each network would get in hours ([when LR-Net is the wrong
 choice](explanation/wrong-choice.md)). A run sets aside the time it expects to need for its last
-validation and test, so it may end early; the last columns give the epochs and minutes of each. The published figures
+validation and test, so it may end early; the last columns give the epochs and minutes of each run. The published figures
 are from full training runs.
 
-{as_markdown(rivals)}
+{compared(rivals)}
+
 {provenance("rivals")}
 
 ![Bars of test accuracy by network and data set, published figures as diamonds](images/results-rivals.png)
@@ -148,7 +152,8 @@ every network. **What it is not:** the published experiment. Compare these figur
 published ones, which used eleven times as many training images. No weights from these runs are released, because they
 have seen test images.
 
-{as_markdown(oracle)}
+{compared(oracle)}
+
 {provenance("oracle")}
 
 ![Bars of accuracy by network](images/results-oracle.png)
@@ -238,6 +243,27 @@ def rows_of(name: str) -> list[ComparedRuns]:
     ]
 
 
+def compared(rows: list[ComparedRuns], by_name: bool = False) -> str:
+    """Return a table of runs; its first column is the run's name, or data set and network."""
+    lines = [
+        "| model | accuracy | published | training images/s | test images/s | epochs | min |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row.accuracy.ci95
+        cells = (
+            f"`{Path(row.runs[0]).name}`" if by_name else f"{row.dataset}, {row.arch}",
+            f"{row.accuracy.value:.4f} ({low:.4f} to {high:.4f})",
+            f"{row.published:.4f}" if row.published else "",
+            f"{row.train_images_per_second:.0f}",
+            f"{row.test_images_per_second:.0f}",
+            f"{row.epochs:g}",
+            f"{row.seconds / 60 / len(row.runs):.1f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def lines_of(name: str) -> list[dict[str, Any]]:
     """Return the documents of a file with one in each line."""
     lines = (DOCS / "results" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -258,7 +284,7 @@ def source_of(source: dict[str, Any]) -> str:
 
 def selected_table(released: list[ComparedRuns]) -> str:
     lines = [
-        "| data set | run | epochs | epoch chosen on validation images | epoch chosen on test images | published |",
+        "| data set | run | epochs | chosen on validation images | chosen on test images | published |",
         "|---|---|---|---|---|---|",
     ]
     for row in released:
@@ -341,7 +367,7 @@ def curves() -> str:
 
 def quarters() -> str:
     lines = [
-        "| data set | epochs | validation after ¼ | after ½ | after ¾ | at the end | training accuracy at the end |",
+        "| model | epochs | validation, ¼ | ½ | ¾ | end | training, end |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in RELEASED:
