@@ -246,8 +246,8 @@ def rows_of(name: str) -> list[ComparedRuns]:
 def compared(rows: list[ComparedRuns], by_name: bool = False) -> str:
     """Return a table of runs; its first column is the run's name, or data set and network."""
     lines = [
-        "| model | accuracy | published | training images/s | test images/s | epochs | min |",
-        "|---|---|---|---|---|---|---|",
+        "| model | accuracy | paper | images/s: training, test | epochs | min |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         low, high = row.accuracy.ci95
@@ -255,8 +255,7 @@ def compared(rows: list[ComparedRuns], by_name: bool = False) -> str:
             f"`{Path(row.runs[0]).name}`" if by_name else f"{row.dataset}, {row.arch}",
             f"{row.accuracy.value:.4f} ({low:.4f} to {high:.4f})",
             f"{row.published:.4f}" if row.published else "",
-            f"{row.train_images_per_second:.0f}",
-            f"{row.test_images_per_second:.0f}",
+            f"{row.train_images_per_second:.0f}, {row.test_images_per_second:.0f}",
             f"{row.epochs:g}",
             f"{row.seconds / 60 / len(row.runs):.1f}",
         )
@@ -284,19 +283,19 @@ def source_of(source: dict[str, Any]) -> str:
 
 def selected_table(released: list[ComparedRuns]) -> str:
     lines = [
-        "| data set | run | epochs | chosen on validation images | chosen on test images | published |",
-        "|---|---|---|---|---|---|",
+        "| run | epochs | chosen on validation images | chosen on test images | paper |",
+        "|---|---|---|---|---|",
     ]
     for row in released:
         figure = f"{row.accuracy.value:.4f}"
-        cells = (row.dataset, Path(row.runs[0]).name, f"{row.epochs:g}", figure, f"at least {figure}")
+        cells = (Path(row.runs[0]).name, f"{row.epochs:g}", figure, f"at least {figure}")
         lines.append(f"| {' | '.join(cells)} | {row.published:.4f} |")
     for run in json.loads((DOCS / "results" / "selected-on-test.json").read_text(encoding="utf-8"))["runs"]:
         by_epoch = {entry["epoch"]: entry["test_accuracy"] for entry in run["epochs"]}
         luckiest = max(by_epoch, key=lambda epoch: by_epoch[epoch])
         published = PUBLISHED_ACCURACY[run["dataset"]]["lrnet"]
         lines.append(
-            f"| {run['dataset']} | for this table | {len(by_epoch)} "
+            f"| {run['dataset']}, for this table | {len(by_epoch)} "
             f"| {by_epoch[run['best_epoch']]:.4f} (epoch {run['best_epoch']}) "
             f"| {by_epoch[luckiest]:.4f} (epoch {luckiest}) | {published:.4f} |"
         )
@@ -349,12 +348,12 @@ def crossing(rows: list[dict[str, Any]]) -> str:
 
 def corrupted_table() -> str:
     lines = [
-        "| data set | network | images | clean | original 12 | additional 12 |",
-        "|---|---|---|---|---|---|",
+        "| network | images | clean | original 12 | additional 12 |",
+        "|---|---|---|---|---|",
     ]
     for found in lines_of("corrupted"):
         figures = " | ".join(f"{found[name]:.3f}" for name in ("accuracy", "first_twelve", "others"))
-        lines.append(f"| {found['dataset']} | {found['name']} | {found['images']} | {figures} |")
+        lines.append(f"| {found['name']} | {found['images']} | {figures} |")
     return "\n".join(lines)
 
 
