@@ -99,8 +99,9 @@ keeping the weights of every epoch:
 {curves()}
 
 The learning rate falls to zero at the end of every run, so a longer run follows a different curve instead of continuing
-this one. These curves do show how much the accuracy was still rising. `digits` and `fashion` start from trained
-models. The augmentation of `--robust` on `fashion` grows until the middle of the run, so part of its rise is recovery:
+this one. These curves do show how much the accuracy was still rising. The table gives the validation accuracy after
+parts of a run, and the training accuracy at its end. `digits` and `fashion` start from trained models, and the
+augmentation of `--robust` on `fashion` grows until the middle of the run, so part of its rise is recovery:
 
 {quarters()}
 
@@ -366,7 +367,7 @@ def curves() -> str:
 
 def quarters() -> str:
     lines = [
-        "| model | epochs | validation, ¼ | ½ | ¾ | end | training, end |",
+        "| model | epochs | ¼ | ½ | ¾ | end | training |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in RELEASED:
