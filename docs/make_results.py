@@ -112,9 +112,9 @@ set. `cnn` is a plain network of two convolutions. torchvision's networks are tr
 enlarged as far as they need; they train with AdamW, the other two with Muon ([why, and at which learning
 rates](project/notebook.md)). The time is short, which favours small networks, which see the images more often. The
 table shows what you get in minutes on a CPU, not how far each network would get in hours ([when LR-Net is the wrong
-choice](explanation/wrong-choice.md)). A run sets aside the time it expects to need for its last
-validation and test, so it may end early; the last columns give the epochs and minutes of each run. The published figures
-are from full training runs.
+choice](explanation/wrong-choice.md)). A run sets aside the time it expects to need for its last validation and test, so
+it may end early; the last columns give the epochs and minutes of each run. The published figures are from full training
+runs.
 
 {compared(rivals)}
 

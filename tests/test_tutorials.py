@@ -1,4 +1,6 @@
-"""The tutorials, run from start to end: their output is what they show, but for numbers and what `…` leaves out.
+"""The tutorials, run: their output is what they show, but for numbers and what `…` leaves out.
+
+A page is run up to a comment ``<!-- by hand -->``, from where on it needs a person, or to its end.
 
 ``LRNET_WRITE_DOCS=1 pytest tests/test_tutorials.py`` writes the numbers of this run into the pages.
 """
@@ -22,7 +24,7 @@ BLOCK = re.compile(r"^```(python|console|text)\n(.*?)^```", re.DOTALL | re.MULTI
 def test_a_tutorial_prints_what_it_shows(page: Path, lrnet: Callable[..., Any], isolated_user: Path) -> None:
     text, printed = page.read_text(encoding="utf-8"), ""
     missing: list[str] = []
-    for kind, body in BLOCK.findall(text):
+    for kind, body in BLOCK.findall(text.partition("<!-- by hand -->")[0]):
         if kind == "python":
             exec(compile(body, page.name, "exec"), {})  # what the page says to save and to run
             printed = ""
