@@ -17,6 +17,7 @@ from lrnet_cli.export.whole import as_exported, writing
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import ExportRequest
+from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
@@ -66,7 +67,7 @@ def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> In
     model, card = load_weights(weights)
     if request.to.suffix != ".onnx":
         raise UsageError(f"{request.to}: int8 is written as an .onnx file; give it that suffix.")
-    if card.arch != "lrnet":
+    if card.arch not in LRNETS:
         raise UsageError(f"{weights}: is a {card.arch}; only an LR-Net can be exported in int8.")
     images, which = load_held_out(request, weights, card, reporter)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))

@@ -11,6 +11,7 @@ from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.settings.place import Place, Source
 from lrnet_cli.settings.setting import COUNT, Range, setting, settings_of
 from lrnet_cli.settings.words import (
+    LRNETS,
     Arch,
     Compile,
     Flip,
@@ -266,11 +267,11 @@ class TrainConfig(Place, Source):
             raise SettingError(
                 "{no_fuse} trains in one process: only the fused network has the batch statistics of all."
             )
-        if self.processes > 1 and self.arch != "lrnet":
+        if self.processes > 1 and self.arch not in LRNETS:
             raise SettingError(
                 "{arch} {name} trains in one process: only LR-Net has the batch statistics of all.", name=self.arch
             )
-        if self.freeze is not None and (self.init is None or self.arch != "lrnet"):
+        if self.freeze is not None and (self.init is None or self.arch not in LRNETS):
             raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
 
     @property

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Arch = Literal["lrnet", "cnn", "vgg16", "inception_v3", "resnet50", "alexnet"]
+Arch = Literal["lrnet", "lrnet-short", "resnet-small", "cnn", "vgg16", "inception_v3", "resnet50", "alexnet"]
+LRNETS: tuple[Arch, ...] = ("lrnet", "lrnet-short")
+"""LR-Net by its heads: that of the paper, and a short one."""
 Preset = Literal["default", "paper", "quick"]
 Head = Literal["softmax", "sigmoid"]
 Optimizer = Literal["muon", "adamw", "adam"]

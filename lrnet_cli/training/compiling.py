@@ -12,6 +12,7 @@ import torch
 from lrnet_cli import __version__
 from lrnet_cli.models.engine import compiled, matrix_product
 from lrnet_cli.models.registry import summary_of
+from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.prepare import Run
 from lrnet_cli.training.step import Step
@@ -40,7 +41,7 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     """Decide, once the pace is known, whether compiling saves more time than it takes."""
     # What compiling saves was measured for LR-Net on CPUs. One GPU takes its steps of 10 ms as a graph, and compiling
     # had not finished there after 40 s.
-    unmeasured = run.engine.device.type != "cpu" or run.config.arch != "lrnet"
+    unmeasured = run.engine.device.type != "cpu" or run.config.arch not in LRNETS
     if unmeasured or run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
         return
     margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN

@@ -17,6 +17,7 @@ from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.training.batches import affordable_images, batch_size_of, refuse_excess
 from lrnet_cli.training.checkpoint import load_checkpoint
 from lrnet_cli.training.class_weights import class_weights_of
@@ -63,7 +64,7 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     Nothing is written to the folder, on which there may be no lock yet. Raises what ``train`` raises.
     """
     # Known only here: torchrun starts processes that the settings do not mention.
-    if processes.together and not (config.fuse and config.arch == "lrnet"):
+    if processes.together and not (config.fuse and config.arch in LRNETS):
         raise UsageError("Only the fused LR-Net trains in several processes: no other has the batch statistics of all.")
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
@@ -111,7 +112,7 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
 
 def _batch_size(config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> int:
     affordable = None
-    if config.batch_size is None and config.max_time is not None and config.arch == "lrnet":
+    if config.batch_size is None and config.max_time is not None and config.arch in LRNETS:
         affordable = affordable_images(config, engine, data.train, len(data.dataset.classes), processes)
     return batch_size_of(config.batch_size, len(data.train), processes.count, affordable)
 

@@ -11,7 +11,7 @@ from lrnet_cli.documents import loaded, shaped
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.novelty import DESCRIPTION, Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
-from lrnet_cli.settings.words import Head
+from lrnet_cli.settings.words import LRNETS, Head
 
 FORMAT = "lrnet-weights/1"
 _LEAST_TEMPERATURE = 2.0**-126  # the smallest normal number in single precision
@@ -100,7 +100,7 @@ class WeightsCard:
             raise ValueError(
                 f"the arguments {self.arch_args} do not fit preprocessing and class names, which give {own}"
             )
-        sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch == "lrnet" else 0)}
+        sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch in LRNETS else 0)}
         if self.novelty is not None and len(self.novelty.axes) not in sizes:
             raise ValueError(f"the novelty is over {len(self.novelty.axes)} outputs, the network gives {min(sizes)}")
 
