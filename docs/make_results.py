@@ -308,6 +308,8 @@ def minutes_table(rows: list[dict[str, Any]]) -> str:
     lines = [f"| network | {' | '.join(f'{time:g} min' for time in times)} |", f"|---|{'---|' * len(times)}"]
     for arch in get_args(Arch):
         reached = by_minutes(rows, arch)
+        if not reached:
+            continue
         cells = (accuracy_after(reached[time]) if time in reached else "–" for time in times)
         lines.append(f"| {arch} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -367,14 +369,14 @@ def curves() -> str:
 
 def quarters() -> str:
     lines = [
-        "| model | epochs | ¼ | ½ | ¾ | end | training |",
-        "|---|---|---|---|---|---|---|",
+        "| model | ¼ | ½ | ¾ | end | training |",
+        "|---|---|---|---|---|---|",
     ]
     for name in RELEASED:
         epochs = epochs_of(name)
         reached = (epochs[math.ceil(len(epochs) * part / 4) - 1]["val_accuracy"] for part in range(1, 5))
         shown = " | ".join(f"{accuracy:.4f}" for accuracy in (*reached, epochs[-1]["train_accuracy"]))
-        lines.append(f"| {name} | {len(epochs)} | {shown} |")
+        lines.append(f"| {name} | {shown} |")
     return "\n".join(lines)
 
 
