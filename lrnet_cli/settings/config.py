@@ -55,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Recipes by name."""
 
 # Muon would take a minute per step for VGG-16's first fully connected layer. Learning rates are the best on validation
-# images: docs/explanation/recipe.md.
+# images: docs/project/notebook.md.
 _RECIPES: dict[str, dict[str, Any]] = {
     "vgg16": {"optimizer": "adamw", "lr": 1e-4, "dropout": 0.5},
     "inception_v3": {"optimizer": "adamw", "lr": 3e-3, "dropout": 0.5},
