@@ -85,7 +85,7 @@ def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robust
 def render_report(**content: object) -> str:
     """Return the page for ``content``, whose names are those of the template; all its texts are escaped.
 
-    Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and inserted unescaped.
+    Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each corruption type are markup and inserted unescaped.
     """
     return environment().get_template("report.html.j2").render(**content)
 
@@ -137,7 +137,7 @@ def _settings(report: Report, command: str) -> list[tuple[str, str]]:
 
 
 def _accuracies(robustness: Robustness, clean: float) -> dict[str, list[float]]:
-    return {kind: [clean, *(case.accuracy for case in cases)] for kind, cases in robustness.by_kind().items()}
+    return {name: [clean, *(case.accuracy for case in cases)] for name, cases in robustness.by_type().items()}
 
 
 def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
@@ -145,18 +145,18 @@ def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
     lists = [
         {
             "title": title,
-            "means": means_over(chain(*kinds.values())),
-            "kinds": [
+            "means": means_over(chain(*types.values())),
+            "types": [
                 {
                     "name": name.replace("_", " "),
                     "accuracies": [f"{accuracy:.4f}" for accuracy in accuracies[name]],
                     "means": means_over(cases),
                     "svg": as_svg(plot_severities(name, accuracies[name]), name),
                 }
-                for name, cases in kinds.items()
+                for name, cases in types.items()
             ],
         }
-        for title, kinds in robustness.lists().items()
+        for title, types in robustness.lists().items()
     ]
     return {"whole": robustness, "lists": lists}
 
