@@ -10,10 +10,12 @@ from torch import Tensor
 
 from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.corruption_types import blur, digital, geometry, lighting, noise, occlusion
-from lrnet_cli.evaluation.metrics import calibration_error, reliability_bins, wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
+from lrnet_cli.evaluation.metrics import calibration_error, reliability_bins
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.processes import ALONE, Processes
+from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.weights.card import WeightsCard
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -164,19 +166,18 @@ def measure_robustness(
     processes: Processes = ALONE,
     *,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    reporter: Reporter = SILENT,
 ) -> Robustness:
     """Return the accuracy of ``network``, which is in evaluation mode and where ``split`` is, under all corruptions.
 
-    ``card`` says how it was trained and calibrated. All ``processes`` share the work.
-    ``on_progress`` is called with the number of finished cases.
+    ``card`` says how it was trained and calibrated. All ``processes`` share the work, whose pieces are the cases.
     """
     cases: list[CorruptedAccuracy] = []
     total = len(CORRUPTIONS) * len(SEVERITIES)
     labels = split.labels.cpu()
     for corruption in CORRUPTIONS:
         for severity in SEVERITIES:
-            on_progress(len(cases), total)
+            reporter.work("corruptions", len(cases), total)
             images = corrupt(split.images, corruption, severity, seed).to(split.images.device)
             outputs = predict_logits(network, images, processes=processes)
             scores = probabilities(outputs.double() / card.temperature, card.head)
@@ -184,5 +185,5 @@ def measure_robustness(
             interval, ece = wilson_interval(right, len(labels)), calibration_error(reliability_bins(scores, labels))
             strength = corruption.strengths[severity - 1]
             cases.append(CorruptedAccuracy(corruption.name, severity, strength, right / len(labels), interval, ece))
-    on_progress(total, total)
+    reporter.work("corruptions", total, total)
     return Robustness.of(seed, cases, card.protocol.get("recipe", {}))

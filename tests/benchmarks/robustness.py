@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Robustness, corrupt, measure_robustness
-from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.evaluation.setup import EvaluationSetup, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_robustness_plot
@@ -74,7 +74,7 @@ def measured_together(setups: list[EvaluationSetup]) -> tuple[float, Robustness]
     for several in zip(*parts, strict=True):
         right = round(sum(case.accuracy * len(setup.split) for case, setup in zip(several, setups, strict=True)))
         cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
-    return clean, Robustness.of(0, cases, setups[0].recipe)
+    return clean, Robustness.of(0, cases, setups[0].card.protocol.get("recipe", {}))
 
 
 def means_of(name: str, setups: list[EvaluationSetup], clean: float, robustness: Robustness) -> dict[str, object]:

@@ -18,6 +18,7 @@ from lrnet_cli.evaluation.corruptions import (
 )
 from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import EvalRequest
 
 CORRUPTION_TYPE = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
@@ -77,9 +78,9 @@ def test_dark_on_light_images_are_turned_on_their_own_ground(scans: Tensor) -> N
 def test_robustness_has_every_case_and_their_means(trained_run: Path) -> None:
     setup = load_setup(trained_run / "model.safetensors", EvalRequest(limit=60), Engine(torch.device("cpu")))
     progress: list[tuple[int, int]] = []
-    robustness = measure_robustness(
-        setup.opened.network, setup.split, setup.card, on_progress=lambda done, total: progress.append((done, total))
-    )
+    reporter = Reporter()
+    reporter.work = lambda _, done, total: progress.append((done, total))
+    robustness = measure_robustness(setup.opened.network, setup.split, setup.card, reporter=reporter)
     total = len(CORRUPTIONS) * len(SEVERITIES)
     assert progress == [(done, total) for done in range(total + 1)]
     assert len({(case.name, case.severity) for case in robustness.cases}) == len(robustness.cases) == total
