@@ -17,8 +17,7 @@ from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import write_text
 from lrnet_cli.plots import plot_curves, write_png
-from lrnet_cli.runs.compare import Accuracy, ComparedRuns
-from lrnet_cli.runs.published import PUBLISHED_ACCURACY
+from lrnet_cli.runs.compare import PUBLISHED_ACCURACY, Accuracy, ComparedRuns
 from lrnet_cli.runs.table import write_comparison_plot
 from lrnet_cli.settings.words import Arch
 from lrnet_cli.weights.find import RELEASED

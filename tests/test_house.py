@@ -15,8 +15,6 @@ UNTYPED = {
     "cli/app.py: invoke(ctx)",  # Typer's context
     "cli/help.py: get_params(ctx)",
     "cli/help.py: collect_usage_pieces(ctx)",
-    "evaluation/kinds/first.py: _vision(arguments)",  # handed on to torchvision
-    "evaluation/kinds/first.py: _vision(settings)",
     "models/moments.py: forward(ctx)",  # PyTorch's context
     "models/moments.py: backward(ctx)",
 }

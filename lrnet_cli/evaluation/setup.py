@@ -1,9 +1,7 @@
 """Weights together with the images to evaluate them on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -48,15 +46,9 @@ class EvaluationSetup:
         assert self.card.novelty is not None
         return self.card.novelty(predict_logits(self.opened.described, images, processes=self.processes))
 
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """The settings that the network was trained with, as far as the weight file says."""
-        recipe: Mapping[str, Any] = self.card.protocol.get("recipe", {})
-        return recipe
-
     def evaluate(self, *, tta: bool = False) -> Evaluation:
         """Evaluate the network; with ``tta`` on the average of several views of each image."""
-        mirrored = self.recipe.get("flip") == "on"
+        mirrored = self.card.protocol.get("recipe", {}).get("flip") == "on"
         views = averaging_views(mirrored=mirrored) if tta else AS_IT_IS
         return evaluate(self.opened.described, self.split, self.card, self.processes, dataset=self.dataset, views=views)
 
@@ -131,7 +123,7 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         everything = loaded.train.with_rows_of(loaded.test)
         part = limited(everything, limit, _LIMIT_SEED)
         share = "all" if len(part) == len(everything) else f"{len(part)}"
-        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are judged.")
+        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are evaluated.")
         return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
     if chosen is None:
@@ -141,6 +133,6 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         share = "" if len(part) == len(chosen) else f"{len(part)} of "
         reporter.message(
             f"{loaded.name}: has no test split; {share}the {len(chosen)} images that were set aside in training are "
-            f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
+            f"evaluated, and the other {len(loaded.train)} are left out (--split train evaluates those)."
         )
     return part

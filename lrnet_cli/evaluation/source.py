@@ -59,7 +59,7 @@ def _recorded(weights: Path) -> str | None:
     series = weights / paths.SERIES_NAME
     try:
         text = (series if series.is_file() else weights.with_name("config.json")).read_text(encoding="utf-8")
-        found = parsed(text, _RunNote)["settings"].get("dataset")
+        dataset = parsed(text, _RunNote)["settings"].get("dataset")
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, str) else None
+    return dataset if isinstance(dataset, str) else None

@@ -1,4 +1,4 @@
-"""The images that an export in int8 is calibrated and judged on: such as the network was not trained on, if known."""
+"""The images that calibrate and evaluate an export in int8: such as the network was not trained on, if known."""
 
 from pathlib import Path
 
@@ -31,7 +31,9 @@ def load_held_out(request: ExportRequest, weights: Path, card: WeightsCard, repo
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     images, which = held_out_of(with_classes_of(loaded, card.classes), card)
     if len(images) < 2:
-        raise DataError(f"{loaded.name}: one image calibrates and another judges, but there are {len(images)}.")
+        raise DataError(
+            f"{loaded.name}: one image calibrates and another measures the loss, but there are {len(images)}."
+        )
     return images, f"{loaded.name}: {which}"
 
 

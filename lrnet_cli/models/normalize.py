@@ -76,17 +76,17 @@ def sloping_ground(grey: Tensor) -> Tensor:
     depth, parts = max(1, side // 14), max(1, min(_PARTS, side // 2))
     strips = (grey[:, :depth], grey[:, -depth:], grey[:, :, :depth].mT, grey[:, :, -depth:].mT)
     medians = torch.stack([_median(p.flatten(1)) for strip in strips for p in strip.tensor_split(parts, 2)], 1)
-    places = _places(grey, depth, parts)
-    plane = _weighted_fit(places, medians, torch.ones_like(medians))
+    positions = _positions(grey, depth, parts)
+    plane = _weighted_fit(positions, medians, torch.ones_like(medians))
     for _ in range(_ROUNDS):
-        weights = 1 / ((medians - (plane[:, None, :] * places).sum(2)).abs() + _SMALL_DEVIATION)
-        plane = _weighted_fit(places, medians, weights)
+        weights = 1 / ((medians - (plane[:, None, :] * positions).sum(2)).abs() + _SMALL_DEVIATION)
+        plane = _weighted_fit(positions, medians, weights)
     line = (torch.arange(side, device=grey.device, dtype=grey.dtype) + 0.5) / side - 0.5
     level, down, right = plane[:, :, None, None].unbind(1)
     return (level + down * line[:, None] + right * line).clamp(0, 1)
 
 
-def _places(grey: Tensor, depth: int, parts: int) -> Tensor:
+def _positions(grey: Tensor, depth: int, parts: int) -> Tensor:
     """Return where the middles of the border's parts are, (4 · parts, 3): one, down and right of the middle, in sides.
 
     Computed where the images are: to copy a list there, a GPU would have to be waited for.
@@ -101,21 +101,21 @@ def _places(grey: Tensor, depth: int, parts: int) -> Tensor:
     return torch.stack([torch.ones_like(along).repeat(2), torch.cat([edge, along]), torch.cat([along, edge])], 1)
 
 
-def _weighted_fit(places: Tensor, values: Tensor, weights: Tensor) -> Tensor:
-    """Return the coefficients (N, 3) by which ``places`` (K, 3) come nearest to ``values`` (N, K), by least squares.
+def _weighted_fit(positions: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    """Return the coefficients (N, 3) by which ``positions`` (K, 3) come nearest to ``values`` (N, K), by least squares.
 
     Slopes are drawn a little to zero. Three equations are solved by cross products: exported networks know no solver.
     """
     shares = weights / weights.sum(1, keepdim=True)
-    # Sums of products: a matrix product on a CPU rounds a row by its place in the batch.
-    products = (shares[:, :, None] * (places[:, :, None] * places[:, None, :]).flatten(1)).sum(1)  # (N, 9)
+    # Sums of products: a matrix product on a CPU rounds a row by its position in the batch.
+    products = (shares[:, :, None] * (positions[:, :, None] * positions[:, None, :]).flatten(1)).sum(1)  # (N, 9)
     first, second, third = products.view(-1, 3, 3).unbind(1)
     stiffness = _STIFFNESS * torch.eye(3, device=values.device, dtype=values.dtype)
     second, third = second + stiffness[1], third + stiffness[2]
-    target = ((shares * values)[:, :, None] * places).sum(1)
+    target = ((shares * values)[:, :, None] * positions).sum(1)
     columns = [_cross(second, third), _cross(third, first), _cross(first, second)]
     determinant = (first * columns[0]).sum(1, keepdim=True)
-    return sum(column * target[:, place : place + 1] for place, column in enumerate(columns)) / determinant
+    return sum(column * target[:, index : index + 1] for index, column in enumerate(columns)) / determinant
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:

@@ -169,9 +169,8 @@ def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[Trai
     """Return the settings in the JSON file ``path``, and all of it."""
     try:
         content = parsed(read_document(path), JsonObject)
-        found = content.get("schema")
-        if found != schema:
-            raise TrainingError(f"was written by another version ({found})")
+        if content.get("schema") != schema:
+            raise TrainingError(f"was written by another version ({content.get('schema')})")
         document = shaped(content, kind)
         return from_plain(document.settings), document
     except TrainingError as error:

@@ -1,4 +1,4 @@
-"""Labels that look wrong: images to which networks that never saw them give another class.
+"""Doubtful labels: images to which networks that never saw them give another class.
 
 They are ranked by self-confidence, the calibrated probability of the label that an image has, over the folds of a
 cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
@@ -40,22 +40,22 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
     Where several runs were tested on an image, their probabilities are averaged. Raises ``TrainingError`` for
     predictions that are damaged.
     """
-    found: dict[str, tuple[str, dict[str, list[float]]]] = {}
+    by_file: dict[str, tuple[str, dict[str, list[float]]]] = {}
     for run_dir in run_dirs:
         path = predictions_of(run_dir)
         try:
-            for file_name, given, probabilities in _rows_of(path):
-                _, shares = found.setdefault(file_name, (given, {}))
+            for file_name, label, probabilities in _rows_of(path):
+                _, shares = by_file.setdefault(file_name, (label, {}))
                 for name, value in probabilities.items():
                     shares.setdefault(name, []).append(value)
         except (OSError, ValueError, csv.Error) as error:
             raise TrainingError(f"{path}: the predictions cannot be read ({error}).") from error
     suspects = []
-    for file_name, (given, several) in found.items():
+    for file_name, (label, several) in by_file.items():
         means = {name: fmean(values) for name, values in several.items()}
         suggested = max(means, key=lambda name: means[name])
-        if suggested != given:
-            suspects.append(Suspect(file_name, given, suggested, means[given]))
+        if suggested != label:
+            suspects.append(Suspect(file_name, label, suggested, means[label]))
     return sorted(suspects, key=lambda suspect: (suspect.score, suspect.file))
 
 
@@ -70,10 +70,10 @@ def _rows_of(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
                 for name, value in row.items()
                 if name.startswith(PROBABILITY_OF)
             }
-            file_name, given = row.get("path"), row.get("true")
-            if not file_name or given not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
+            file_name, label = row.get("path"), row.get("true")
+            if not file_name or label not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
                 raise ValueError(f"row {number} is no prediction")
-            yield file_name, given, shares
+            yield file_name, label, shares
 
 
 def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:

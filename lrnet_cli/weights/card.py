@@ -30,7 +30,7 @@ class DataNote(TypedDict, total=False):
 
 
 class ValidationCut(TypedDict):
-    """What ``data.splits.cut_validation`` was given for the validation images."""
+    """How ``data.splits.cut_validation`` cut off the validation images."""
 
     fraction: float
     seed: int
@@ -125,11 +125,11 @@ def metadata_of(card: WeightsCard) -> dict[str, str]:
 
 def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
     """Return the card that the metadata of the file at ``path`` hold; raises ``WeightsError`` if they hold none."""
-    found = (metadata or {}).get("format")
-    if found != FORMAT or metadata is None:
+    version = (metadata or {}).get("format")
+    if version != FORMAT or metadata is None:
         raise WeightsError(
             f"{path}: was not written by lrnet, or by a version that this one does not know "
-            f"(format {found!r}, expected {FORMAT!r})."
+            f"(format {version!r}, expected {FORMAT!r})."
         )
     try:
         return shaped({key: loaded(text) for key, text in metadata.items() if key in _FIELDS}, WeightsCard)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing, prepare
-from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.settings.place import Source
 
 

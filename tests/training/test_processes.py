@@ -248,7 +248,7 @@ def test_the_launcher_tells_how_it_ended(
         def run(*arguments: str) -> None:
             assert arguments[:2] == ("-m", "lrnet_cli")
             assert config.nproc_per_node == 2
-            launch.note_way_on("Resume from the last checkpoint with: lrnet train --resume runs/mine")
+            launch.note_recovery_hint("Resume from the last checkpoint with: lrnet train --resume runs/mine")
             failures = {rank: ProcessFailure(rank, 1, code, "") for rank, code in exit_codes.items()}
             raise ChildFailedError("lrnet", failures)
 
