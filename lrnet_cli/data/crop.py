@@ -20,7 +20,7 @@ _MARGIN = 0.08  # of the content's longer side, on each side
 
 _FILLED = 0.8  # of the frame's longer side: where the median is larger, little is gained
 _VARIES = 0.12, 0.06  # deviation of the logarithm of the content's size, and of where it is in the frame
-_DEPENDS = 0.5  # of a variance: what the class explains may be what tells it
+DEPENDS = 0.5  # of a variance: what the class explains to a larger part may be what tells it
 _SLIGHT = 1e-4  # a variance beside which others count
 
 SIZES = (16, 20, 24, 28, 32)  # pixels, of which the smallest that shows what the images show is chosen
@@ -153,9 +153,9 @@ class Contents:
     def told_by(self) -> str | None:
         """What cropping would hide although it differs between classes: ``size`` or ``place``, if either does."""
         sizes, places = self._sizes_and_places()
-        if _explained(sizes[:, None], self.labels) > _DEPENDS:
+        if explained(sizes[:, None], self.labels) > DEPENDS:
             return "size"
-        return "place" if _explained(places, self.labels) > _DEPENDS else None
+        return "place" if explained(places, self.labels) > DEPENDS else None
 
     def decide(self, image_size: int) -> tuple[bool, str]:
         """Return whether images are better cropped before they become ``image_size`` pixels per side, and why.
@@ -187,7 +187,7 @@ def size_for(side: float) -> int:
     return next((size for size in SIZES if size >= _NEARLY * side), SIZES[-1])
 
 
-def _explained(values: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def explained(values: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return the share of the variance of ``values`` (images, numbers) that ``labels`` explain, less that of chance."""
     classes, members = np.unique(labels, return_inverse=True)
     counts = np.bincount(members)

@@ -8,6 +8,7 @@ strongest of what stands on the ground is about one. White ink on black is left 
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.data.crop import DEPENDS, explained
 from lrnet_cli.settings.words import Normalize
 
 _STRONGEST = 0.02  # share of the pixels that may stand out further than what becomes one
@@ -35,14 +36,20 @@ def normalize(images: Tensor, how: Normalize) -> Tensor:
     return (apart / scale[:, None, None, None]).clamp(-1, 1)
 
 
-def suited_to(images: Tensor) -> Normalize:
+def suited_to(images: Tensor, labels: Tensor) -> Normalize:
     """Return ``ground`` if the grounds of images, uint8 (N, C, S, S), vary from one to another or within them.
 
-    Otherwise it is ``none``: where all grounds are even and alike, there is nothing to remove.
+    Otherwise it is ``none``: where all grounds are even and alike, there is nothing to remove, and where they differ
+    with the ``labels`` (N,), they may be what tells the classes.
     """
-    sample = images[:: max(1, len(images) // _SAMPLE)].cpu().float().div(255).flatten(0, 1)
-    grounds = sloping_ground(sample).expand_as(sample).flatten(1)
-    varies = float(grounds.mean(1).std()) > _VARYING
+    chosen = slice(None, None, max(1, len(images) // _SAMPLE))
+    sample = images[chosen].cpu().float().div(255)
+    planes = sample.flatten(0, 1)
+    grounds = sloping_ground(planes).expand_as(planes).flatten(1)
+    levels = grounds.mean(1).view(sample.shape[:2])
+    if explained(levels.double().numpy(), labels[chosen].cpu().numpy()) > DEPENDS:
+        return "none"
+    varies = float(levels.std(0).max()) > _VARYING
     slopes = float((grounds.amax(1) - grounds.amin(1)).median()) > _SLOPING
     return "ground" if varies or slopes else "none"
 

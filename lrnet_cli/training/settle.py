@@ -74,7 +74,7 @@ def _for_images(config: TrainConfig, data: Data) -> TrainConfig:
         image_size=preprocessing.image_size,
         channels=preprocessing.channels,
         crop="on" if preprocessing.crop == "content" else "off",
-        normalize=suited_to(data.train.images) if config.normalize == "auto" else config.normalize,
+        normalize=suited_to(data.train.images, data.train.labels) if config.normalize == "auto" else config.normalize,
         deform=deform,
         shift=usual.shift if config.shift is None else config.shift,
         scale=usual.scale if config.scale is None else config.scale,
