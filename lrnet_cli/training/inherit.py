@@ -15,7 +15,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.registry import build
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.words import Freeze
+from lrnet_cli.settings.words import LRNETS, Freeze
 from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.class_weights import located_class_weights
 from lrnet_cli.weights.card import WeightsCard
@@ -98,12 +98,13 @@ def start_from(
     """
     path = single_weights(weights)
     known, other = load_weights(path)
-    if other.arch != card.arch:
+    if other.arch != card.arch and not {other.arch, card.arch} <= {*LRNETS}:  # which have the same blocks
         raise TrainingError(f"{path}: is a {other.arch} and cannot start a {card.arch}; give --arch {other.arch}.")
     _refuse_seen(path, other, card, unseen)
     own, given = model.state_dict(), known.state_dict()
     last = set(list(own)[-2:]) if (other.classes, other.head) != (card.classes, card.head) else set()
-    taken = {name: given[name] for name in own if name not in last and given[name].shape == own[name].shape}
+    fitting = {name for name in own.keys() & given.keys() if given[name].shape == own[name].shape}
+    taken = {name: given[name] for name in own if name in fitting - last}
     model.load_state_dict(own | taken)
     fresh = ", ".join(name for name in own if name not in taken)
     on_message(f"Starting from {path}{f'; new and untrained: {fresh}' if fresh else ''}.")
