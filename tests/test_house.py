@@ -20,11 +20,6 @@ UNTYPED = {
     "models/moments.py: forward(ctx)",  # PyTorch's context
     "models/moments.py: backward(ctx)",
 }
-# Until all callers give it options, a source and a reporter.
-TAKES_MANY = {
-    "data/datasets.py: load_dataset",
-    "data/reading.py: __init__",
-}
 _COLLECTIONS = {"dict", "list", "tuple", "set", "Mapping", "Sequence", "Iterable", "Iterator"}
 
 by_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -75,8 +70,7 @@ def test_a_function_is_a_screen_and_takes_few_things(path: Path) -> None:
     for node, parameters in functions(path):
         assert node.end_lineno is not None
         assert node.end_lineno - node.lineno < MOST_LINES, node.name
-        if f"{path.relative_to(PACKAGE).as_posix()}: {node.name}" not in TAKES_MANY:
-            assert len(parameters) <= MOST_PARAMETERS, f"{node.name}: what belongs together goes into a dataclass"
+        assert len(parameters) <= MOST_PARAMETERS, f"{node.name}: what belongs together goes into a dataclass"
 
 
 @by_file

@@ -26,6 +26,7 @@ from PIL import Image
 from lrnet_cli.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, CatalogEntry, CatalogFile
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.download import check_files
+from lrnet_cli.settings.place import Source
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")]
 KILLS = 10
@@ -40,6 +41,7 @@ import lrnet_cli.predict.job
 from lrnet_cli.cli.app import app
 from lrnet_cli.data import download, prepared, transfer
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.settings.place import Source
 
 prepared.FEWEST = 2
 for line in sys.stdin:
@@ -56,7 +58,7 @@ for line in sys.stdin:
         except SystemExit as end:
             os._exit(end.code or 0)
     elif kind == "keep":
-        load_dataset(words[0], data_dir=Path(words[1]))
+        load_dataset(words[0], source=Source(data_dir=Path(words[1])))
     else:
         entry = pickle.loads(Path(words[0]).read_bytes())
         download.download(entry, Path(words[1]), mirror=words[2])
@@ -127,7 +129,7 @@ def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
 
 def test_kept_images(killed: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = write_images(tmp_path / "images", 600)
-    whole = load_dataset(str(images), data_dir=tmp_path / "other").content_sha256
+    whole = load_dataset(str(images), source=Source(data_dir=tmp_path / "other")).content_sha256
 
     def again() -> None:
         os.utime(images / "a" / "0.png")  # it must be read again, and all be kept anew
@@ -135,7 +137,7 @@ def test_kept_images(killed: Callable[..., int], tmp_path: Path, monkeypatch: py
     killed("keep", images, tmp_path / "data", seconds=0.5, again=again)
     monkeypatch.setattr("lrnet_cli.data.prepared.FEWEST", 2)
     for _ in range(2):
-        assert load_dataset(str(images), data_dir=tmp_path / "data").content_sha256 == whole
+        assert load_dataset(str(images), source=Source(data_dir=tmp_path / "data")).content_sha256 == whole
     assert len(list((tmp_path / "data" / "prepared").glob("*.safetensors"))) == 1
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from lrnet_cli.data.files import MAX_PIXELS, image_errors, open_image, too_large
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
-from lrnet_cli.settings.words import Invert, Normalize
+from lrnet_cli.settings.words import Invert, Normalize, OnError
 
 if TYPE_CHECKING:
     from torch import Tensor  # which takes a second to import, in every process that reads images
@@ -58,6 +58,22 @@ class Preprocessing:
             raise ValueError(f"reading must be one of {get_args(ReadingOf)}, got {self.reading!r}")
         if self.polarity not in get_args(Polarity):
             raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How the images of a data set are read.
+
+    They keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` or ``channels`` are
+    given, or the whole ``preprocessing`` of a trained network. Files that cannot be read are skipped, unless they are
+    several and more than a twentieth of a class; with ``on_error="stop"`` the first one is an error.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    preprocessing: Preprocessing | None = None
+    invert: Invert = "no"
+    on_error: OnError = "skip"
 
 
 def prepare(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
@@ -84,14 +85,10 @@ def load_setup(
     with processes.first_goes_ahead():
         loaded = load_dataset(
             name,
-            preprocessing=card.preprocessing,
-            data_dir=request.data_dir,
-            mirror=request.mirror,
-            invert=request.invert,
+            ImageOptions(preprocessing=card.preprocessing, invert=request.invert),
             fold=fold,
-            on_progress=reporter.download,
-            on_images=reporter.images,
-            on_message=reporter.message,
+            source=request,
+            reporter=reporter,
         )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     matched = with_classes_of(loaded, card.classes)
@@ -119,13 +116,9 @@ def load_foreign(
     with setup.processes.first_goes_ahead():
         loaded = load_dataset(
             dataset,
-            preprocessing=setup.card.preprocessing,
-            data_dir=request.data_dir,
-            mirror=request.mirror,
-            invert="auto",
-            on_progress=reporter.download,
-            on_images=reporter.images,
-            on_message=reporter.message,
+            ImageOptions(preprocessing=setup.card.preprocessing, invert="auto"),
+            source=request,
+            reporter=reporter,
         )
     return loaded.name, limited(loaded.test, request.limit, _LIMIT_SEED).images.to(setup.split.images.device)
 

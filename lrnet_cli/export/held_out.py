@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.splits import Split, cut_validation, limited
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
@@ -22,13 +23,10 @@ def load_held_out(request: ExportRequest, weights: Path, card: WeightsCard, repo
     name = dataset_for(weights, card, request.dataset)
     loaded = load_dataset(
         name,
-        preprocessing=card.preprocessing,
-        data_dir=request.data_dir,
-        mirror=request.mirror,
+        ImageOptions(preprocessing=card.preprocessing),
         fold=fold_for(card, name),
-        on_progress=reporter.download,
-        on_images=reporter.images,
-        on_message=reporter.message,
+        source=request,
+        reporter=reporter,
     )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     images, which = held_out_of(with_classes_of(loaded, card.classes), card)

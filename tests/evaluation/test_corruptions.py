@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.evaluation.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -28,7 +29,7 @@ DRAWN |= {"uneven_light", "fog", "stripes", "strokes", "translation", "frosted",
 
 @pytest.fixture(scope="module")
 def scans() -> Tensor:
-    return load_dataset("optdigits", image_size=28).test.images
+    return load_dataset("optdigits", ImageOptions(28)).test.images
 
 
 @KIND

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.models.normalize import Normalized, normalize
 
 HOWS = pytest.mark.parametrize("how", ["stretch", "ground"])
@@ -11,7 +12,7 @@ HOWS = pytest.mark.parametrize("how", ["stretch", "ground"])
 @pytest.fixture(scope="module")
 def scans() -> Tensor:
     """Give scans on black that use the grey scale up to its middle, so that a ground can be added without clipping."""
-    scans = load_dataset("optdigits", image_size=20).test.images[:50].float() / 510
+    scans = load_dataset("optdigits", ImageOptions(20)).test.images[:50].float() / 510
     return nn.functional.pad(scans, (4, 4, 4, 4))
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.processes import Processes
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.alterations.families import FAMILIES, Family, alter
@@ -13,7 +14,7 @@ FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.a
 
 @pytest.fixture(scope="module")
 def scans() -> Tensor:
-    return load_dataset("optdigits", image_size=28).test.images[:64].float() / 255
+    return load_dataset("optdigits", ImageOptions(28)).test.images[:64].float() / 255
 
 
 def altered(family: Family, images: Tensor, strength: float, seed: int = 0) -> Tensor:

@@ -46,10 +46,11 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def loaded(path: Path, **settings: Any) -> tuple[Dataset, str]:
-    said: list[str] = []
-    dataset = load_dataset(str(path), on_message=said.append, **settings)
-    return dataset, "\n".join(said)
+def loaded(path: Path, fold: tuple[int, int] | None = None) -> tuple[Dataset, str]:
+    messages: list[str] = []
+    reporter = Reporter()
+    reporter.message = messages.append
+    return load_dataset(str(path), fold=fold, reporter=reporter), "\n".join(messages)
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet", "metadata.csv"])
