@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from lrnet_cli.data.reader import LargeImageError
+from lrnet_cli.data import reader
 from lrnet_cli.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset(
@@ -29,7 +29,6 @@ MAX_PIXELS = 64_000_000
 # Whose decoders hold several copies, or take ten times as long.
 _MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000}
 _LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
-reads_large = True  # or leaves them, as in a process that reads files for another, to one that reads nothing else
 
 # Pillow only warns of images between one and two times its own limit; as an error, the handler below covers both.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -89,8 +88,8 @@ def open_image(path: str | os.PathLike[str], side: int | None, remarks: list[str
         if side is not None:
             least = side / max(image.size)  # of either side, as a share
             image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
-        if math.prod(image.size) > _LARGE and not reads_large:
-            raise LargeImageError("waits for its turn")
+        if math.prod(image.size) > _LARGE and not reader.reads_large:
+            raise reader.LargeImageError("waits for its turn")
         if "progressive" in image.info and _count_in(source, _SCAN) > _MOST_SCANS:
             raise ImageError(f"is a JPEG file of more than {_MOST_SCANS} scans, which would take too long")
         # In-place rotation needs a loaded image; loading also detects a truncated file.

@@ -12,6 +12,7 @@ from typing import Any
 from lrnet_cli.errors import ImageError
 
 MOST_SECONDS = 5.0  # of processor time for a file
+reads_large = True  # or, in a process that reads for another, leaves a large image until no other one is read
 _LOWER_PRIORITY = 5  # niceness: what is read waits for the network, which has the cores first
 _PROGRAM = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from lrnet_cli.data import reader; reader.serve()"
@@ -89,7 +90,7 @@ class Reader:
 
 def serve() -> None:
     """Read files for the process that started this one, until it ends or closes its pipe."""
-    from lrnet_cli.data import files
+    global reads_large  # as each request says
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a decoder prints is no answer
@@ -97,7 +98,7 @@ def serve() -> None:
         os.nice(_LOWER_PRIORITY)
     while True:
         try:
-            read, sources, seconds, files.reads_large = pickle.load(sys.stdin.buffer)  # noqa: S301 # the parent's
+            read, sources, seconds, reads_large = pickle.load(sys.stdin.buffer)  # noqa: S301 # the parent's
         except EOFError:
             os._exit(0)
         results: object

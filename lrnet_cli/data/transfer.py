@@ -25,7 +25,7 @@ from lrnet_cli.data.answer import (
     answered,
 )
 from lrnet_cli.data.catalog import CatalogFile
-from lrnet_cli.documents import parsed
+from lrnet_cli.documents import open_regular, parsed
 from lrnet_cli.paths import replacing, write_text
 from lrnet_cli.reporter import OnMessage, OnProgress
 from lrnet_cli.settings.mirror import Credentials
@@ -61,7 +61,7 @@ class _Note:
 def from_path(source: Path, file: CatalogFile, folder: Path, transfer: Transfer) -> None:
     """Bring ``file`` from the file ``source`` to ``folder``; raises ``UnavailableError`` if it is not there."""
     try:
-        handle = source.open("rb")
+        handle = open_regular(source)
     except OSError as error:
         raise UnavailableError(error.strerror or str(error)) from error
     with handle:
