@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args
@@ -99,8 +98,8 @@ def prepare(
     Raises ``ImageError`` (without the path) for an unreadable image, or one of over 64 million pixels (32 million in
     AVIF and WebP, 24 million in JPEG 2000).
     """
-    with ExitStack() as turn, image_errors():
-        return _prepared(_flat(source, preprocessing, remarks, turn), preprocessing, invert)
+    with image_errors():
+        return _prepared(_flat(source, preprocessing, remarks), preprocessing, invert)
 
 
 @dataclass(frozen=True)
@@ -156,18 +155,16 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
 
 def flat_image(source: ImageSource) -> Image.Image:
     """Return an image as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
-    with ExitStack() as turn, image_errors():
-        return _flat(source, None, None, turn)
+    with image_errors():
+        return _flat(source, None, None)
 
 
-def _flat(
-    source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
-) -> Image.Image:
+def _flat(source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None) -> Image.Image:
     if isinstance(source, str | os.PathLike):
         side = None
         if preprocessing is not None and preprocessing.reading == "reduced":
             side = preprocessing.image_size * (_REDUCED if preprocessing.crop == "none" else _REDUCED_TO_CROP)
-        source = open_image(source, side, [] if remarks is None else remarks, turn)
+        source = open_image(source, side, [] if remarks is None else remarks)
     elif not isinstance(source, Image.Image):
         source = _from_array(source)
     return _flatten(source)

@@ -182,12 +182,15 @@ def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[Trai
 
 
 def read_result(run_dir: Path) -> JsonObject | None:
-    """Return the content of ``result.json``, or None if it is missing or unreadable."""
+    """Return the content of ``result.json``, or None if there is none; raises ``TrainingError`` for a damaged one."""
+    path = run_dir / "result.json"
     try:
-        content = parsed(read_document(run_dir / "result.json"), JsonObject)
+        content = parsed(read_document(path), JsonObject)
         shaped(content, _Result)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: is damaged ({error}); delete it, or train the run again.") from error
     return content
 
 

@@ -5,14 +5,13 @@ cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 """
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean
 
 from lrnet_cli import paths
-from lrnet_cli.documents import open_regular
+from lrnet_cli.documents import lines_of
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.evaluation.predictions import PROBABILITY_OF
 
@@ -61,19 +60,18 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
 
 def _rows_of(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Yield each image's file, label and the probability of every class; raises ``ValueError`` for other content."""
-    with open_regular(path) as content, io.TextIOWrapper(content, "utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file, restval=""), 1):
-            if None in row:
-                raise ValueError(f"row {number} has more values than there are columns")
-            shares = {
-                name.removeprefix(PROBABILITY_OF): float(value)
-                for name, value in row.items()
-                if name.startswith(PROBABILITY_OF)
-            }
-            file_name, label = row.get("path"), row.get("true")
-            if not file_name or label not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
-                raise ValueError(f"row {number} is no prediction")
-            yield file_name, label, shares
+    for number, row in enumerate(csv.DictReader(lines_of(path), restval=""), 1):
+        if None in row:
+            raise ValueError(f"row {number} has more values than there are columns")
+        shares = {
+            name.removeprefix(PROBABILITY_OF): float(value)
+            for name, value in row.items()
+            if name.startswith(PROBABILITY_OF)
+        }
+        file_name, label = row.get("path"), row.get("true")
+        if not file_name or label not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
+            raise ValueError(f"row {number} is no prediction")
+        yield file_name, label, shares
 
 
 def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:

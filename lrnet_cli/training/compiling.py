@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lrnet_cli import __version__
-from lrnet_cli.models.engine import compiled, matrix_product
+from lrnet_cli.models.engine import compiled, compiler_cache, matrix_product
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.training.clock import Clock
@@ -102,21 +102,19 @@ def _is_kept(run: Run) -> bool:
     """Return whether the compiler's cache has the code for steps like this run's; where it cannot tell, it has not."""
     try:
         return _mark_of(run).exists()
-    except Exception:  # older versions of PyTorch ask for the name of the user, which a container may not have
+    except OSError:
         return False
 
 
 def _mark_of(run: Run) -> Path:
     """Return the file in the compiler's cache that, if it exists, says the code for steps like this run's is there."""
-    from torch._inductor.runtime.cache_dir_utils import cache_dir  # which PyTorch tells by a private function only
-
     config, engine = run.config, run.engine
     decisive = [
         *(torch.__version__, __version__, str(engine), run.card.arch_args, config.arch, config.dropout, config.head),
         *(run.normalize, config.fuse, config.freeze, config.deterministic),
         *(run.batch_size, run.processes.count, torch.get_num_threads()),
     ]
-    return Path(cache_dir()) / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
+    return compiler_cache() / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
 
 
 def _graphs() -> Counter[str]:

@@ -116,10 +116,13 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
 
 
 def _result_of(series: Path) -> _SeriesNote:
+    path = series / "result.json"
     try:
-        return parsed(read_document(series / "result.json"), _SeriesNote)
-    except (OSError, ValueError):
+        return parsed(read_document(path), _SeriesNote)
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: is damaged ({error}); delete it to use the runs as if there were none.") from error
 
 
 def _check_names(path: Path, expected: set[str], stored: set[str]) -> None:

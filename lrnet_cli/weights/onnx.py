@@ -13,6 +13,7 @@ from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.errors import ExportError, WeightsError
 from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of
+from lrnet_cli.weights.onnx_trial import problem_with, reason_of, session_of
 
 INPUT, OUTPUTS = "images", ("logits", "probabilities")
 _IMAGES = 32  # that a thread takes at a time, whose activations fit into its cache
@@ -27,6 +28,10 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     try:
         if not is_regular_file(path):
             raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
+        with needed_packages():
+            import onnxruntime  # noqa: F401
+        if problem := problem_with(path):
+            raise WeightsError(f"{path}: {problem}.")
         run = OnnxNetwork(path)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}.") from error
@@ -52,20 +57,15 @@ class OnnxNetwork:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with needed_packages():
-            import onnxruntime
-
         try:
-            settings = onnxruntime.SessionOptions()
-            settings.intra_op_num_threads = 1  # the images are shared among threads, which scales better
-            # Given as bytes, a file cannot refer to others.
-            self.session = onnxruntime.InferenceSession(path.read_bytes(), settings, providers=["CPUExecutionProvider"])
+            with needed_packages():
+                self.session = session_of(path.read_bytes())
             [source] = self.session.get_inputs()
             names = [output.name for output in self.session.get_outputs()]
-        except OSError:
+        except (OSError, ExportError):
             raise
         except Exception as error:  # ONNX Runtime's own kinds are private
-            raise WeightsError(f"{path}: is not a usable ONNX file ({_reason(error)}).") from error
+            raise WeightsError(f"{path}: is not a usable ONNX file ({reason_of(error)}).") from error
         self.shape: list[int | str] = source.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         if (source.name, source.type, *names) != (INPUT, "tensor(uint8)", *OUTPUTS):
@@ -78,17 +78,12 @@ class OnnxNetwork:
             outputs = in_workers(self._run, parts)
             return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*outputs, strict=True)]
         except Exception as error:  # ONNX Runtime's own kinds are private, and a file may give anything
-            raise WeightsError(f"{self.path}: cannot be run ({_reason(error)}).") from error
+            raise WeightsError(f"{self.path}: cannot be run ({reason_of(error)}).") from error
 
     def _run(self, images: Tensor) -> list[NDArray[np.float32]]:
         inputs = {INPUT: np.ascontiguousarray(images.numpy())}
         outputs: list[NDArray[np.float32]] = self.session.run(list(OUTPUTS), inputs)
         return outputs
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of what ``error`` says, or its kind if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class PixelNetwork(nn.Module):
