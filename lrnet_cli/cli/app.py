@@ -1,6 +1,7 @@
 """The ``lrnet`` command: registers the commands and turns failures into messages and exit codes."""
 
 import os
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ class _Group(Group):
             return super().invoke(ctx)
         except LRNetError as error:
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
-                raise
+                traceback.print_exception(error)
             code, lines = _exit_code(error), _lines(error)
             if not launch.is_launched():
                 output.error(*lines)
