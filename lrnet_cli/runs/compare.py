@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Literal
 
 from lrnet_cli.documents import JsonObject
-from lrnet_cli.errors import TrainingError
+from lrnet_cli.errors import RunFolderError, TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.reporter import silent
@@ -69,7 +69,7 @@ class ComparedRuns:
 def find_runs(folder: Path, on_message: Callable[[str], None] = silent) -> list[Path]:
     """Return the run folders that ``folder`` refers to: itself, or all in it, at any depth, that have a test accuracy.
 
-    Those without one are left out and reported. Raises ``TrainingError`` if none remains.
+    Those without one are left out and reported. Raises ``RunFolderError`` if none remains.
     """
     if (folder / "config.json").is_file():
         return [folder]
@@ -81,7 +81,7 @@ def find_runs(folder: Path, on_message: Callable[[str], None] = silent) -> list[
         except TrainingError as error:
             on_message(f"Left out: {error}")
     if not runs:
-        raise TrainingError(
+        raise RunFolderError(
             f"{folder}: is not a run folder and holds no finished one; give one that lrnet train wrote."
         )
     return runs

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.settings.place import Place, Source
-from lrnet_cli.settings.setting import COUNT, Range, setting, settings_of
+from lrnet_cli.settings.setting import COUNT, Range, Setting, setting, settings_of
 from lrnet_cli.settings.words import (
     LRNETS,
     ArchChoice,
@@ -113,6 +113,7 @@ class TrainConfig(Place, Source):
         "The run folder. Default: a new one in runs/, named after data set, network and time.",
         "place",
         panel="basic",
+        resumable=False,
     )
     limit: int | None = setting(
         None, "Use only this many images; in training, training images.", "recipe", panel="Data", within=COUNT
@@ -199,15 +200,17 @@ class TrainConfig(Place, Source):
         (), "The hashes of the files of --distill and --class-weights.", "recipe", compared=False, option=False
     )
     freeze: Freeze | None = setting(
-        None, "Do not train the first N blocks of --init, or all blocks: 1, 2, 3 or blocks.", "recipe"
+        None, "Freeze the first 1, 2 or 3 blocks of --init, or all of them (blocks).", "recipe"
     )
     class_weights: str = setting(
-        "none", "Weigh classes in the loss: none, balanced, or a .json or .csv file of classes and weights.", "recipe"
+        "none",
+        "Class weights in the loss: none, balanced, or a .json or .csv file of classes and weights.",
+        "recipe",
     )
     sampler: Sampler = setting("uniform", "Show every image once per epoch, or every class equally often.", "recipe")
     select: Select = setting(
         "accuracy",
-        "What decides which epoch is kept, on validation images as they are and, with --robust, altered.",
+        "The validation metric that picks the best epoch; with --robust, its mean over clean and altered images.",
         "recipe",
     )
     passes: int | None = setting(
@@ -221,11 +224,13 @@ class TrainConfig(Place, Source):
         (), "What was chosen where the settings left it open, and why.", "recipe", compared=False, option=False
     )
     distill: tuple[str, ...] = setting(
-        (), "Learn from the answers of this finished run too; repeat it for the mean of several.", "recipe"
+        (),
+        "Also learn from this finished run's predictions (distillation); repeat to average several.",
+        "recipe",
     )
     normalize: NormalizeChoice = setting(
         "auto",
-        "Remove each image's own background and contrast: stretch (even paper), ground (uneven light), none, or auto "
+        "Remove each image's background and contrast: stretch (even paper), ground (uneven light), none, or auto "
         "(ground where backgrounds vary).",
         "recipe",
         panel="basic",
@@ -261,7 +266,9 @@ class TrainConfig(Place, Source):
         within=_SHARE,
     )
     flip: Flip = setting(
-        "auto", "Mirror every other time: on, off, or auto (where the classes keep their meaning).", "augmentation"
+        "auto",
+        "Mirror images in every other epoch: on, off, or auto (where they keep their class).",
+        "augmentation",
     )
     still_epochs: float = setting(
         2.0, "Epochs at the end without shift, scale, shear and flip.", "augmentation", within=Range("number", 0)
@@ -329,3 +336,12 @@ class TrainConfig(Place, Source):
 
 
 SETTINGS = settings_of(TrainConfig)
+
+RUNS = Setting(
+    "Train this many times, with the seeds --seed, --seed + 1, …, and report the mean.",
+    name="runs",
+    kind=int,
+    default=None,
+    within=COUNT,
+)
+"""How many times a command trains; it is no setting of any of these runs."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.documents import loaded, read_document
-from lrnet_cli.errors import SettingError, UsageError
+from lrnet_cli.errors import SettingError, UsageError, suggestion
 
 _WORDS = ("none", "balanced")
 
@@ -51,6 +51,12 @@ def _read(path: Path) -> dict[str, float]:
             if rows and len(rows[0]) == 2 and not _is_number(rows[0][1]):
                 rows = rows[1:]  # a header
             weights = {name: float(value) for name, value in rows}
+    except FileNotFoundError as error:
+        raise SettingError(
+            "{class_weights} takes none, balanced, or a .json or .csv file of classes and weights; there is no file "
+            "{path}." + suggestion(path.name, _WORDS),
+            path=path,
+        ) from error
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise SettingError(
             "{class_weights} takes none, balanced, or a .json or .csv file of classes and weights; {path}: {error}.",

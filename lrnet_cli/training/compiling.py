@@ -12,6 +12,7 @@ import torch
 from lrnet_cli import __version__
 from lrnet_cli.models.engine import compiled, compiler_cache, matrix_product
 from lrnet_cli.models.registry import summary_of
+from lrnet_cli.settings.units import duration_of
 from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.run import Run
@@ -57,8 +58,7 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     run.state.compiled = run.processes.agree(wanted)
     if run.state.compiled:
         run.reporter.message(
-            f"Compiling the training step, which pays off with about {clock.seconds_left / 60:.0f} minutes of training "
-            "left."
+            f"Compiling the training step, which saves time in the {duration_of(clock.seconds_left)} of training left."
         )
         with clock.paused():
             _compile(run, step)

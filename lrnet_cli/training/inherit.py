@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli import paths
 from lrnet_cli.data.datasets import located
 from lrnet_cli.data.sketch import share_in
 from lrnet_cli.data.splits import Split
@@ -31,7 +32,7 @@ def rooted(config: TrainConfig) -> TrainConfig:
     Raises ``UsageError`` for a data set that there is none of.
     """
     config = replace(
-        config,
+        with_absolute_folders(config),
         dataset=located(config.dataset),
         init=config.init and located_weights(config.init),
         class_weights=located_class_weights(config.class_weights),
@@ -42,6 +43,14 @@ def rooted(config: TrainConfig) -> TrainConfig:
         init_sha256=config.init and fingerprint_of(find_weights(config.init)),
         sources_sha256=tuple(map(fingerprint_of, sources_of(config))),
     )
+
+
+def with_absolute_folders(config: TrainConfig) -> TrainConfig:
+    """Return ``config`` with the folders that data sets are kept in and copied from as they are from everywhere."""
+    folder, mirror = config.data_dir, config.mirror
+    if mirror is not None and "://" not in mirror:
+        mirror = str(paths.expanded(mirror).resolve())
+    return replace(config, data_dir=folder and paths.expanded(folder).resolve(), mirror=mirror)
 
 
 def sources_of(config: TrainConfig) -> list[Path]:

@@ -27,7 +27,7 @@ from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
         ({"label_smoothing": 1.0}, "label_smoothing takes"),
         ({"cutout": 1.0}, "cutout takes"),
         ({"robust": 1.5}, "robust takes a share from 0 to 1"),
-        ({"flip": "sometimes"}, "flip takes auto or on or off"),
+        ({"flip": "sometimes"}, "flip takes auto, on or off"),
         ({"precision": "fp8"}, "precision takes"),
         ({"compile": "yes"}, "compile takes"),
         ({"procs": 0}, "procs takes"),
@@ -45,7 +45,7 @@ def test_given_settings_stand_over_those_of_the_preset() -> None:
 
 
 def test_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="default or paper or quick"):
+    with pytest.raises(UsageError, match="default, paper or quick"):
         TrainConfig.from_preset("best")
 
 

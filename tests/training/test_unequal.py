@@ -64,8 +64,14 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, message:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(UsageError, match=message):
         class_weights_of(str(tmp_path / "w.json"), ("a", "b", "c"), LABELS)
-    with pytest.raises(UsageError, match="No such file"):
-        class_weights_of(str(tmp_path / "gone.csv"), ("a", "b", "c"), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"), [("gone.csv", r"gone\.csv\.$"), ("balance", r"balance\. Did you mean balanced\?$")]
+)
+def test_a_file_that_is_missing_may_be_a_word_misspelt(tmp_path: Path, name: str, ending: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no file .*{ending}"):
+        class_weights_of(str(tmp_path / name), ("a", "b", "c"), LABELS)
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
