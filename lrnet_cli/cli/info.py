@@ -89,7 +89,7 @@ def _show_installation(data_dir: Path | None, out: Output) -> None:
 
     cache, newest = paths.data_dir(data_dir), paths.newest_run()
     states = {name: overall_state(check_files(entry, cache)) for name, entry in CATALOG.items()}
-    document = {
+    document: dict[str, object] = {
         "versions": versions(),
         "device": describe_device(resolve_device()),
         "data_dir": str(cache),
