@@ -151,11 +151,12 @@ class Contents:
 
     @property
     def told_by(self) -> str | None:
-        """What cropping would hide although it differs between classes: ``size`` or ``place``, if either does."""
+        """What cropping would hide although it differs much between classes: ``size`` or ``place``, if either does."""
         sizes, places = self._sizes_and_places()
-        if explained(sizes[:, None], self.labels) > DEPENDS:
-            return "size"
-        return "place" if explained(places, self.labels) > DEPENDS else None
+        for name, values, least in (("size", sizes[:, None], _VARIES[0]), ("place", places, _VARIES[1])):
+            if values.std(0).max() > least and explained(values, self.labels) > DEPENDS:
+                return name
+        return None
 
     def decide(self, image_size: int) -> tuple[bool, str]:
         """Return whether images are better cropped before they become ``image_size`` pixels per side, and why.

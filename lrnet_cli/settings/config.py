@@ -215,10 +215,9 @@ class TrainConfig(Place, Source):
     )
     passes: int | None = setting(
         None,
-        "How often an epoch shows each image: more than once where a pass is only a few steps.",
+        "Passes over the training images in an epoch. Default: 1, and more where a pass is only a few steps.",
         "recipe",
         within=COUNT,
-        option=False,
     )
     choices: tuple[str, ...] = setting(
         (), "What was chosen where the settings left it open, and why.", "recipe", compared=False, option=False

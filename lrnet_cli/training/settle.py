@@ -90,7 +90,8 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
     if processes.together:
         return replace(config, arch=first)
     pace = images_per_second(other, config, engine, data, processes)
-    seconds = config.max_time or (math.inf if pace is None else _seen(other, data) / pace)
+    seen = config.epochs * len(data.train) if config.epochs is not None else _seen(other, data)
+    seconds = config.max_time or (math.inf if pace is None else seen / pace)
     if seconds < _SHORT_RUN:
         return replace(config, arch=first)
     limit = min(_LONGEST_RACE, _RACE_SHARE * seconds)
