@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lrnet_cli import paths
-from lrnet_cli.data.images import Preprocessing, prepare
+from lrnet_cli.data.ahead import read_ahead
+from lrnet_cli.data.images import Preprocessing, Read, read_image
 from lrnet_cli.errors import ImageError
 from lrnet_cli.report.page import as_data_uri, environment
 from lrnet_cli.runs.suspects import Suspect
@@ -17,15 +19,13 @@ _SHOWN, _SIDE = 200, 96  # images, and their side in pixels
 def write_suspects_page(path: Path, title: str, suspects: Sequence[Suspect]) -> None:
     """Write the first suspects to ``path`` as one self-contained HTML file."""
     page = environment().get_template("suspects.html.j2")
-    shown = [_content(suspect) for suspect in suspects[:_SHOWN]]
+    files = (Path(suspect.file) for suspect in suspects[:_SHOWN])
+    read = read_ahead(files, partial(read_image, preprocessing=Preprocessing(_SIDE, 3, "mixed"), invert="no"))
+    shown = [_content(suspect, *one) for suspect, one in zip(suspects, read, strict=False)]
     paths.write_text(path, page.render(title=title, count=len(suspects), shown=shown))
 
 
-def _content(suspect: Suspect) -> dict[str, Any]:
-    file, source = Path(suspect.file), None
-    if file.is_file():
-        try:
-            source = as_data_uri(prepare(file, Preprocessing(_SIDE, 3, "mixed"), "no")[0])
-        except ImageError:
-            source = None
-    return asdict(suspect) | {"src": source, "link": file.resolve().as_uri() if source is not None else None}
+def _content(suspect: Suspect, file: Path, outcome: Read | ImageError) -> dict[str, Any]:
+    if isinstance(outcome, ImageError):
+        return asdict(suspect) | {"src": None, "link": None}
+    return asdict(suspect) | {"src": as_data_uri(outcome.pixels), "link": file.resolve().as_uri()}

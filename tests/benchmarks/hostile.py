@@ -12,7 +12,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import random
 import resource
 import struct
@@ -69,7 +68,6 @@ CARD = WeightsCard(
     protocol={"validation": "none", "recipe": {"robust": 1.0}, "test_fold": (1, 2)},
     metrics={"val_accuracy": 0.5},
 )
-_EXPORTED = "LRNET_EXPORTED"  # names the file that has it
 NUMBERS = [0, 1, 2, 3, 7, 8, 255, 256, 257, 32767, 32768, 65535, 65536, 10**6, 2**24, 2**31 - 1, 2**31, 2**32 - 1]
 PIECES = [
     b"\0" * 64,
@@ -219,27 +217,30 @@ def tiff(chance: Chance) -> bytes:
 def tiff_from_nothing(chance: Chance) -> bytes:
     """Return a TIFF file of random kinds of pixels."""
     width, height = chance.choice([(8, 8), (1, 1000), (1000, 1), (3, 70_000), (40, 40)])
-    samples, bits = chance.randint(1, 5), chance.choice([1, 2, 4, 8, 16, 32])
+    samples, colours = chance.choice([(1, 0), (1, 1), (1, 3), (2, 1), (3, 2), (3, 6), (4, 2), (4, 5), (5, 5), (2, 2)])
+    bits = chance.choice([8, 8, 8, 1, 2, 4, 16, 32])
     size = min(width * height * samples * bits // 8 + 1, 200_000)
     strips = chance.choice([1, 1, 2, height, 5000])
-    head = 8 + 2 + 12 * 12 + 4
-    tags = [
-        (256, 4, 1, width),
-        (257, 4, 1, height),
-        (258, 3, samples, bits if samples == 1 else bits | bits << 16 if samples == 2 else head),
-        (259, 3, 1, chance.choice([1, 1, 2, 5, 7, 8, 32773, 34712, 50000])),
-        (262, 3, 1, chance.choice([0, 1, 2, 3, 5, 6, 8])),
-        (273, 4, strips, head + 20 if strips == 1 else head + 16),
-        (277, 3, 1, samples),
-        (278, 4, 1, max(1, height // strips)),
-        (279, 4, strips, size if strips == 1 else head + 16),
-        (284, 3, 1, chance.choice([1, 2])),
-        (338, 3, 1, chance.choice([0, 1, 2, 9])),
-        (339, 3, 1, chance.choice([1, 2, 3, 4, 5])),
-    ]
-    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    tags = {
+        256: (4, 1, width),
+        257: (4, 1, height),
+        259: (3, 1, chance.choice([1, 1, 1, 2, 5, 7, 8, 32773, 34712, 50000])),
+        262: (3, 1, colours),
+        277: (3, 1, samples),
+        278: (4, 1, max(1, height // strips)),
+        284: (3, 1, chance.choice([1, 1, 1, 2])),
+    }
+    if samples in (2, 4) and chance.random() < 0.8:
+        tags[338] = (3, 1, chance.choice([0, 1, 2, 9]))
+    if chance.random() < 0.2:
+        tags[339] = (3, 1, chance.choice([1, 2, 3, 4, 5]))
+    head = 8 + 2 + 12 * (len(tags) + 3) + 4
+    tags[258] = (3, samples, bits if samples == 1 else bits | bits << 16 if samples == 2 else head)
+    tags[273] = (4, strips, head + 20 if strips == 1 else head + 16)
+    tags[279] = (4, strips, size if strips == 1 else head + 16)
+    entries = b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
     body = struct.pack("<5H", *[bits] * 5) + b"\0" * 6 + struct.pack("<I", head + 16) * strips + chance.randbytes(size)
-    return b"II*\0" + struct.pack("<IH", 8, 12) + entries + b"\0" * 4 + body
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + body
 
 
 def jpeg(chance: Chance) -> bytes:
@@ -410,7 +411,7 @@ def parquet(chance: Chance) -> bytes:
     files.write_table(pyarrow.table([texts, chance.choice(labels)], names=names), target)
     content = target.getvalue()
     if chance.random() < 0.5:
-        return content if chance.random() < 0.2 else edited(content, chance)
+        return content if chance.random() < 0.5 else edited(content, chance)
     (length,) = struct.unpack_from("<I", content, len(content) - 8)
     footer = edited(content[-8 - length : -8], chance)
     return content[: -8 - length] + footer + struct.pack("<I", len(footer)) + b"PAR1"
@@ -515,15 +516,27 @@ def safetensors(name: str) -> Callable[[Chance], bytes]:
 
 @cache
 def exported() -> bytes:
-    """Return an intact ONNX file; making one takes longer than a file may."""
-    if _EXPORTED in os.environ:
-        return Path(os.environ[_EXPORTED]).read_bytes()
-    from lrnet_cli.export.onnx import to_bytes
+    """Return an intact ONNX file, of a linear network."""
+    from onnx import TensorProto, helper, numpy_helper
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.safetensors")
-        path.write_bytes(documents()["model.safetensors"])
-        return to_bytes(*load_weights(path))
+    from lrnet_cli.export.onnx import with_card
+
+    weights = np.linspace(-1, 1, 64 * 3, dtype=np.float32).reshape(64, 3)
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"], axis=1),
+        helper.make_node("Cast", ["flat"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["pixels", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 1, 8, 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("logits", "probabilities")],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return with_card(model, CARD)
 
 
 def onnx(chance: Chance) -> bytes:
@@ -726,11 +739,7 @@ def main() -> int:
     tally = {kind: Tried(**state.get(kind, {})) for kind in KINDS}
     each = options.inputs / sum(kind.share for kind in KINDS.values())
     end = time.monotonic() + options.seconds
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(exported())
-        file.flush()
-        os.environ[_EXPORTED] = file.name
-        try_all(tally, each, end)
+    try_all(tally, each, end)
     if options.state:
         options.state.write_text(json.dumps({kind: asdict(found) for kind, found in tally.items()}))
     print("| files | inputs | read | refused | other | longest | most memory |\n|---|---|---|---|---|---|---|")
