@@ -110,11 +110,10 @@ def kept(table: Table, random: np.random.Generator, images: int) -> None:
             best_shares[max_error].append(oracle(stack["odds"].max(1), errors, max_error))
     for max_error in ERRORS:
         share, best = np.mean(accepted_shares[max_error]), np.mean(best_shares[max_error])
-        print(
-            f"| {images} | {100 * max_error:g} % | {100 * of_all[max_error] / SPLITS:.1f} % | {100 * broken[max_error] / SPLITS:.1f} % | {share:.3f} | "
-            f"{best:.3f} | {share / max(best, 1e-9):.3f} | {100 * (1 - share):.1f} % |",
-            flush=True,
-        )
+        shown = [f"{100 * count[max_error] / SPLITS:.1f} %" for count in (of_all, broken)]
+        cells = [f"{images}", f"{100 * max_error:g} %", *shown, f"{share:.3f}", f"{best:.3f}"]
+        cells += [f"{share / max(best, 1e-9):.3f}", f"{100 * (1 - share):.1f} %"]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def stack_like(table: Table, name: str, rows: NDArray[np.int64], random: np.random.Generator) -> Table:
