@@ -49,6 +49,19 @@ def plot_reliability(bins: Sequence[tuple[float, float, int, float, float]]) -> 
     return figure
 
 
+def plot_risk(points: Sequence[tuple[float, float, float]]) -> Figure:
+    """Return the risk-coverage curve of points: share of accepted labels, their error rate, and its upper bound."""
+    figure = Figure(figsize=(4.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    shares, risks, bounds = zip(*points, strict=True)
+    axes.plot(shares, bounds, linestyle="--", color=_COLOURS[1], label="upper bound, 95 % for each point")
+    axes.plot(shares, risks, color=_COLOURS[0], label="error of the accepted labels")
+    axes.set(xlabel="Share of accepted labels", ylabel="Error", xlim=(0, 1), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
+    return figure
+
+
 def plot_robustness(networks: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Return a panel for each corruption: the accuracy by severity (0: as it is), one line for each of ``networks``."""
     kinds = list(next(iter(networks.values())))

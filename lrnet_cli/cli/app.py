@@ -8,7 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli import __version__
-from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
+from lrnet_cli.cli import (
+    audit,
+    bench,
+    cache,
+    check,
+    compare,
+    download,
+    eval,
+    export,
+    info,
+    launch,
+    output,
+    predict,
+    train,
+)
 from lrnet_cli.cli.help import Command, Group
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, SettingError, UsageError
 from lrnet_cli.escape import printable
@@ -92,6 +106,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...], str, str]] = {
     "train": (train.train_command, train.EXAMPLES, _WORK, "Train a network."),
     "eval": (eval.eval_command, eval.EXAMPLES, _WORK, "Evaluate a network on a data set."),
     "predict": (predict.predict_command, predict.EXAMPLES, _WORK, "Classify images."),
+    "audit": (audit.audit_command, audit.EXAMPLES, _WORK, "Check labels on a random sample."),
     "compare": (compare.compare_command, compare.EXAMPLES, _WORK, "Compare finished runs."),
     "export": (export.export_command, export.EXAMPLES, _WORK, "Write a network as .onnx or .pt2."),
     "download": (download.download_command, download.EXAMPLES, _MACHINE, "Download data sets."),

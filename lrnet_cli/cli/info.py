@@ -78,7 +78,9 @@ def _show_weights(name: str, out: Output) -> None:
     card = open_network(path, Place(device="cpu")).card
     # Rows of numbers that tell a reader nothing.
     novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
-    _show_entries(out, {"weights": str(path)} | asdict(card) | {"novelty": novelty, "seen": len(card.seen)})
+    evidence = None if card.evidence is None else {"images": len(card.evidence), "origin": card.evidence.origin}
+    short = {"novelty": novelty, "evidence": evidence, "seen": len(card.seen)}
+    _show_entries(out, {"weights": str(path)} | asdict(card) | short)
 
 
 def _show_installation(data_dir: Path | None, out: Output) -> None:

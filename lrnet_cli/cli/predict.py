@@ -70,23 +70,30 @@ class _Shown(Reporter):
 
 
 def _show(job: "PredictionJob") -> None:
-    from lrnet_cli.predict.rows import row_writer
+    from lrnet_cli.predict.rows import RowStyle, row_writer
 
     request, top_k = job.recorder.request, job.recorder.top_k
     if request.output is not None or not ranks.is_first():  # the job writes them, or the first process shows them
         for _ in _with_errors_shown(job):
             pass
     elif request.row_format is not None:
-        write = row_writer(Data(), request.row_format, top_k)
+        write = row_writer(Data(), RowStyle(request.row_format, top_k, request.label_set is not None))
         for record in _with_errors_shown(job):
             write(record)
     elif request.format == "json":
         predictions = list(_with_errors_shown(job))
-        document = {"schema": "lrnet.predict/1", "weights": str(job.recorder.weights), "predictions": predictions}
+        document: dict[str, object] = {
+            "schema": "lrnet.predict/1",
+            "weights": str(job.recorder.weights),
+            "predictions": predictions,
+        }
+        if (promise := job.recorder.promise) is not None and job.outcome is not None:
+            document["promise"] = promise.document(job.outcome)
         Output(as_json=True).document(document)
     else:
-        columns = ("image", "label", "probability", "novelty", "inverted", *(("next",) if top_k > 1 else ()))
-        rows = (_cells(record)[: len(columns)] for record in _with_errors_shown(job))
+        columns = ["image", "label", "probability", "novelty", "inverted"]
+        columns += ["next"] * (top_k > 1) + ["label set"] * (request.label_set is not None)
+        rows = (_cells(record, columns) for record in _with_errors_shown(job))
         Output(as_json=False).table(columns, rows)
 
 
@@ -97,14 +104,16 @@ def _with_errors_shown(records: Iterable["Record"]) -> Iterator["Record"]:
         yield record
 
 
-def _cells(record: "Record") -> tuple[str, ...]:
+def _cells(record: "Record", columns: list[str]) -> list[str]:
     if "error" in record:
-        return record["path"], "error: " + record["error"], "", "", "", ""
-    return (
-        record["path"],
-        record["label"],
-        f"{record['probability']:.4f}",
-        "" if record["novelty"] is None else f"{record['novelty']:.2f}",
-        "yes" if record["inverted"] else "no",
-        ", ".join(f"{entry['label']} {entry['probability']:.4f}" for entry in record["top"][1:]),
-    )
+        return [record["path"], "error: " + record["error"], *[""] * (len(columns) - 2)]
+    cells = {
+        "image": record["path"],
+        "label": record["label"],
+        "probability": f"{record['probability']:.4f}",
+        "novelty": "" if record["novelty"] is None else f"{record['novelty']:.2f}",
+        "inverted": "yes" if record["inverted"] else "no",
+        "next": ", ".join(f"{entry['label']} {entry['probability']:.4f}" for entry in record["top"][1:]),
+        "label set": ", ".join(record.get("label_set", [])),
+    }
+    return [cells[name] for name in columns]

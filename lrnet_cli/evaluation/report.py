@@ -1,6 +1,7 @@
 """All that came of an evaluation: its figures, and its JSON document."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from lrnet_cli.evaluation.evaluate import Evaluation, Figure
 from lrnet_cli.evaluation.foreign import MeasuredNovelty
 from lrnet_cli.evaluation.paired import PairedComparison
 from lrnet_cli.evaluation.setup import EvaluationSetup
+from lrnet_cli.promise.curve import RiskCoverage, risk_coverage
+from lrnet_cli.promise.evidence import log_odds
 from lrnet_cli.settings.requests import EvalRequest
 
 MISTAKES = 10  # how many are listed
@@ -35,9 +38,17 @@ class Report:
     novelty: MeasuredNovelty | None = None
     robustness: Robustness | None = None
 
+    @cached_property
+    def risk_coverage(self) -> RiskCoverage:
+        """How the error of the accepted labels grows with their share."""
+        logits, head = self.evaluation.logits.double().numpy(), self.setup.card.head
+        odds = log_odds(logits, yes_or_no=head == "sigmoid")
+        return risk_coverage(odds.max(1), odds.argmax(1) != self.evaluation.labels.numpy())
+
     def figures(self) -> tuple[Figure, ...]:
         """Return the figures to show, the accuracy first."""
-        more = []
+        area = self.risk_coverage.area
+        more = [Figure("aurc", "AURC", area, note="mean error over all shares of accepted labels")]
         if self.novelty is not None:
             more.append(Figure("unknown", "called unknown", self.novelty.unknown, note="novelty above 1"))
         if self.robustness is not None:
@@ -65,6 +76,7 @@ class Report:
             "ece_uncalibrated": evaluation.ece_uncalibrated,
             "temperature": self.setup.card.temperature,
             "tta": self.request.tta,
+            "risk_coverage": asdict(self.risk_coverage),
             "mistakes": [asdict(mistake, dict_factory=_entry) for mistake in evaluation.mistakes(MISTAKES)],
             "images_per_second": evaluation.images_per_second,
             "device": describe_device(self.setup.opened.device),

@@ -17,9 +17,13 @@ from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import ImageSource, Read, read_image
-from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.errors import ImageError, SettingError, UsageError
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
+from lrnet_cli.predict.promised import Outcome, Promise, Seen, evidence_in
+from lrnet_cli.promise.evidence import Floats, log_odds, tones
+from lrnet_cli.promise.label_sets import images_for_sets, label_set, least_odds
+from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.words import Invert, Precision
 from lrnet_cli.weights.card import WeightsCard
@@ -42,7 +46,7 @@ class Prediction:
     to every class).
     ``novelty``, from 0 up, is above 1 for images that are unlike those that the network knows, and None if the
     weights do not tell. ``inverted`` says whether light and dark were swapped, and ``pixels``, uint8 (channels, side,
-    side), are what the network saw.
+    side), are what the network saw. ``odds`` are the log-odds of each class (classes,), before calibration.
     """
 
     label: str
@@ -52,6 +56,21 @@ class Prediction:
     novelty: float | None
     inverted: bool
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+    odds: Floats = field(repr=False, compare=False)
+
+    @property
+    def score(self) -> float:
+        """How sure the network is: the log-odds of the most likely class."""
+        return float(self.odds.max())
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Predictions of which the accepted ones have a label, the others are unknown, and what is promised of them."""
+
+    predictions: list[Prediction]
+    promise: Promise
+    outcome: Outcome
 
 
 class Classifier:
@@ -173,28 +192,87 @@ class Classifier:
                 if isinstance(outcome, ImageError):
                     yield source, outcome
                     continue
-                row, novelty = next(rows)
+                row, novelty, odds = next(rows)
                 is_number = bool(row.isfinite().all()) and math.isfinite(novelty or 0)
-                answer = self._label(row.nan_to_num(0.0), novelty if is_number else None, outcome)
+                answer = self._label(row.nan_to_num(0.0), novelty if is_number else None, outcome, odds)
                 is_unknown = answer.probability < min_confidence or (novelty or 0) > max_novelty
                 if not is_number or (is_unknown and answer.label != NONE_OF_THESE):
                     answer = replace(answer, label=UNKNOWN, index=None)
                 yield source, answer
 
-    def _answers(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[Tensor, float | None]]:
-        """Return probabilities (classes,) and novelty of each image."""
+    def accept(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        max_error: float,
+        confidence: float = 0.95,
+        by_class: bool = False,
+        invert: Invert = "auto",
+        max_novelty: float = 1.0,
+    ) -> Accepted:
+        """Return predictions of which, with this ``confidence``, at most ``max_error`` of the accepted ones are wrong.
+
+        So it is for images like those that the weights were validated on; the others are ``unknown``. ``by_class``
+        promises it for each class that is answered. The threshold is set for these images together, so give a whole
+        stack at once. Raises ``UsageError`` for what the weights cannot promise, else what ``predict`` raises.
+        """
+        promise = Promise("weights", self.card, Aim(max_error, confidence), max_novelty, by_class=by_class)
+        answers = self.predict(images, invert=invert, max_novelty=max_novelty)
+        assert isinstance(answers, list), "a stack is several images"
+        outcome = promise.outcome(map(self.seen, answers))
+        kept = [answer if outcome.accepts(answer.score, answer.index) else _unknown(answer) for answer in answers]
+        return Accepted(kept, promise, outcome)
+
+    def seen(self, answer: Prediction) -> Seen:
+        """Return what a promise needs of a prediction."""
+        (ground,), (contrast,) = tones(answer.pixels[None])
+        return Seen(
+            score=answer.score,
+            predicted=self.card.classes.index(answer.top[0][0]),
+            is_class=answer.index is not None,
+            probability=answer.probability,
+            novelty=answer.novelty,
+            ground=float(ground),
+            contrast=float(contrast),
+        )
+
+    def label_set(self, answer: Prediction, coverage: float) -> tuple[str, ...]:
+        """Return the classes that hold the right one with the probability ``coverage``, the most likely first.
+
+        The probability is over the draw of the validation images and of this one, which is like them. Raises
+        ``UsageError`` if the weights cannot say.
+        """
+        return tuple(self.card.classes[index] for index in label_set(answer.odds, self.least_odds(coverage)))
+
+    def least_odds(self, coverage: float) -> float:
+        """Return the log-odds from which a class belongs to a set of labels; raises what ``label_set`` raises."""
+        evidence = evidence_in(self.card, "weights")
+        if len(evidence) < images_for_sets(coverage):
+            raise SettingError(
+                f"{{label_set}} {coverage:g} needs {images_for_sets(coverage)} validation images, and these weights "
+                f"have {len(evidence)}; train with more images or with {{folds}}."
+            )
+        return least_odds(np.array(evidence.truths), coverage)
+
+    def _answers(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[Tensor, float | None, Floats]]:
+        """Return probabilities (classes,), novelty and log-odds (classes,) of each image."""
         if not inputs:
             return []
         outputs, card = self.logits(torch.from_numpy(np.stack(inputs))), self.card
         novelties = card.novelty(outputs).tolist() if card.novelty is not None else [None] * len(inputs)
         logits = outputs[:, : len(card.classes)]
-        return list(zip(probabilities(logits / card.temperature, card.head), novelties, strict=True))
+        odds = log_odds(logits.double().nan_to_num(0.0).numpy(), yes_or_no=card.head == "sigmoid")
+        return list(zip(probabilities(logits / card.temperature, card.head), novelties, odds, strict=True))
 
-    def _label(self, row: Tensor, novelty: float | None, read: Read) -> Prediction:
+    def _label(self, row: Tensor, novelty: float | None, read: Read, odds: Floats) -> Prediction:
         values, order = row.sort(descending=True, stable=True)
         top = tuple((self.card.classes[i], p) for i, p in zip(order.tolist(), values.tolist(), strict=True))
         label, highest = top[0]
         index: int | None = int(order[0])
         if self.card.head == "sigmoid" and highest < _YES:
             label, index = NONE_OF_THESE, None
-        return Prediction(label, index, highest, top, novelty, read.inverted, read.pixels)
+        return Prediction(label, index, highest, top, novelty, read.inverted, read.pixels, odds)
+
+
+def _unknown(answer: Prediction) -> Prediction:
+    return answer if answer.label == NONE_OF_THESE else replace(answer, label=UNKNOWN, index=None)

@@ -12,9 +12,11 @@ from statistics import median
 
 from lrnet_cli import ranks
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.predict.classifier import UNKNOWN
 from lrnet_cli.predict.inputs import find_inputs, shown
+from lrnet_cli.predict.promised import Outcome, Promise
 from lrnet_cli.predict.record import Record, Recorder
-from lrnet_cli.predict.rows import RowFile
+from lrnet_cli.predict.rows import RowFile, RowStyle, Spool
 from lrnet_cli.predict.shared import shared_out
 from lrnet_cli.processes import Processes, joined, loss_named
 from lrnet_cli.reporter import Reporter
@@ -53,29 +55,56 @@ class PredictionJob:
     """The prediction of image files: iterate over it, once, for the record of each, in order.
 
     ``recorder`` has the network, and ``summary`` counts the records so far. ``rows``, of the first process, is the file
-    of ``request.output``, to which the records are written.
+    of ``request.output``, to which the records are written. With a promised error rate, the records come once all
+    images are predicted, those of a resumed file too, and ``outcome`` says then what is promised.
     """
 
     def __init__(self, recorder: Recorder, rows: RowFile | None, processes: Processes, reporter: Reporter) -> None:
         self.recorder, self.rows = recorder, rows
         self.summary = Summary() if rows is None else Summary(done=rows.count - rows.failed, failed=rows.failed)
+        self.outcome: Outcome | None = None
         self._processes, self._reporter = processes, reporter
 
     def __iter__(self) -> Iterator[Record]:
+        if self.recorder.promise is None:
+            yield from self._predicted(self.rows)
+            if self.rows is not None:
+                self.rows.finish()
+        elif self.rows is not None:
+            yield from self._settled_together(self.recorder.promise, self.rows)
+        else:
+            with Spool() as spool:
+                yield from self._settled_together(self.recorder.promise, spool)
+        if self.rows is not None and not self.rows.added:
+            self._reporter.message(f"{self.rows.path} already has a row for each input; none was added.")
+
+    def _settled_together(self, promise: Promise, drafts: RowFile | Spool) -> Iterator[Record]:
+        """Predict every image, set the threshold for all of them, and yield their records."""
+        for _ in self._predicted(drafts):
+            pass
+        if isinstance(drafts, RowFile) and drafts.is_settled:
+            return
+        outcome = self.outcome = promise.outcome(draft["seen"] for draft in drafts.drafts() if "seen" in draft)
+        self.summary = Summary()
+        for draft in drafts.drafts():
+            record = _settled(draft, outcome)
+            self.summary.add(record)
+            yield record
+        if isinstance(drafts, RowFile):
+            drafts.finish(_settled(draft, outcome) for draft in drafts.drafts())
+
+    def _predicted(self, rows: RowFile | Spool | None) -> Iterator[Record]:
+        """Yield the records of the images that have no row yet, and write them to ``rows``."""
         numbered, total = self._inputs()
         done = self.summary.done + self.summary.failed
         self._reporter.work("images", done, total)
         for record in shared_out(numbered, self.recorder.records, self._processes):
             done += 1
             self.summary.add(record)
-            if self.rows is not None:
-                self.rows.write(record)
+            if rows is not None:
+                rows.write(record)
             self._reporter.work("images", done, total)
             yield record
-        if self.rows is not None:
-            self.rows.finish()
-            if not self.rows.added:
-                self._reporter.message(f"{self.rows.path} already has a row for each input; none was added.")
 
     def _inputs(self) -> tuple[Iterator[tuple[int, Path]], int | None]:
         """Return the files that have no row yet, numbered among all, and the number of all if it is known."""
@@ -94,6 +123,8 @@ class PredictionJob:
         """Yield what became of the images, and in what they are, as a whole, unlike those that the network knows."""
         summary, recorder = self.summary, self.recorder
         preprocessing = recorder.classifier.card.preprocessing
+        if recorder.promise is not None and self.outcome is not None:
+            yield from recorder.promise.remarks(self.outcome)
         if self.rows is not None:
             yield f"{summary.done} images have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:
@@ -127,6 +158,8 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
         is_bounded = request.max_novelty not in (PredictRequest.max_novelty, math.inf)
         if is_bounded and recorder.classifier.card.novelty is None:
             reporter.message(f"{weights}: these weights cannot tell foreign images, so --max-novelty has no effect.")
+        if recorder.promise is not None:
+            reporter.message(recorder.promise.announcement())
         rows = _row_file(recorder) if processes.is_first and request.output is not None else None
         with rows or nullcontext():
             job = PredictionJob(recorder, rows, processes, reporter)
@@ -151,5 +184,24 @@ def _row_file(recorder: Recorder) -> RowFile:
     assert form is not None
     bounds = float(request.min_confidence), float(request.max_novelty)
     settings = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
+    if (request.max_error, request.label_set) != (None, None):
+        settings += [request.max_error, request.confidence, request.by_class, request.label_set]
     digest = hashlib.sha256((fingerprint_of(recorder.weights) + json.dumps(settings)).encode())
-    return RowFile(request.output, form, recorder.top_k, digest.hexdigest()[:8], resume=request.resume)
+    fingerprint, drafts = digest.hexdigest()[:8], recorder.promise is not None
+    return RowFile(
+        request.output,
+        RowStyle(form, recorder.top_k, request.label_set is not None),
+        fingerprint,
+        resume=request.resume,
+        drafts=drafts,
+    )
+
+
+def _settled(draft: Record, outcome: Outcome) -> Record:
+    """Return the record of a draft, which is ``unknown`` if its label is not accepted."""
+    record: Record = {**draft}
+    if "seen" in record:
+        seen = record.pop("seen")
+        if record["index"] is not None and not outcome.accepts(seen["score"], record["index"]):
+            record["label"], record["index"] = UNKNOWN, None
+    return record

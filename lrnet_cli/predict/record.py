@@ -13,6 +13,9 @@ from lrnet_cli.devices import resolve_device
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.predict.classifier import Classifier, Prediction
 from lrnet_cli.predict.inputs import shown
+from lrnet_cli.predict.promised import Promise, Seen
+from lrnet_cli.promise.label_sets import label_set
+from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.settings.requests import PredictRequest
 
 _SIZED = 20  # images whose sizes are read
@@ -28,7 +31,8 @@ class ClassShare(TypedDict):
 class Record(TypedDict, total=False):
     """The answer for one image file, with values as in ``Prediction``, or the ``error`` if it cannot be read.
 
-    ``input`` and ``explanation`` are the paths of PNG files, where these are asked for.
+    ``label_set`` are the labels of ``PredictRequest.label_set``, and ``input`` and ``explanation`` the paths of PNG
+    files, where these are asked for. ``seen`` is there only until a promised threshold is set.
     """
 
     path: Required[str]
@@ -39,6 +43,8 @@ class Record(TypedDict, total=False):
     top: list[ClassShare]
     novelty: float | None
     inverted: bool
+    label_set: list[str]
+    seen: Seen
     input: str
     explanation: str
 
@@ -60,7 +66,13 @@ class Recorder:
             procs=request.procs,
             threads=request.threads,
         )
-        self.top_k = min(request.top_k, len(self.classifier.card.classes))
+        card = self.classifier.card
+        self.top_k = min(request.top_k, len(card.classes))
+        self.promise: Promise | None = None
+        if request.max_error is not None:
+            aim = Aim(request.max_error, request.confidence)
+            self.promise = Promise(str(weights), card, aim, request.max_novelty, by_class=request.by_class)
+        self._least_odds = None if request.label_set is None else self.classifier.least_odds(request.label_set)
         self.sides: list[int] = []
         self._savers = _savers_of(request, weights)
 
@@ -82,7 +94,7 @@ class Recorder:
             min_confidence=self.request.min_confidence,
             max_novelty=self.request.max_novelty,
         ):
-            record, number = _record_of(source, outcome, self.top_k), numbers.popleft()
+            record, number = self._record_of(source, outcome), numbers.popleft()
             if not isinstance(outcome, ImageError):
                 for saver in self._savers:
                     record[saver.key] = saver.save(number, source, outcome)
@@ -90,19 +102,24 @@ class Recorder:
                     self.sides.append(longer_side(source))
             yield record
 
-
-def _record_of(source: Path, outcome: Prediction | ImageError, top_k: int) -> Record:
-    if isinstance(outcome, ImageError):
-        return {"path": shown(source), "error": str(outcome)}
-    return {
-        "path": shown(source),
-        "label": outcome.label,
-        "index": outcome.index,
-        "probability": outcome.probability,
-        "top": [{"label": label, "probability": share} for label, share in outcome.top[:top_k]],
-        "novelty": None if outcome.novelty is None else round(outcome.novelty, 4),
-        "inverted": outcome.inverted,
-    }
+    def _record_of(self, source: Path, outcome: Prediction | ImageError) -> Record:
+        if isinstance(outcome, ImageError):
+            return {"path": shown(source), "error": str(outcome)}
+        record: Record = {
+            "path": shown(source),
+            "label": outcome.label,
+            "index": outcome.index,
+            "probability": outcome.probability,
+            "top": [{"label": label, "probability": share} for label, share in outcome.top[: self.top_k]],
+            "novelty": None if outcome.novelty is None else round(outcome.novelty, 4),
+            "inverted": outcome.inverted,
+        }
+        if self._least_odds is not None:
+            classes = self.classifier.card.classes
+            record["label_set"] = [classes[index] for index in label_set(outcome.odds, self._least_odds)]
+        if self.promise is not None:
+            record["seen"] = self.classifier.seen(outcome)
+        return record
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 import csv
 import glob
 import io
+import json
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from lrnet_cli.documents import loaded, read_document
 from lrnet_cli.errors import UsageError
@@ -19,23 +23,34 @@ from lrnet_cli.settings.requests import RowFormat
 _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "error")
 
 
-def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[Record], None]:
+@dataclass(frozen=True)
+class RowStyle:
+    """How records are written as rows, with ``top_k`` classes and perhaps a ``label_set``."""
+
+    form: RowFormat
+    top_k: int
+    label_set: bool = False
+
+
+def row_writer(target: Target, style: RowStyle, *, header: bool = True) -> Callable[[Record], None]:
     """Return a function that writes a record to ``target`` as a row, at once; ``header`` adds a CSV header first."""
-    if form == "jsonl":
+    if style.form == "jsonl":
 
         def write_line(record: Record) -> None:
             target.write(as_json(record) + "\n")
             target.flush()
 
         return write_line
-    write_cells = table_writer(target, spreadsheet=form == "spreadsheet")
+    write_cells = table_writer(target, spreadsheet=style.form == "spreadsheet")
     if header:
-        following = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "probability")]
-        write_cells([*_COLUMNS, *following])
+        following = [f"{name}_{rank}" for rank in range(2, style.top_k + 1) for name in ("label", "probability")]
+        write_cells([*_COLUMNS, *following, *(["label_set"] if style.label_set else [])])
 
     def write_row(record: Record) -> None:
         following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
-        following += [""] * (2 * (top_k - 1) - len(following))
+        following += [""] * (2 * (style.top_k - 1) - len(following))
+        if style.label_set:  # as JSON: names may hold any other mark between them
+            following.append(json.dumps(record["label_set"], ensure_ascii=False) if "label_set" in record else "")
         write_cells([*(record.get(name, "") for name in _COLUMNS), *following])
         target.flush()
 
@@ -51,12 +66,16 @@ class RowFile:
     that earlier predictions left, ``failed`` of those of them with an error, and ``added`` of those written here.
     Without any row of its own, no part is left behind.
 
+    With ``drafts`` the part holds whole records, which ``finish`` replaces by final ones. The rows of a complete file
+    were then settled together (``is_settled``), and none is added.
+
     Raises ``UsageError`` if there is such a file or part and ``resume`` is false, its weights or settings differ, or it
     cannot be read.
     """
 
-    def __init__(self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool) -> None:
-        self.path, self._form, self._fingerprint = path, form, fingerprint
+    def __init__(self, path: Path, style: RowStyle, fingerprint: str, *, resume: bool, drafts: bool = False) -> None:
+        self.path, self._style, self._fingerprint, self._has_drafts = path, style, fingerprint, drafts
+        self._form: RowFormat = "jsonl" if drafts else style.form  # of the part
         self.part = path.with_name(f"{path.name}.{fingerprint}.part")
         self._record = path.with_name(f".{path.name}.lrnet")
         left = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
@@ -80,11 +99,12 @@ class RowFile:
                 )
             is_new = not left and not exists
             self._is_copy = exists and not left
+            self.is_settled = self._is_copy and drafts
             is_new = is_new or not self._take_up(path if self._is_copy else self.part)
-            self._file = self.part.open("a", encoding="utf-8", newline="")
+            self._file = (Path(os.devnull) if self.is_settled else self.part).open("a", encoding="utf-8", newline="")
         except OSError as error:
             raise self._unwritable(error) from error
-        self._write = row_writer(self._file, form, top_k, header=is_new)
+        self._write = row_writer(self._file, RowStyle("jsonl", 1) if drafts else style, header=is_new)
 
     def __enter__(self) -> "RowFile":
         return self
@@ -97,7 +117,8 @@ class RowFile:
 
     def lacks(self, path: str) -> bool:
         """Return whether earlier predictions left no row of ``path``; to be asked once for each input."""
-        written = str(in_spreadsheet(path)) if self._form == "spreadsheet" else path
+        is_escaped = self._style.form == "spreadsheet" and (self.is_settled or not self._has_drafts)
+        written = str(in_spreadsheet(path)) if is_escaped else path
         if not self._left[written]:
             return True
         self._left[written] -= 1
@@ -105,6 +126,11 @@ class RowFile:
 
     def write(self, record: Record) -> None:
         """Add a row."""
+        if self.is_settled:
+            raise UsageError(
+                f"{self.path}: its labels were accepted together, so no row can be added; predict further images into "
+                "another file."
+            )
         try:
             self._write(record)
             self.count += 1
@@ -112,14 +138,30 @@ class RowFile:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def finish(self) -> None:
-        """Give the file its name."""
+    def drafts(self) -> Iterator[Record]:
+        """Yield the records in the part."""
+        if not self._file.closed:
+            self._file.flush()
+        with self.part.open(encoding="utf-8") as lines:
+            yield from map(loaded, lines)
+
+    def finish(self, final: Iterable[Record] | None = None) -> None:
+        """Give the file its name; of a part with drafts, write the ``final`` records to it instead, in one step."""
+        if self.is_settled:
+            return
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
             write_text(self._record, self._fingerprint + "\n")
-            self.part.replace(self.path)
+            if final is None:
+                self.part.replace(self.path)
+                return
+            with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as target:
+                write = row_writer(target, self._style)
+                for record in final:
+                    write(record)
+            self.part.unlink()
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -131,25 +173,28 @@ class RowFile:
 
     def _take_up(self, source: Path) -> bool:
         """Bring the complete rows of ``source`` into the part and count them; return whether there is any line."""
+        form = self._style.form if self.is_settled else self._form
         content = source.read_bytes()
         if self._is_copy and not content.endswith(b"\n"):  # as an editor may leave it
             content += b"\n"
         whole = end = quotes = 0  # bytes of the complete rows and up to this line
         for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
             end += len(line) + 1
-            quotes += line.count(b'"') if self._form != "jsonl" else 0
+            quotes += line.count(b'"') if form != "jsonl" else 0
             if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
                 whole = end
         try:
             text = io.StringIO(content[:whole].decode("utf-8-sig"), newline="")
-            if self._form != "jsonl" and whole and not text.getvalue().startswith(_COLUMNS[0]):
+            if form != "jsonl" and whole and not text.getvalue().startswith(_COLUMNS[0]):
                 raise ValueError("no header")
-            for record in map(loaded, text) if self._form == "jsonl" else csv.DictReader(text):
+            for record in map(loaded, text) if form == "jsonl" else csv.DictReader(text):
                 self._left[record["path"]] += 1
                 self.count += 1
                 self.failed += bool(record.get("error"))
         except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
             raise UsageError(f"{source}: its rows cannot be read; choose another file, or delete this one.") from error
+        if self.is_settled:
+            return True
         if self._is_copy:
             with replacing(self.part) as temporary:
                 temporary.write_bytes(content)
@@ -160,3 +205,25 @@ class RowFile:
     def _unwritable(self, error: OSError) -> UsageError:
         kept = f" The rows so far are in {self.part}; continue with --resume." if self.part.exists() else ""
         return UsageError(f"{self.path}: cannot be written ({error.strerror or error}).{kept}")
+
+
+class Spool:
+    """Records that are kept until all are there, in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 # closed with this
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Add a record."""
+        self._file.write(json.dumps(record) + "\n")
+
+    def drafts(self) -> Iterator[Record]:
+        """Yield the records."""
+        self._file.seek(0)
+        yield from map(loaded, self._file)

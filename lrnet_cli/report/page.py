@@ -20,7 +20,15 @@ from lrnet_cli.escape import printable
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.report import Report
-from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
+from lrnet_cli.plots import (
+    as_svg,
+    plot_curves,
+    plot_reliability,
+    plot_risk,
+    plot_robustness,
+    plot_severities,
+    write_png,
+)
 from lrnet_cli.runs.folder import read_rows
 from lrnet_cli.weights.find import fingerprint_of
 
@@ -53,6 +61,7 @@ def write_report(path: Path, report: Report, command: str) -> None:
         reliability_svg=as_svg(
             plot_reliability([tuple(asdict(b).values()) for b in metrics.reliability]), "reliability"
         ),
+        risk_svg=as_svg(plot_risk([(p.coverage, p.risk, p.bound) for p in report.risk_coverage.points]), "risk"),
         mistakes=[
             asdict(mistake) | {"src": as_data_uri(images[mistake.index]), "link": _link(mistake.path)}
             for mistake in evaluation.mistakes(_MISTAKES)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lrnet_cli.errors import SettingError
 from lrnet_cli.settings.place import Cache, Device, Place, Source
-from lrnet_cli.settings.setting import COUNT, Range, setting
+from lrnet_cli.settings.setting import COUNT, Range, Request, setting
 from lrnet_cli.settings.words import Arch, Invert
 
 Split = Literal["test", "train", "val"]
@@ -74,6 +74,21 @@ class PredictRequest(Place):
         "Answer 'unknown' above this novelty. At 1, 99 % of the validation images are accepted; inf turns this off.",
         within=Range("number", 0, low_included=False, high_included=True),
     )
+    max_error: float | None = setting(
+        None,
+        "Accept as many labels as possible so that at most this share of them is wrong, for images like the "
+        "validation images; answer 'unknown' for the others.",
+        panel="Promise",
+        within=Range("share", 0, 0.5, low_included=False),
+    )
+    confidence: float = setting(0.95, "The confidence of --max-error.", panel="Promise", within=Range("share", 0.5, 1))
+    by_class: bool = setting(False, "Promise --max-error for each predicted class by itself.", panel="Promise")
+    label_set: float | None = setting(
+        None,
+        "Add the set of labels that holds the right one with this probability, for images like the validation images.",
+        panel="Promise",
+        within=Range("share", 0.5, 1),
+    )
     invert: Invert = setting("auto", _INVERT)
     format: Format | None = setting(
         None, "Write a table, json, jsonl or csv.", default_text="table, or the suffix of --output"
@@ -97,6 +112,10 @@ class PredictRequest(Place):
                 "{path}: {output} is written as csv or jsonl; change the suffix, or choose with {format}.",
                 path=self.output,
             )
+        if self.max_error is None and (self.by_class or self.confidence != PredictRequest.confidence):
+            raise SettingError("{confidence} and {by_class} are for the promise of {max_error}; give that too.")
+        if self.max_error is not None and self.min_confidence:
+            raise SettingError("{max_error} finds the least confidence itself; leave out {min_confidence}.")
         if self.spreadsheet and self._format != "csv":
             raise SettingError("{spreadsheet} is for csv, not for {word}; add {format} csv.", word=self._format)
 
@@ -110,6 +129,32 @@ class PredictRequest(Place):
         if self.format is not None or self.output is None:
             return self.format or "table"
         return self.output.suffix.lower().removeprefix(".")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRequest(Request):
+    """Which labels a person checks at random, or has checked."""
+
+    labels: Path = setting(..., "The csv or jsonl file that lrnet predict wrote.", argument=True)
+    n: int = setting(300, "How many accepted labels to draw.", within=COUNT)
+    output: Path | None = setting(None, "Write the drawn images to this CSV file.", default_text="LABELS-audit.csv")
+    answers: Path | None = setting(
+        None, "Read back the checked list, a CSV file with file_name, label, reviewed and previous."
+    )
+    max_error: float | None = setting(
+        None,
+        "With --answers: the error that was promised; above it the exit code is 3.",
+        within=Range("share", 0, 1, low_included=False),
+    )
+    confidence: float = setting(0.95, "The confidence of the interval.", within=Range("share", 0.5, 1))
+    seed: int | None = setting(None, "Seed of the draw.", within=Range("whole number", 0), default_text="drawn")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.answers is None and self.max_error is not None:
+            raise SettingError("{max_error} is compared with what {answers} say; give both.")
+        if self.answers is not None and self.output is not None:
+            raise SettingError("{output} is for a new draw, not for {answers}; leave one of them out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,11 @@
 """What validation images, clean and altered, say of a network: its score, how sure it may be, what is foreign to it."""
 
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.evaluate import Evaluation
@@ -12,6 +13,9 @@ from lrnet_cli.evaluation.metrics import compute_metrics
 from lrnet_cli.models.heads import fit_temperature
 from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.models.novelty import fit_novelty
+from lrnet_cli.promise.evidence import Evidence, evidence_of, log_odds, tones
+from lrnet_cli.promise.stored import write_evidence
+from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.words import Select
 from lrnet_cli.training.alterations.families import alter
@@ -22,6 +26,8 @@ _NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS = 2000, 20  # of training, at least
 # For validation, at least: fewer have no 99 % that a new image passes in 99 of 100 cases (Angelopoulos and Bates 2021,
 # arXiv:2107.07511, section 1: n + 1 images or more, of which one in a hundred may be left out).
 _VALIDATION_IMAGES = 99
+_USUAL_ERROR = 0.01  # for which the message says how many images are needed
+_TEMPERATURE_IMAGES = 100  # at least: of fewer, a single mistake more or less doubles what the temperature does
 
 
 def altered(split: Split, robust: float, seed: int) -> Split:
@@ -40,19 +46,40 @@ def novelty_images(classes: int) -> int:
 
 
 def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
-    """Return ``card`` of ``model`` with what tells foreign images from those of the run that ``step`` belongs to."""
+    """Return ``card`` of ``model`` with its evidence, and with what tells foreign images from those of ``step``."""
     run = step.run
-    if len(run.val_split) < _VALIDATION_IMAGES:
+    if len(run.val_split) < _TEMPERATURE_IMAGES:
         run.reporter.message(
-            f"There are only {len(run.val_split)} validation images, and {_VALIDATION_IMAGES} or more are needed to "
-            "calibrate probabilities and to tell foreign images: take both as rough, or give more images."
+            f"There are only {len(run.val_split)} validation images: {_TEMPERATURE_IMAGES} or more are needed to "
+            f"calibrate probabilities (so none is raised), {_VALIDATION_IMAGES} to tell foreign images and "
+            f"{Aim(_USUAL_ERROR).least} to promise an error of {100 * _USUAL_ERROR:g} %; give more images, or promise "
+            "from --folds."
         )
     network = run.engine.place(model, card.preprocessing.normalize, run.processes, with_description=True).eval()
     sample = step.sample(novelty_images(len(card.classes)))
     known, validated = (
         predict_logits(network, split.images, processes=run.processes) for split in (sample, run.val_split)
     )
-    return replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated))
+    card = replace(card, novelty=fit_novelty(known, sample.labels.cpu(), validated))
+    return replace(card, evidence=evidence_for(card, validated, run.val_split))
+
+
+def evidence_for(card: WeightsCard, outputs: Tensor, split: Split, temperature: float = 1.0) -> Evidence:
+    """Return what the ``outputs`` (N, outputs) for the images of ``split`` say of later answers.
+
+    Its log-odds are those of the logits divided by ``temperature``.
+    """
+    logits = outputs[:, : len(card.classes)].double().numpy() / temperature
+    odds = log_odds(logits, yes_or_no=card.head == "sigmoid")
+    assert card.novelty is not None
+    grounds, contrasts = tones(split.images.cpu().numpy())
+    novelty = card.novelty(outputs).numpy()
+    return evidence_of(odds, split.labels.cpu().numpy(), novelty=novelty, grounds=grounds, contrasts=contrasts)
+
+
+def note_fold(folder: Path, card: WeightsCard, test: Evaluation, split: Split) -> None:
+    """Write to ``folder`` what the network answered for its fold, as it counts in the mean of all: calibrated."""
+    write_evidence(folder, evidence_for(card, test.outputs, split, card.temperature))
 
 
 def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Evaluation | None) -> WeightsCard:
@@ -60,6 +87,8 @@ def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Eva
     both = [clean] if altered is None else [clean, altered]
     logits, labels = (torch.cat([getattr(item, name) for item in both]) for name in ("logits", "labels"))
     temperature = fit_temperature(logits, labels, card.head)
+    if len(clean.labels) < _TEMPERATURE_IMAGES:
+        temperature = max(temperature, 1.0)  # more certain than the network itself is more than so few images show
     after = [compute_metrics(item.logits / temperature, item.labels, card.classes, card.head) for item in both]
     figures = {
         "best_epoch": row.epoch,

@@ -15,7 +15,7 @@ from lrnet_cli.runs.folder import Status, read_result, write_config, write_resul
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.units import as_text
-from lrnet_cli.training.certainty import with_novelty
+from lrnet_cli.training.certainty import note_fold, with_novelty
 from lrnet_cli.training.keep import Keep
 from lrnet_cli.weights.file import load_weights, save_weights
 
@@ -101,7 +101,8 @@ class Results:
         )
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(run.folder / WEIGHTS_NAME)
-        network = run.engine.place(model, card.preprocessing.normalize).eval()
+        is_fold = run.config.test_fold is not None  # whose novelty counts in a promise
+        network = run.engine.place(model, card.preprocessing.normalize, with_description=is_fold).eval()
         test = evaluate(network, run.test_split.to(run.engine.device), card, run.processes)
         result |= recorded(test) | {
             "test_images_per_second": test.images_per_second,
@@ -109,8 +110,9 @@ class Results:
             "test_reads": self._test_reads + 1,
             "status": "finished",
         }
-        if run.config.test_fold is not None and run.processes.is_first:
+        if is_fold and run.processes.is_first:
             write_predictions(predictions_of(run.folder), test, every_class=True)
+            note_fold(run.folder, card, test, run.test_split)
         self._complete(result, test)
         return result
 

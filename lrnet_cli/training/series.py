@@ -10,6 +10,7 @@ from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
+from lrnet_cli.promise.stored import out_of_fold, read_evidence, write_evidence
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
 from lrnet_cli.runs.folder import (
@@ -106,13 +107,26 @@ def resume_series(
         "runs": results,
     }
     if folds is not None and not interrupted and config.test:
-        document["suspects"] = _write_suspects(folder, list(_members(folder, config, runs, folds)), reporter)
+        members = list(_members(folder, config, runs, folds))
+        document["suspects"] = _write_suspects(folder, members, reporter)
+        # Of the first seed: the others answer the same images once more, which would count twice.
+        _write_evidence(folder, [member.out for member in members[:folds] if member.out is not None])
     write_result(folder, document)
     try:
         paths.record_run(folder)
     except OSError as error:
         reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` these runs with --weights.")
     return document
+
+
+def _write_evidence(folder: Path, run_dirs: Sequence[Path]) -> None:
+    """Write together what the networks of all folds answered, unless an earlier version trained one of them."""
+    try:
+        parts = [part for part in map(read_evidence, run_dirs) if part is not None]
+    except ValueError as error:
+        raise TrainingError(f"{folder}: the promise.json of a fold is damaged ({error}).") from error
+    if len(parts) == len(run_dirs):
+        write_evidence(folder, out_of_fold(parts))
 
 
 def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Reporter) -> int:

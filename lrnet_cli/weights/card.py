@@ -11,6 +11,7 @@ from lrnet_cli.documents import loaded, shaped
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.novelty import DESCRIPTION, Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
+from lrnet_cli.promise.evidence import Evidence
 from lrnet_cli.settings.words import LRNETS, Head
 
 FORMAT = "lrnet-weights/1"
@@ -65,6 +66,7 @@ class WeightsCard:
     ``seen`` is a sketch of the images that it was trained and chosen on; earlier files have none.
     ``novelty`` tells foreign images by their logits, which are not divided for it, and perhaps a description; not
     every file has one.
+    ``evidence`` is what a promised error rate is computed from; earlier files have none.
     ``dataset`` (name, content hash, sizes), ``protocol``, ``metrics`` and ``versions`` are for information only.
     """
 
@@ -77,6 +79,7 @@ class WeightsCard:
     seen: tuple[str, ...] = ()
     temperature: float = 1.0
     novelty: Novelty | None = None
+    evidence: Evidence | None = None
     dataset: DataNote = field(default_factory=DataNote)
     protocol: ProtocolNote = field(default_factory=ProtocolNote)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +103,10 @@ class WeightsCard:
             raise ValueError(
                 f"the arguments {self.arch_args} do not fit preprocessing and class names, which give {own}"
             )
+        if self.evidence is not None:
+            indices = {*self.evidence.labels, *self.evidence.predicted}
+            if not 0 <= min(indices) <= max(indices) < len(self.classes):
+                raise ValueError("the answers for validation images name classes that there are not")
         sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch in LRNETS else 0)}
         if self.novelty is not None and len(self.novelty.axes) not in sizes:
             raise ValueError(f"the novelty is over {len(self.novelty.axes)} outputs, the network gives {min(sizes)}")

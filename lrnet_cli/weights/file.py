@@ -16,6 +16,7 @@ from lrnet_cli.documents import parsed, read_document
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.registry import build
+from lrnet_cli.promise.stored import read_evidence
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
 from lrnet_cli.weights.find import is_series, members_of
@@ -104,11 +105,16 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
         if (card.classes, card.head, card.preprocessing) != (first.classes, first.head, first.preprocessing):
             raise WeightsError(f"{file}: its classes, head or preprocessing differ from those of {files[0]}.")
     result = _result_of(series)
+    try:
+        evidence = read_evidence(series)
+    except ValueError as error:
+        raise WeightsError(f"{series}: its promise.json is damaged ({error}); delete it or train again.") from error
     protocol = {name: value for name, value in first.protocol.items() if name != "test_fold"}
     card = replace(
         first,
         temperature=1.0,
         novelty=None,
+        evidence=evidence,
         protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": result.get("folds")},
         metrics={"over_single_runs": result["test_accuracy"]} if result.get("test_accuracy") else {},
     )

@@ -19,7 +19,7 @@ from PIL import Image
 
 from lrnet_cli import paths
 from lrnet_cli.escape import printable
-from lrnet_cli.predict.rows import RowFile
+from lrnet_cli.predict.rows import RowFile, RowStyle
 
 CliRun = Callable[..., Any]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="such file names are impossible elsewhere")
@@ -213,10 +213,10 @@ def test_a_spreadsheet_is_csv(lrnet: CliRun, words: str, sentence: str) -> None:
 
 
 def test_an_interrupted_spreadsheet_is_resumed() -> None:
-    with RowFile(Path("rows.csv"), "spreadsheet", 1, "digest", resume=False) as rows:
+    with RowFile(Path("rows.csv"), RowStyle("spreadsheet", 1), "digest", resume=False) as rows:
         for path in ("=1.png", "'=1.png"):
             rows.write({"path": path})
-    with RowFile(Path("rows.csv"), "spreadsheet", 1, "digest", resume=True) as rows:
+    with RowFile(Path("rows.csv"), RowStyle("spreadsheet", 1), "digest", resume=True) as rows:
         assert rows.count == 2
         assert [rows.lacks(path) for path in ("=1.png", "'=1.png", "2.png", "=1.png")] == [False, False, True, True]
 

@@ -1,0 +1,125 @@
+"""The job of ``lrnet audit``: accepted labels for a person to check, and what the answers say of all of them."""
+
+import csv
+import io
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrnet_cli import paths
+from lrnet_cli.documents import loaded, open_regular
+from lrnet_cli.errors import UsageError
+from lrnet_cli.predict.classifier import NONE_OF_THESE, UNKNOWN
+from lrnet_cli.promise.audit import Audited, audited
+from lrnet_cli.settings.requests import AuditRequest
+
+_COLUMNS = ("file_name", "label")
+_YES = "yes"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The list ``path`` of ``drawn`` images, from ``stack`` with an accepted label."""
+
+    path: Path
+    drawn: int
+    stack: int
+    seed: int
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return {"schema": "lrnet.audit/1", **asdict(self), "path": str(self.path)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checked labels say of all accepted ones; ``unchecked`` ones of the list do not count."""
+
+    audited: Audited
+    unchecked: int
+    max_error: float | None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the promised error is contradicted."""
+        return self.max_error is not None and self.audited.contradicts(self.max_error)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        more = {"unchecked": self.unchecked, "max_error": self.max_error, "is_broken": self.is_broken}
+        return {"schema": "lrnet.audit/1", **asdict(self.audited), **more}
+
+
+def draw(request: AuditRequest) -> Draw:
+    """Write the list of images to check, drawn without replacement, and return what it is; never overwrites a file.
+
+    Raises ``UsageError`` for labels that cannot be read, and for a list that cannot be written.
+    """
+    stack = _accepted(request.labels)
+    target = request.output or request.labels.with_name(f"{request.labels.stem}-audit.csv")
+    if target.exists():
+        raise UsageError(f"{target}: exists already, perhaps with answers; choose another file.")
+    seed = secrets.randbelow(2**31) if request.seed is None else request.seed
+    count = min(request.n, len(stack))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(stack), count, replace=False))
+    names = list(stack)
+    try:
+        paths.write_table(target, _COLUMNS, ((names[index], stack[names[index]]) for index in chosen.tolist()))
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written ({error.strerror or error}).") from error
+    return Draw(target, count, len(stack), seed)
+
+
+def judge(request: AuditRequest) -> Verdict:
+    """Return what the answers say; raises ``UsageError`` for answers that are not about the labels."""
+    assert request.answers is not None
+    stack, answers = _accepted(request.labels), _rows(request.answers)
+    missing = {*_COLUMNS, "reviewed", "previous"} - (answers[0].keys() if answers else set())
+    if missing:
+        raise UsageError(f"{request.answers}: lacks the columns {', '.join(sorted(missing))}; give the checked list.")
+    twice = [name for name, count in Counter(row["file_name"] for row in answers).items() if count > 1]
+    if twice:
+        raise UsageError(f"{request.answers}: has {twice[0]} more than once; keep one row of each image.")
+    checked = [row for row in answers if row["reviewed"] == _YES]
+    for row in checked:
+        if stack.get(row["file_name"]) != row["previous"]:
+            raise UsageError(
+                f"{request.answers}: {row['file_name']} has no accepted label {row['previous']!r} in {request.labels}; "
+                "give the labels from which the list was drawn."
+            )
+    if not checked:
+        raise UsageError(f"{request.answers}: no row says {_YES} under reviewed, so nothing was checked yet.")
+    wrong = sum(row["label"] != row["previous"] for row in checked)
+    result = audited(len(stack), len(checked), wrong, request.confidence)
+    return Verdict(result, len(answers) - len(checked), request.max_error)
+
+
+def _accepted(path: Path) -> dict[str, str]:
+    """Return the accepted label of each image of a file of predictions."""
+    rows = _rows(path)
+    if not rows or "path" not in rows[0]:
+        raise UsageError(f"{path}: has no rows with path and label; give a file that lrnet predict wrote.")
+    stack = {
+        str(row["path"]): str(row["label"])
+        for row in rows
+        if row.get("label") not in (None, "", UNKNOWN, NONE_OF_THESE) and row.get("index") not in (None, "")
+    }
+    if not stack:
+        raise UsageError(f"{path}: none of its {len(rows)} rows has an accepted label, so there is nothing to check.")
+    return stack
+
+
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        with open_regular(path) as content, io.TextIOWrapper(content, "utf-8-sig", newline="") as text:
+            rows = list(map(loaded, text)) if path.suffix.lower() == ".jsonl" else list(csv.DictReader(text))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path}: cannot be read ({error}).") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path}: its rows cannot be read; give a file that lrnet predict wrote.")
+    return rows
