@@ -183,7 +183,7 @@ def _row_file(recorder: Recorder) -> RowFile:
     assert request.output is not None
     assert form is not None
     bounds = float(request.min_confidence), float(request.max_novelty)
-    settings = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
+    settings: list[object] = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
     if (request.max_error, request.label_set) != (None, None):
         settings += [request.max_error, request.confidence, request.by_class, request.label_set]
     digest = hashlib.sha256((fingerprint_of(recorder.weights) + json.dumps(settings)).encode())

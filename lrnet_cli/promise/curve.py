@@ -38,7 +38,7 @@ def risk_coverage(scores: Floats, wrong: Booleans) -> RiskCoverage:
     errors = np.cumsum(wrong[order])[ends - 1]
     risks, widths = errors / ends, np.diff(ends, prepend=0)
     shown = np.unique(np.searchsorted(ends, np.ceil(np.linspace(1 / _POINTS, 1, _POINTS) * len(scores))))
-    bounds = upper_bound(errors[shown], ends[shown], 0.95)
+    bounds = upper_bound(errors[shown].astype(float), ends[shown].astype(float), 0.95)
     points = zip(ends[shown] / len(scores), risks[shown], bounds, strict=True)
     area = float((risks * widths).sum() / len(scores))
     return RiskCoverage(area, tuple(CurvePoint(*map(float, point)) for point in points))
