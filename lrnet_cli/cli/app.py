@@ -7,7 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from lrnet_cli import __version__
-from lrnet_cli.cli import bench, cache, check, compare, download, eval, export, info, launch, output, predict, train
+from lrnet_cli.cli import (
+    bench,
+    cache,
+    check,
+    compare,
+    download,
+    eval,
+    export,
+    info,
+    launch,
+    output,
+    predict,
+    review,
+    train,
+)
 from lrnet_cli.cli.help import Command, Group
 from lrnet_cli.errors import InterruptedRunError, LostProcessError, LRNetError, SettingError, UsageError
 from lrnet_cli.escape import printable
@@ -90,6 +104,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "train": (train.train_command, train.EXAMPLES),
     "eval": (eval.eval_command, eval.EXAMPLES),
     "predict": (predict.predict_command, predict.EXAMPLES),
+    "review": (review.review_command, review.EXAMPLES),
     "compare": (compare.compare_command, compare.EXAMPLES),
     "export": (export.export_command, export.EXAMPLES),
     "info": (info.info_command, info.EXAMPLES),

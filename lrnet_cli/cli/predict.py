@@ -77,7 +77,7 @@ def _show(job: "PredictionJob") -> None:
         for _ in _with_errors_shown(job):
             pass
     elif request.row_format is not None:
-        write = row_writer(Data(), request.row_format, top_k)
+        write = row_writer(Data(), request.row_format, top_k, reviewed=bool(request.merge))
         for record in _with_errors_shown(job):
             write(record)
     elif request.format == "json":

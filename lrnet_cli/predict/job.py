@@ -31,13 +31,14 @@ class Summary:
     """How many images have a prediction (``done``), and how many cannot be read (``failed``).
 
     Both include those whose rows were in ``output`` before. Of the images predicted now, ``unknown`` are in none of the
-    classes, and ``inverted`` had light and dark swapped.
+    classes, ``inverted`` had light and dark swapped, and ``reviewed`` have a person's answer.
     """
 
     done: int = 0
     failed: int = 0
     unknown: int = 0
     inverted: int = 0
+    reviewed: int = 0
 
     def add(self, record: Record) -> None:
         """Count the image of ``record``."""
@@ -45,8 +46,10 @@ class Summary:
             self.failed += 1
             return
         self.done += 1
-        self.unknown += record["index"] is None
+        reviewed = record.get("reviewed", False)
+        self.unknown += record["index"] is None and not reviewed
         self.inverted += record["inverted"]
+        self.reviewed += reviewed
 
 
 class PredictionJob:
@@ -96,6 +99,8 @@ class PredictionJob:
         preprocessing = recorder.classifier.card.preprocessing
         if self.rows is not None:
             yield f"{summary.done} images have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
+        if recorder.request.merge:
+            yield f"{summary.reviewed} of the labels are answers of a person."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:
             yield (
                 f"{summary.inverted} of {summary.done} images were inverted, since the weights know "
@@ -151,5 +156,8 @@ def _row_file(recorder: Recorder) -> RowFile:
     assert form is not None
     bounds = float(request.min_confidence), float(request.max_novelty)
     settings = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
+    if request.merge:
+        settings += [f"{path}: {label}" for path, label in sorted(recorder.answers.items())]
     digest = hashlib.sha256((fingerprint_of(recorder.weights) + json.dumps(settings)).encode())
-    return RowFile(request.output, form, recorder.top_k, digest.hexdigest()[:8], resume=request.resume)
+    fingerprint, reviewed = digest.hexdigest()[:8], bool(request.merge)
+    return RowFile(request.output, form, recorder.top_k, fingerprint, resume=request.resume, reviewed=reviewed)

@@ -1,5 +1,6 @@
 """What ``lrnet predict`` says of an image file: a record, and PNG files of what the network saw and why."""
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Required, TypedDict
 
+from lrnet_cli import paths
 from lrnet_cli.data.files import longer_side
 from lrnet_cli.data.images import write_pixels
+from lrnet_cli.data.readers.manifest import read_answers
 from lrnet_cli.devices import resolve_device
 from lrnet_cli.errors import ImageError, UsageError
-from lrnet_cli.predict.classifier import Classifier, Prediction
+from lrnet_cli.predict.classifier import NONE_OF_THESE, Classifier, Prediction
 from lrnet_cli.predict.inputs import shown
 from lrnet_cli.settings.requests import PredictRequest
 
@@ -28,7 +31,9 @@ class ClassShare(TypedDict):
 class Record(TypedDict, total=False):
     """The answer for one image file, with values as in ``Prediction``, or the ``error`` if it cannot be read.
 
-    ``input`` and ``explanation`` are the paths of PNG files, where these are asked for.
+    ``input`` and ``explanation`` are the paths of PNG files, where these are asked for. With the answers of a person,
+    ``reviewed`` says whether the label is one; ``probability`` is then what the network gives it, or 0 if it has no
+    such class.
     """
 
     path: Required[str]
@@ -41,13 +46,15 @@ class Record(TypedDict, total=False):
     inverted: bool
     input: str
     explanation: str
+    reviewed: bool
 
 
 class Recorder:
     """Predicts image files with the network and the settings of ``request``.
 
-    ``weights`` is the network's file, ``top_k`` how many classes a record has, and ``sides`` are the longer sides, in
-    pixels, of the first images. Raises what ``Classifier.load`` and ``Explainer`` raise.
+    ``weights`` is the network's file, ``top_k`` how many classes a record has, ``answers`` are those of a person by
+    absolute path, and ``sides`` the longer sides, in pixels, of the first images. Raises what ``Classifier.load``,
+    ``read_answers`` and ``Explainer`` raise.
     """
 
     def __init__(self, request: PredictRequest, weights: Path) -> None:
@@ -62,6 +69,9 @@ class Recorder:
         )
         self.top_k = min(request.top_k, len(self.classifier.card.classes))
         self.sides: list[int] = []
+        self.answers: dict[str, str] = {}
+        for answers in request.merge:
+            self.answers |= read_answers(paths.expanded(answers))
         self._savers = _savers_of(request, weights)
 
     def records(self, numbered: Iterator[tuple[int, Path]]) -> Iterator[Record]:
@@ -84,11 +94,24 @@ class Recorder:
         ):
             record, number = _record_of(source, outcome, self.top_k), numbers.popleft()
             if not isinstance(outcome, ImageError):
+                if self.request.merge:
+                    record["reviewed"] = False
+                    self._answer(record, source, outcome)
                 for saver in self._savers:
                     record[saver.key] = saver.save(number, source, outcome)
                 if len(self.sides) < _SIZED:
                     self.sides.append(longer_side(source))
             yield record
+
+    def _answer(self, record: Record, source: Path, outcome: Prediction) -> None:
+        """Put the answer of a person into ``record`` if there is one."""
+        answer = self.answers.get(os.path.abspath(source))  # noqa: PTH100 # links stay as they are
+        if answer is None:
+            return
+        classes = self.classifier.card.classes
+        record["label"], record["reviewed"] = answer or NONE_OF_THESE, True
+        record["index"] = classes.index(answer) if answer in classes else None
+        record["probability"] = dict(outcome.top).get(answer, 0.0)
 
 
 def _record_of(source: Path, outcome: Prediction | ImageError, top_k: int) -> Record:

@@ -19,8 +19,13 @@ from lrnet_cli.settings.requests import RowFormat
 _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "error")
 
 
-def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = True) -> Callable[[Record], None]:
-    """Return a function that writes a record to ``target`` as a row, at once; ``header`` adds a CSV header first."""
+def row_writer(
+    target: Target, form: RowFormat, top_k: int, *, header: bool = True, reviewed: bool = False
+) -> Callable[[Record], None]:
+    """Return a function that writes a record to ``target`` as a row, at once; ``header`` adds a CSV header first.
+
+    The column ``reviewed`` is yes where the label is a person's answer.
+    """
     if form == "jsonl":
 
         def write_line(record: Record) -> None:
@@ -31,12 +36,13 @@ def row_writer(target: Target, form: RowFormat, top_k: int, *, header: bool = Tr
     write_cells = table_writer(target, spreadsheet=form == "spreadsheet")
     if header:
         following = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "probability")]
-        write_cells([*_COLUMNS, *following])
+        write_cells([*_COLUMNS, *following, *(("reviewed",) if reviewed else ())])
 
     def write_row(record: Record) -> None:
         following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
         following += [""] * (2 * (top_k - 1) - len(following))
-        write_cells([*(record.get(name, "") for name in _COLUMNS), *following])
+        answered = ("yes" if record.get("reviewed") else "",) if reviewed else ()
+        write_cells([*(record.get(name, "") for name in _COLUMNS), *following, *answered])
         target.flush()
 
     return write_row
@@ -55,7 +61,9 @@ class RowFile:
     cannot be read.
     """
 
-    def __init__(self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, form: RowFormat, top_k: int, fingerprint: str, *, resume: bool, reviewed: bool = False
+    ) -> None:
         self.path, self._form, self._fingerprint = path, form, fingerprint
         self.part = path.with_name(f"{path.name}.{fingerprint}.part")
         self._record = path.with_name(f".{path.name}.lrnet")
@@ -84,7 +92,7 @@ class RowFile:
             self._file = self.part.open("a", encoding="utf-8", newline="")
         except OSError as error:
             raise self._unwritable(error) from error
-        self._write = row_writer(self._file, form, top_k, header=is_new)
+        self._write = row_writer(self._file, form, top_k, header=is_new, reviewed=reviewed)
 
     def __enter__(self) -> "RowFile":
         return self

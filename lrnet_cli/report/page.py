@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
 from lrnet_cli import __version__, paths
 from lrnet_cli.errors import UsageError
-from lrnet_cli.escape import printable
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.report import Report
 from lrnet_cli.plots import as_svg, plot_curves, plot_reliability, plot_robustness, plot_severities, write_png
+from lrnet_cli.review.document import environment
 from lrnet_cli.runs.folder import read_rows
 from lrnet_cli.weights.find import fingerprint_of
 
@@ -88,17 +87,6 @@ def render_report(**content: object) -> str:
     Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and inserted unescaped.
     """
     return environment().get_template("report.html.j2").render(**content)
-
-
-def environment() -> Environment:
-    """Return where templates are found; text that fills them in is escaped, and nothing may be missing."""
-    return Environment(
-        loader=PackageLoader("lrnet_cli", "report"),
-        autoescape=True,
-        finalize=lambda value: printable(value, keep="\n") if type(value) is str else value,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
 
 
 def as_data_uri(pixels: NDArray[np.uint8]) -> str:
