@@ -26,7 +26,7 @@ class Item:
     """An image to be reviewed.
 
     ``label`` is the one that it has, and ``proposal`` the one that confirming it means; both are empty for none.
-    ``guesses`` are likely labels, the likeliest first, with their probabilities. ``certainty`` sorts the images of a
+    ``guesses`` are likely labels, the likeliest first, with their probabilities where known. ``certainty`` sorts the images of a
     group, the least certain first. ``answer`` is what a person said before: a label, or an empty text for none of the
     classes.
     """
@@ -34,7 +34,7 @@ class Item:
     file: Path
     label: str = ""
     proposal: str = ""
-    guesses: tuple[tuple[str, float], ...] = ()
+    guesses: tuple[tuple[str, float | None], ...] = ()
     certainty: float = 0.0
     split: SplitName = "train"
     group: str = ""
@@ -187,7 +187,7 @@ def suspect_items(suspects: Iterable[Suspect], listed: Mapping[str, Item]) -> li
     for suspect in suspects:
         item = Item(Path(suspect.file))
         item = listed.get(item.path, item)
-        guesses = ((suspect.suggested, 1 - suspect.score), (suspect.given, suspect.score))
+        guesses = ((suspect.suggested, None), (suspect.given, suspect.score))
         proposed = replace(item, label=suspect.given, proposal=suspect.suggested, guesses=guesses, invert="no")
         items.append(replace(proposed, certainty=suspect.score))
     return items
@@ -237,9 +237,9 @@ def copies_to_review(title: str, pairs: Sequence[Pair], listed: Sequence[Item]) 
     }
     for kind, alike in kinds.items():
         names = [os.path.abspath(name) for pair in alike for name in (pair.first, pair.second)]  # noqa: PTH100
-        places = tuple(numbers.setdefault(name, len(numbers)) for name in names)
-        if places:
-            groups.append(Group(kind, "pairs", places))
+        members = tuple(numbers.setdefault(name, len(numbers)) for name in names)
+        if members:
+            groups.append(Group(kind, "pairs", members))
     about = (
         "The two images of a pair are copies of each other, exactly or nearly. Confirm to keep both, press Delete to "
         "drop one, or type the label that it should have."

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lrnet_cli import paths
 from lrnet_cli.data.readers.manifest import read_answers
-from lrnet_cli.errors import ImageError, SettingError, UsageError
+from lrnet_cli.errors import DataError, ImageError, SettingError, UsageError
+from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.predict.classifier import Classifier
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.review.collection import (
@@ -51,13 +52,20 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     Raises ``DataError`` for a source or answers that cannot be read, ``UsageError`` for files that cannot be written,
     ``WeightsError`` for weights that cannot be used, ``TrainingError`` for damaged runs.
     """
-    output = request.output or Path(f"{request.source.resolve().stem or 'review'}-review.html")
+    source, weights = paths.expanded(request.source), request.weights
+    output = request.output or Path(f"{source.resolve().stem or 'review'}-review.html")
     paths.check_writable(output)
-    review, weights = _read(request), request.weights
-    if weights is None and is_series(request.source):
-        weights = str(members_of(request.source)[0])
-    for answers in request.answers:
-        review = answered(review, read_answers(paths.expanded(answers)))
+    review = _read(request, source)
+    if weights is None and is_series(source):
+        weights = str(members_of(source)[0])
+    known = {item.path for item in (*review.items, *review.others)}
+    for name in request.answers:
+        answers = read_answers(paths.expanded(name))
+        if strange := answers.keys() - known:
+            reporter.message(
+                f"{name}: left out {len(strange)} of its {len(answers)} answers, to images not in {source}."
+            )
+        review = answered(review, answers)
     for remark in review.remarks:
         reporter.message(remark)
     count = sum(item.answer is not None for item in (*review.items, *review.others))
@@ -75,8 +83,9 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     return Reviewable(tuple(written.pages), None, written.images, count, tuple(written.unread))
 
 
-def _read(request: ReviewRequest) -> ToReview:
-    source = paths.expanded(request.source)
+def _read(request: ReviewRequest, source: Path) -> ToReview:
+    if (source / WEIGHTS_NAME).exists():
+        raise DataError(f"{source}: is a single run; only a run with several folds knows which labels look wrong.")
     if is_series(source):
         if request.audit:
             raise SettingError("{audit} is for a list of labels; leave it out for the suspects of {path}.", path=source)

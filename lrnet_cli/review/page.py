@@ -62,7 +62,7 @@ def write_pages(
                 seen.add(outcome.seen)
         if not kept:
             continue
-        data = _data(_without(part, kept, nameless), name, names)
+        data = _data(_only(part, kept, nameless), name, names)
         page = _rendered(data, images.finished(), seen.finished())
         try:
             paths.write_text(name, page)
@@ -92,9 +92,9 @@ def _parts(review: ToReview) -> Iterator[ToReview]:
         yield replace(review, items=items, groups=[g for g in groups if g.numbers], others=(), labels=labels)
 
 
-def _without(review: ToReview, kept: Sequence[int], nameless: set[str]) -> ToReview:
-    """Return ``review`` with only the items that are ``kept``."""
-    new = {number: place for place, number in enumerate(kept)}
+def _only(review: ToReview, kept: Sequence[int], nameless: set[str]) -> ToReview:
+    """Return ``review`` with only the items that are ``kept`` shown, and those whose names a list can hold in it."""
+    new = {number: position for position, number in enumerate(kept)}
     groups = []
     for group in review.groups:
         numbers = group.numbers
@@ -102,11 +102,12 @@ def _without(review: ToReview, kept: Sequence[int], nameless: set[str]) -> ToRev
             pairs = zip(numbers[::2], numbers[1::2], strict=True)
             numbers = tuple(number for pair in pairs if pair[0] in new and pair[1] in new for number in pair)
         groups.append(replace(group, numbers=tuple(new[number] for number in numbers if number in new)))
+    hidden = [item for number, item in enumerate(review.items) if number not in new]
     return replace(
         review,
         items=[review.items[number] for number in kept],
         groups=[group for group in groups if group.numbers],
-        others=[item for item in review.others if item.path not in nameless],
+        others=[item for item in (*review.others, *hidden) if item.path not in nameless],
         labels=review.all_labels(),
     )
 
@@ -133,7 +134,7 @@ def _data(review: ToReview, path: Path, pages: Sequence[Path]) -> JsonObject:
         "names": [file[len(folder) :] for file in files],
         "before": [index[item.label] for item in review.items],
         "proposals": [index[item.proposal] for item in review.items],
-        "guesses": [[[index[label], round(p, _DIGITS)] for label, p in item.guesses] for item in review.items],
+        "guesses": [[[index[label], p and round(p, _DIGITS)] for label, p in item.guesses] for item in review.items],
         "answers": {n: item.answer for n, item in enumerate(review.items) if item.answer is not None},
         "groups": [_group(group) for group in review.groups],
         "splits": [item.split for item in review.items] if any(i.split != "train" for i in everything) else None,

@@ -48,14 +48,17 @@ class Window:
         for key in keys:
             self.page.keyboard.press(key)
         self.presses += len(keys)
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Wait until the page has drawn what was done."""
+        self.page.evaluate("() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
 
     def text(self, selector: str) -> str:
-        """Return a text once the page has drawn what was done."""
-        self.page.evaluate("() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+        self.drawn()
         return str(self.page.locator(selector).inner_text())
 
     def current(self) -> str:
-        self.text("#count")
         return str(self.page.locator(".cell.current").get_attribute("aria-label"))
 
     def saved(self) -> list[dict[str, str]]:

@@ -119,6 +119,20 @@ def test_answers_stand_and_the_list_holds_them_beside_the_labels_before(scans: P
     assert (second.label, second.answer, third.answer) == ("b", "c", "")
 
 
+def test_answers_to_other_images_are_counted(lrnet: Callable[..., Any]) -> None:
+    lines("m.csv", "file_name,label", "scans/0.png,a")
+    lines("answers.csv", "file_name,label,reviewed,previous", "scans/0.png,c,yes,a", "scans/1.png,c,yes,b")
+    result = lrnet("review m.csv --answers answers.csv --output all.csv")
+    assert result.exit_code == 0
+    assert "answers.csv: left out 1 of its 2 answers, to images not in m.csv." in result.stderr
+    assert [row["label"] for row in rows_of("all.csv")] == ["c"]
+
+
+def test_a_single_run_has_no_suspects(trained_run: Path) -> None:
+    with pytest.raises(DataError, match="is a single run"):
+        make_review(ReviewRequest(source=trained_run, output=Path("page.html")))
+
+
 def test_what_a_person_called_none_of_the_classes_is_not_trained_on(scans: Path) -> None:
     rows = [f"scans/{n}.png,{'ab'[n % 2]},yes,a" for n in range(4)]
     source = lines("m.csv", "file_name,label,reviewed,previous", *rows, "scans/4.png,,yes,a", "scans/5.png,,,")
@@ -147,6 +161,9 @@ def test_images_that_cannot_be_read_are_named_and_the_others_are_shown(scans: Pa
     assert (document["schema"], document["pages"], document["images"]) == ("lrnet.review/1", ["page.html"], 5)
     assert [Path(entry["path"]).name for entry in document["unread"]] == ["3.png"]
     assert "3.png" in result.stderr
+    page = Path("page.html").read_text(encoding="utf-8")
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert [Path(other[0]).name for other in data["others"]] == ["3.png"]  # its row is not lost
 
 
 def test_folders_name_the_labels_if_asked(scans: Path) -> None:

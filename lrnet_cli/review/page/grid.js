@@ -29,9 +29,9 @@ class Sprites {
     }
     this.ready.delete(number); // the last one asked for is the last one to be forgotten
     this.ready.set(number, sprite);
-    const place = item % this.per;
-    const column = place % sprite.columns;
-    const row = Math.floor(place / sprite.columns);
+    const index = item % this.per;
+    const column = index % sprite.columns;
+    const row = Math.floor(index / sprite.columns);
     element.style.backgroundImage = sprite.url;
     element.style.backgroundSize = sprite.columns * size + "px " + sprite.rows * size + "px";
     element.style.backgroundPosition = -column * size + "px " + -row * size + "px";
@@ -44,7 +44,7 @@ class Sprites {
     const [head, body] = this.elements[number].textContent.split(",");
     const text = atob(body);
     const bytes = new Uint8Array(text.length);
-    for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place);
+    for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index);
     const address = URL.createObjectURL(new Blob([bytes], { type: head.slice(5, head.indexOf(";")) }));
     const image = new Image();
     image.src = address;
@@ -77,8 +77,8 @@ class Grid {
     this.groupOf = [];
     this.groups.forEach((group, number) => {
       group.start = this.items.length;
-      for (let place = 0; place < group.count; place += 1) {
-        this.items.push(group.numbers ? group.numbers[place] : group.first + place);
+      for (let index = 0; index < group.count; index += 1) {
+        this.items.push(group.numbers ? group.numbers[index] : group.first + index);
         this.groupOf.push(number);
       }
       group.end = this.items.length;

@@ -68,7 +68,7 @@ const begun = { answered: answers.answered, last: performance.now(), active: 0 }
 
 function certainty(item) {
   const guess = data.guesses[item].find(([label]) => label === proposalOf(item));
-  return guess === undefined ? (data.guesses[item].length > 0 ? 0 : 1) : guess[1];
+  return guess === undefined ? (data.guesses[item].length > 0 ? 0 : 1) : (guess[1] ?? 1);
 }
 
 function countLeft() {
@@ -217,7 +217,7 @@ function confirm(whole = false) {
   const group = grid.groups[grid.groupOf[grid.current]];
   const hasSelection = grid.selected.size > 1;
   const end = whole ? group.end : grid.seenUntil(group);
-  const cells = hasSelection ? grid.chosen : Array.from({ length: end - group.start }, (_, place) => group.start + place);
+  const cells = hasSelection ? grid.chosen : Array.from({ length: end - group.start }, (_, index) => group.start + index);
   const meant = cells.filter((cell) => isOpen(cell) && !isMarked(cell) && proposalOf(grid.items[cell]) >= 0);
   const isUseless = meant.length === 0 && isOpen(grid.current) && proposalOf(grid.items[grid.current]) < 0;
   if (isUseless) {
@@ -283,14 +283,14 @@ function undo(again) {
 
 // Goes to the most doubtful image that is left, then to the next most doubtful one; or back.
 function doubt(step) {
-  let place = doubtful + step;
-  while (place >= 0 && place < items && answers.value[byDoubt[place]] !== OPEN) place += step;
-  if (place < 0 || place >= items) {
+  let index = doubtful + step;
+  while (index >= 0 && index < items && answers.value[byDoubt[index]] !== OPEN) index += step;
+  if (index < 0 || index >= items) {
     say(step > 0 ? "No doubtful image is left." : "This is the most doubtful image.");
     return;
   }
-  doubtful = place;
-  moveTo(grid.cellOf[byDoubt[place]]);
+  doubtful = index;
+  moveTo(grid.cellOf[byDoubt[index]]);
 }
 
 function pick(typed) {

@@ -16,7 +16,7 @@ class Picker {
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.list.addEventListener("click", (event) => {
       const option = event.target.closest("[role=option]");
-      if (option) this.take(Number(option.dataset.place));
+      if (option) this.take(Number(option.dataset.index));
     });
     dialog.addEventListener("close", () => this.onClose());
     this.onClose = () => {};
@@ -54,16 +54,16 @@ class Picker {
     options = options.slice(0, MOST_SHOWN);
     if (typed !== "" && !this.answers.positions.has(typed)) options.push({ label: typed, isNew: true });
     this.options = options;
-    this.list.replaceChildren(...options.map((option, place) => this.option(option, place)));
+    this.list.replaceChildren(...options.map((option, index) => this.option(option, index)));
     this.status.textContent = options.length === 0 ? "No label." : hidden > 0 ? hidden + " more; type to search." : "";
     this.point(0);
   }
 
-  option({ position, label, isNew }, place) {
+  option({ position, label, isNew }, index) {
     const element = document.createElement("div");
     element.setAttribute("role", "option");
-    element.id = "option-" + place;
-    element.dataset.place = String(place);
+    element.id = "option-" + index;
+    element.dataset.index = String(index);
     const image = document.createElement("i");
     const item = isNew ? undefined : this.example(position);
     if (item !== undefined) this.paint(image, item, 40);
@@ -79,10 +79,10 @@ class Picker {
     return element;
   }
 
-  point(place) {
-    this.place = Math.max(0, Math.min(place, this.options.length - 1));
-    [...this.list.children].forEach((child, number) => child.setAttribute("aria-selected", String(number === this.place)));
-    const option = this.list.children[this.place];
+  point(index) {
+    this.index = Math.max(0, Math.min(index, this.options.length - 1));
+    [...this.list.children].forEach((child, number) => child.setAttribute("aria-selected", String(number === this.index)));
+    const option = this.list.children[this.index];
     if (option) {
       this.input.setAttribute("aria-activedescendant", option.id);
       option.scrollIntoView({ block: "nearest" });
@@ -93,15 +93,15 @@ class Picker {
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
     if (event.key in steps) {
       event.preventDefault();
-      this.point(this.place + steps[event.key]);
+      this.point(this.index + steps[event.key]);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      this.take(this.place);
+      this.take(this.index);
     }
   }
 
-  take(place) {
-    const option = this.options[place];
+  take(index) {
+    const option = this.options[index];
     if (!option) return;
     this.dialog.close();
     this.onLabel(option.label);
@@ -109,9 +109,9 @@ class Picker {
 
   repaint() {
     if (this.dialog.open) {
-      const { place } = this;
+      const { index } = this;
       this.fill();
-      this.point(place);
+      this.point(index);
     }
   }
 }

@@ -68,8 +68,8 @@ class Answers {
     if (step === undefined) return null;
     to.push(step);
     const [now, then] = again ? [step.before, step.after] : [step.after, step.before];
-    const changes = then.filter((_, place) => {
-      const [item, value, wrong] = now[place];
+    const changes = then.filter((_, index) => {
+      const [item, value, wrong] = now[index];
       return this.value[item] === value && this.wrong[item] === wrong;
     });
     this.write(changes);
@@ -131,11 +131,11 @@ function rowsOf(text) {
   let row = [""];
   let inQuotes = false;
   const source = text.replace(/^\ufeff/, "");
-  for (let place = 0; place < source.length; place += 1) {
-    const one = source[place];
+  for (let index = 0; index < source.length; index += 1) {
+    const one = source[index];
     if (inQuotes) {
       if (one !== '"') row[row.length - 1] += one;
-      else if (source[place + 1] === '"') row[row.length - 1] += source[(place += 1)];
+      else if (source[index + 1] === '"') row[row.length - 1] += source[(index += 1)];
       else inQuotes = false;
     } else if (one === '"') inQuotes = true;
     else if (one === ",") row.push("");
