@@ -26,9 +26,9 @@ class Item:
     """An image to be reviewed.
 
     ``label`` is the one that it has, and ``proposal`` the one that confirming it means; both are empty for none.
-    ``guesses`` are likely labels, the likeliest first, with their probabilities where known. ``certainty`` sorts the images of a
-    group, the least certain first. ``answer`` is what a person said before: a label, or an empty text for none of the
-    classes.
+    ``guesses`` are likely labels, the likeliest first, with their probabilities where known. ``certainty`` sorts the
+    images of a group, the least certain first. ``answer`` is what a person said before: a label, or an empty text for
+    none of the classes.
     """
 
     file: Path

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,11 @@ _SIDES = ((2_000, 128), (8_000, 96), (20_000, 64))  # of thumbnails in pixels, u
 _BUDGET = 27_000_000  # bytes of the thumbnails of a page, before they become text, which takes a third more
 _SMALL = 40  # pixels, up to which thumbnails are kept exactly if there is space
 _SMALLEST = 16  # pixels, below which thumbnails are not made smaller
-_QUALITIES = (82, 70, 55, 40, 25, 10)
+_WAYS: tuple[dict[str, int | bool], ...] = (
+    {"lossless": True, "method": 2},  # for small thumbnails
+    *({"quality": quality} for quality in (82, 70, 55, 40, 25, 10)),
+)
+_ROOM = 0.6  # of the bytes for a sprite, below which the next one is tried in a better quality
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Sprites:
 
     def __init__(self, sheet: Sheet) -> None:
         self._sheet, self._waiting, self._made = sheet, list[Image.Image](), list[str]()
+        self._way = 0  # of _WAYS, with which the sprite before had the right size
 
     def add(self, image: Image.Image) -> None:
         """Put ``image`` behind the others."""
@@ -99,39 +104,37 @@ class Sprites:
         return self._made
 
     def _make(self) -> None:
-        self._made.append(_sprite(self._waiting, self._sheet))
-        self._waiting = []
+        images, self._waiting = self._waiting, []
+        columns = math.ceil(math.sqrt(len(images)))
+        side = max(max(image.size) for image in images)
+        mode = "L" if all(image.mode == "L" for image in images) else "RGB"
+        if any(image.size != (side, side) for image in images):
+            mode = "RGBA"  # nothing beside them
+        canvas = Image.new(mode, (columns * side, math.ceil(len(images) / columns) * side))
+        for number, image in enumerate(images):
+            left, top = number % columns * side, number // columns * side
+            canvas.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
+        self._made.append(self._encoded(canvas, side, len(images) * self._sheet.bytes_each))
 
-
-def _sprite(images: Sequence[Image.Image], sheet: Sheet) -> str:
-    columns = math.ceil(math.sqrt(len(images)))
-    side = max(max(image.size) for image in images)
-    mode = "L" if all(image.mode == "L" for image in images) else "RGB"
-    if any(image.size != (side, side) for image in images):
-        mode = "RGBA"  # nothing beside them
-    canvas = Image.new(mode, (columns * side, math.ceil(len(images) / columns) * side))
-    for number, image in enumerate(images):
-        left, top = number % columns * side, number // columns * side
-        canvas.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
-    return _encoded(canvas, side, len(images) * sheet.bytes_each)
-
-
-def _encoded(canvas: Image.Image, side: int, most: int) -> str:
-    """Return ``canvas``, of squares of ``side`` pixels, as a data URI, of at most ``most`` bytes where possible."""
-    if not features.check("webp"):
-        stored = io.BytesIO()
-        canvas.save(stored, "PNG", optimize=True)
-        return _data_uri("png", stored)
-    ways: list[dict[str, int | bool]] = [{"quality": quality} for quality in _QUALITIES]
-    for options in [{"lossless": True, "method": 2}, *ways] if side <= _SMALL else ways:
-        stored = io.BytesIO()
-        canvas.save(stored, "WEBP", **options)
-        if stored.tell() <= most:
-            break
-    if stored.tell() > most and side > _SMALLEST:
-        half = side // 2
-        return _encoded(canvas.resize((canvas.width // side * half, canvas.height // side * half)), half, most)
-    return _data_uri("webp", stored)
+    def _encoded(self, canvas: Image.Image, side: int, most: int) -> str:
+        """Return ``canvas``, of squares of ``side`` pixels, as a data URI, of at most ``most`` bytes where possible."""
+        if not features.check("webp"):
+            stored = io.BytesIO()
+            canvas.save(stored, "PNG", optimize=True)
+            return _data_uri("png", stored)
+        self._way = max(self._way, 0 if side <= _SMALL else 1)
+        while True:
+            stored = io.BytesIO()
+            canvas.save(stored, "WEBP", **_WAYS[self._way])
+            if stored.tell() <= most or self._way == len(_WAYS) - 1:
+                break
+            self._way += 1
+        if stored.tell() > most and side > _SMALLEST:
+            half = side // 2
+            return self._encoded(canvas.resize((canvas.width // side * half, canvas.height // side * half)), half, most)
+        if stored.tell() < _ROOM * most and self._way > 0:
+            self._way -= 1
+        return _data_uri("webp", stored)
 
 
 def _data_uri(kind: str, stored: io.BytesIO) -> str:

@@ -1,9 +1,9 @@
 // The images as a grid in a list that only holds the rows in sight, however many there are.
 
-const SIZES = [40, 56, 72, 96, 128, 176]; // of an image, in pixels
+const SIZES = [40, 56, 72, 96, 128, 176]; // of an image, in pixels, at least: as many as fit share the width
 const GAP = 8;
 const HEADER = 44; // height of a group's title
-const CAPTION = 20; // height of the text below an image, in groups that need it
+const CAPTION = 20; // height of the text below the images of a pair
 const SPARE = 3; // rows beyond the edges that are kept ready
 const MOST_DECODED = 48; // sprites
 
@@ -99,10 +99,10 @@ class Grid {
   // Computes the rows for the width and the size of the images, and keeps the current image where it was.
   arrange() {
     const width = this.viewport.clientWidth - 2 * GAP;
-    const size = SIZES[this.size];
     if (width <= 0) return;
     const top = this.rows ? this.rows[this.rowOf[this.current]].top - this.viewport.scrollTop : 0;
-    this.columns = Math.max(2, Math.floor((width + GAP) / (size + GAP)));
+    this.columns = Math.max(2, Math.floor((width + GAP) / (SIZES[this.size] + GAP)));
+    this.side = Math.floor((width + GAP) / this.columns) - GAP;
     this.rows = [];
     this.rowOf = new Int32Array(this.items.length);
     let bottom = 0;
@@ -111,7 +111,7 @@ class Grid {
       this.rows.push({ top: bottom, height: HEADER, group: number, start: group.start, end: group.start });
       bottom += HEADER;
       const columns = group.kind === "pairs" ? this.columns - (this.columns % 2) : this.columns;
-      const height = size + GAP + (group.captions ? CAPTION : 0);
+      const height = this.side + GAP + (group.kind === "pairs" ? CAPTION : 0);
       for (let start = group.start; start < group.end; start += columns) {
         const end = Math.min(start + columns, group.end);
         this.rowOf.fill(this.rows.length, start, end);
@@ -208,7 +208,7 @@ class Grid {
     if (element.firstElementChild && element.firstElementChild.className === "") element.replaceChildren();
     while (element.childElementCount > row.end - row.start) element.lastElementChild.remove();
     while (element.childElementCount < row.end - row.start) element.append(this.cell());
-    const size = SIZES[this.size];
+    const size = this.side;
     for (let cell = row.start; cell < row.end; cell += 1) {
       const box = element.children[cell - row.start];
       const item = this.items[cell];
@@ -276,7 +276,7 @@ class Grid {
   }
 
   get perPage() {
-    return Math.max(1, Math.floor(this.viewport.clientHeight / (SIZES[this.size] + GAP)) - 1);
+    return Math.max(1, Math.floor(this.viewport.clientHeight / (this.side + GAP)) - 1);
   }
 
   moveTo(cell, extend = false) {

@@ -43,11 +43,7 @@ const describe = {
 
 const thumbnails = new Sprites([...document.querySelectorAll("script.thumbnails")], items, data.per, () => repaint());
 const inputs = new Sprites([...document.querySelectorAll("script.inputs")], items, data.per, () => panel());
-for (const group of data.groups) {
-  const isMixed = group.kind === "pairs" || Array.from({ length: group.count }, (_, n) => (group.numbers ? group.numbers[n] : group.first + n)).some((n) => data.before[n] !== data.proposals[n]);
-  group.title = group.kind === "audit" ? "To be answered afresh" : shown(group.title);
-  group.captions = group.kind !== "label" || isMixed;
-}
+for (const group of data.groups) group.title = group.kind === "audit" ? "To be answered afresh" : shown(group.title);
 const grid = new Grid(by("grid"), data, thumbnails, describe);
 const leftOf = grid.groups.map((group) => group.count);
 const examples = new Map(); // by label, the number of an image that has it for certain
