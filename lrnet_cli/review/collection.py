@@ -1,18 +1,20 @@
 """What is to be reviewed: images with the labels that they have, sorted into groups."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lrnet_cli.data.check import Pair
 from lrnet_cli.data.readers import manifest
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import SplitName
 from lrnet_cli.data.walk import images_below, natural
+from lrnet_cli.documents import shaped
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.predictions import PROBABILITY_OF
+from lrnet_cli.predict.record import ClassShare
 from lrnet_cli.runs.suspects import Suspect
 from lrnet_cli.settings.words import Invert
 
@@ -126,7 +128,7 @@ def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
             continue
         where = f"{source}: row {number}"
         top = row.get("top")
-        guesses = _shares(top, where) if isinstance(top, list) else _ranked(row, where)
+        guesses = _ranked(row, where) if top is None else _shares(top, where)
         label = manifest.text_of(row["label"])
         # Without an index, the label says that it is none of the classes.
         is_class = manifest.text_of(row.get("index")) != ""
@@ -294,20 +296,20 @@ def _beside(source: Path, name: str) -> Path:
     return Path(name) if os.path.exists(name) else source.parent / name  # noqa: PTH110 # a name may be too long
 
 
-def _shares(top: Collection[Any], where: str) -> tuple[tuple[str, float], ...]:
+def _shares(top: object, where: str) -> tuple[tuple[str, float], ...]:
     try:
-        return tuple((str(one["label"]), float(one["probability"])) for one in top)[:_MOST_GUESSES]
-    except (TypeError, LookupError, ValueError) as error:
-        raise DataError(f"{where}: top is not a list of label and probability.") from error
+        return tuple((one["label"], one["probability"]) for one in shaped(top, list[ClassShare])[:_MOST_GUESSES])
+    except ValueError as error:
+        raise DataError(f"{where}: top cannot be used: {error}.") from error
 
 
-def _ranked(row: Mapping[str, Any], where: str) -> tuple[tuple[str, float], ...]:
+def _ranked(row: Mapping[str, object], where: str) -> tuple[tuple[str, float], ...]:
     """Return label and probability, and those of the ranks below, as ``lrnet predict`` writes them to a CSV file."""
-    if manifest.text_of(row.get("index")) == "":
+    if row.get("index") in (None, ""):
         return ()
-    guesses = [(manifest.text_of(row["label"]), _number(row["probability"], where))]
-    ranks = [(row.get(f"label_{rank}"), row.get(f"probability_{rank}")) for rank in range(2, _MOST_GUESSES + 1)]
-    return (*guesses, *((manifest.text_of(label), _number(share, where)) for label, share in ranks if label))
+    names = [("label", "probability"), *((f"label_{n}", f"probability_{n}") for n in range(2, _MOST_GUESSES + 1))]
+    ranks = ((row.get(label), row.get(probability)) for label, probability in names)
+    return tuple((str(label), _number(share, where)) for label, share in ranks if label)
 
 
 def _likeliest(shares: Mapping[str, float]) -> tuple[tuple[str, float], ...]:

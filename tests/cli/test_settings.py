@@ -106,5 +106,17 @@ def test_the_first_panel_of_train_is_for_every_day(lrnet: CliRun) -> None:
 def test_the_commands_are_listed_in_the_order_of_use_with_examples(lrnet: CliRun) -> None:
     shown = shown_by(lrnet, "")
     listed = re.findall(r"^  (\w+)  ", shown.split("╭─ Commands")[1], re.MULTILINE)
-    assert listed == ["download", "check", "train", "eval", "predict", "compare", "export", "info", "cache", "bench"]
+    assert listed == [
+        "download",
+        "check",
+        "train",
+        "eval",
+        "predict",
+        "review",
+        "compare",
+        "export",
+        "info",
+        "cache",
+        "bench",
+    ]
     assert "lrnet train --dataset" in shown.split("Examples:")[1]
