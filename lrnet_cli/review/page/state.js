@@ -19,7 +19,7 @@ class Answers {
     this.wrong = new Uint8Array(count); // marked as wrong, to be labelled later
     this.stamp = new Float64Array(count); // when it was changed last, on a clock that all tabs share
     this.clock = 0;
-    this.tab = Math.random(); // breaks ties between tabs
+    this.tab = Math.floor(1 + 9998 * Math.random()) / 1e4; // breaks ties between tabs
     this.undone = [];
     this.done = [];
     this.keep = () => {}; // is given the images that a person changed
