@@ -68,7 +68,8 @@ def measure(page: Path) -> dict[str, Any]:
             window = browser.new_page(viewport={"width": width, "height": height})
             begun = time.perf_counter()
             window.goto(page.resolve().as_uri())
-            window.wait_for_function("/blob:/.test(document.querySelector('.cell.current i')?.style.backgroundImage)")
+            while not window.evaluate("/blob:/.test(document.querySelector('.cell.current i')?.style.backgroundImage)"):
+                time.sleep(0.01)
             opened = time.perf_counter() - begun
             frames, slow = window.evaluate(FRAMES, SCROLLED)
             begun = time.perf_counter()
