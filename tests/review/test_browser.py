@@ -56,7 +56,7 @@ class Window:
         self.page.evaluate("() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
 
     def until(self, condition: str) -> None:
-        """Wait until ``condition`` holds; the page's policy forbids Playwright's own way, which is to evaluate there."""
+        """Wait until ``condition`` holds; Playwright's own way breaks the page's policy."""
         for _ in range(200):
             if self.page.evaluate(condition):
                 return
