@@ -3,7 +3,7 @@
 const SIZES = [40, 56, 72, 96, 128, 176]; // of an image, in pixels, at least: as many as fit share the width
 const GAP = 8;
 const HEADER = 44; // height of a group's title
-const CAPTION = 20; // height of the text below the images of a pair
+const CAPTION = 20; // height of the text below an image, in groups where each has one
 const SPARE = 3; // rows beyond the edges that are kept ready
 const MOST_DECODED = 48; // sprites
 
@@ -111,7 +111,7 @@ class Grid {
       this.rows.push({ top: bottom, height: HEADER, group: number, start: group.start, end: group.start });
       bottom += HEADER;
       const columns = group.kind === "pairs" ? this.columns - (this.columns % 2) : this.columns;
-      const height = this.side + GAP + (group.kind === "pairs" ? CAPTION : 0);
+      const height = this.side + GAP + (group.captions ? CAPTION : 0);
       for (let start = group.start; start < group.end; start += columns) {
         const end = Math.min(start + columns, group.end);
         this.rowOf.fill(this.rows.length, start, end);
@@ -204,7 +204,7 @@ class Grid {
 
   cells(element, row) {
     const group = this.groups[row.group];
-    element.className = group.kind === "pairs" ? "pairs" : "";
+    element.className = (group.kind === "pairs" ? "pairs " : "") + (group.captions ? "captions" : "");
     if (element.firstElementChild && element.firstElementChild.className === "") element.replaceChildren();
     while (element.childElementCount > row.end - row.start) element.lastElementChild.remove();
     while (element.childElementCount < row.end - row.start) element.append(this.cell());

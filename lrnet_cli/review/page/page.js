@@ -43,7 +43,12 @@ const describe = {
 
 const thumbnails = new Sprites([...document.querySelectorAll("script.thumbnails")], items, data.per, () => repaint());
 const inputs = new Sprites([...document.querySelectorAll("script.inputs")], items, data.per, () => panel());
-for (const group of data.groups) group.title = group.kind === "audit" ? "To be answered afresh" : shown(group.title);
+for (const group of data.groups) {
+  group.title = group.kind === "audit" ? "To be answered afresh" : shown(group.title);
+  const own = data.proposals.slice(group.first, group.first + group.count);
+  const isSuspect = own.some((proposal, index) => data.before[group.first + index] !== proposal);
+  group.captions = group.kind === "pairs" || (group.kind === "label" && isSuspect);
+}
 const grid = new Grid(by("grid"), data, thumbnails, describe);
 const leftOf = grid.groups.map((group) => group.count);
 const examples = new Map(); // by label, the number of an image that has it for certain
