@@ -241,7 +241,11 @@ def test_two_tabs_share_the_work(fruit: Path, opened: Callable[..., Window]) -> 
     # What both change at nearly the same time, in one block of images, is kept.
     first.page.evaluate("for (let n = 1; n < 8; n += 1) answers.change([[n, NOTHING, 0]], 0)")
     second.page.evaluate("for (let n = 8; n < 15; n += 1) answers.change([[n, NOTHING, 0]], 0)")
-    third = opened(fruit)
+    for tab in (first, second, third := opened(fruit)):
+        tab.until("answers.answered === 15")
+    for tab in (first, second):
+        tab.page.close()
+    third.page.reload()
     assert third.text("#count").startswith("15 of 15")
 
 

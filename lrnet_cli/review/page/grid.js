@@ -159,7 +159,7 @@ class Grid {
     for (const [number, element] of this.elements) {
       if ((number < first || number > last) && number !== own) {
         this.elements.delete(number);
-        element.hidden = true;
+        element.remove();
         this.pool.push(element);
       }
     }
@@ -179,9 +179,8 @@ class Grid {
       if (element === undefined) {
         element = document.createElement("div");
         element.setAttribute("role", "row");
-        this.canvas.append(element);
       }
-      element.hidden = false;
+      this.canvas.append(element);
       element.style.top = GAP + row.top + "px";
       element.style.height = row.height + "px";
       element.setAttribute("aria-rowindex", String(number + 1));

@@ -13,7 +13,7 @@ class Store {
     this.trouble = false;
     answers.keep = (items) => this.write(items);
     window.addEventListener("storage", (event) => {
-      if (event.key !== null && event.key.startsWith(this.prefix)) answers.show(this.adopt(event.newValue));
+      if (event.key !== null && event.key.startsWith(this.prefix)) this.take(event.key, event.newValue);
     });
   }
 
@@ -57,8 +57,23 @@ class Store {
     return changed;
   }
 
+  // Takes over what another tab wrote, and writes the block again if that tab did not yet know what was in it.
+  take(key, content) {
+    this.answers.show(this.adopt(content));
+    const block = Number(key.slice(this.prefix.length));
+    if (content !== null && content !== this.content(block)) {
+      this.unwritten.add(block);
+      this.flush();
+    }
+  }
+
   write(items) {
     for (const item of items) this.unwritten.add(Math.floor(item / BLOCK));
+    this.flush();
+    this.keepSteps();
+  }
+
+  flush() {
     try {
       for (const block of [...this.unwritten]) {
         const key = this.prefix + block;
@@ -70,7 +85,6 @@ class Store {
     } catch {
       this.report(true);
     }
-    this.keepSteps();
   }
 
   content(block) {
