@@ -3,7 +3,8 @@
 import errno
 import json
 import stat
-from io import BufferedReader
+from collections.abc import Iterator
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ _Kind = TypeVar("_Kind")
 JsonObject = dict[str, Any]
 """A JSON object, to be written, or as it was read."""
 _MOST_BYTES = 100_000_000  # of a document, which is held in memory
+_LONGEST_LINE = 10_000_000  # characters
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -31,12 +33,32 @@ def read_document(path: Path) -> str:
     return content.decode("utf-8")
 
 
+def lines_of(path: Path, errors: str = "strict") -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, with their ends.
+
+    Raises what ``open_regular`` raises, and ``ValueError`` for a line without end or what is not UTF-8.
+    """
+    with open_regular(path) as content, TextIOWrapper(content, "utf-8-sig", errors, newline="") as text:
+        while line := text.readline(_LONGEST_LINE):
+            if len(line) == _LONGEST_LINE:
+                raise ValueError(f"has a line of more than {_LONGEST_LINE // 1_000_000} million characters")
+            yield line
+
+
 def loaded(text: str) -> Any:
-    """Return the value of the JSON ``text``; raises ``ValueError`` if it has none."""
+    """Return the value of the JSON ``text``; raises ``ValueError`` if it has none, or an object a name twice."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, object]]) -> JsonObject:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return content
 
 
 def parsed(text: str, kind: type[_Kind]) -> _Kind:

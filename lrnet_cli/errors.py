@@ -12,7 +12,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 class LRNetError(Exception):
-    """Something outside the program is not as required. The command line ends with exit code 1.
+    """Base class of expected failures. The command line ends with exit code 1.
 
     Several arguments are lines, of which the first says it all.
     """
@@ -61,6 +61,10 @@ class WeightsError(LRNetError):
     """A weight file cannot be used."""
 
 
+class MissingWeightsError(WeightsError, UsageError):
+    """There are no weights of the name that was given."""
+
+
 class ExportError(LRNetError):
     """A network cannot be written in another form, or one in another form cannot be run."""
 
@@ -77,9 +81,13 @@ class TrainingError(LRNetError):
     """A training run cannot start or continue."""
 
 
+class RunFolderError(TrainingError, UsageError):
+    """The folder that was given holds no run, or is not free for a new one."""
+
+
 class LostProcessError(LRNetError):
     """Another of the processes that work together has ended."""
 
 
 class InterruptedRunError(LRNetError):
-    """A training was stopped before it had anything to show. The command line ends with exit code 130."""
+    """Training was stopped before any weights were saved. The command line ends with exit code 130."""

@@ -28,6 +28,17 @@ def in_markdown(text: str) -> str:
     return re.sub(_MARKDOWN, r"\\\g<0>", html.escape(printable(text), quote=False))
 
 
+def in_words(value: object) -> str:
+    """Return a JSON value as text for people: without brackets and quotes, and numbers with six digits."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def in_shell(*words: object) -> str:
     """Return the command line that consists of ``words``, for bash and zsh, in printable characters."""
     return " ".join(shlex.quote(word) if word.isprintable() else _ansi_c(word) for word in map(str, words))

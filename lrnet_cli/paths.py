@@ -68,18 +68,24 @@ def is_leftover(path: Path) -> bool:
     return path.name.endswith(_TEMPORARY)
 
 
+@contextmanager
+def write_errors(
+    path: Path, advice: str = "choose a file in a folder that exists and that you may write to"
+) -> Iterator[None]:
+    """Raise ``UsageError``, with ``advice``, if the block cannot write ``path``, a file that the user named."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error}); {advice}.") from error
+
+
 def check_writable(path: Path) -> None:
     """Raise ``UsageError`` if ``path`` cannot become a file, so that this is known before the work is done."""
-    try:
+    with write_errors(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({error.strerror or error}); choose a file in a folder that exists and that "
-            "you may write to."
-        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,17 +1,21 @@
 """Charts, as PNG files and as SVG text for web pages."""
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
+# Or it reads a file matplotlibrc in the working folder, which may come from a stranger, or be a pipe.
+with contextlib.chdir(Path(__file__).parent):
+    import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lrnet_cli.escape import printable
 
-mpl.rcdefaults()  # matplotlib has read a file matplotlibrc in the working folder, which may come from a stranger
+mpl.rcdefaults()  # charts look alike for everybody
+RED_TO_BLUE = mpl.colormaps["RdBu_r"]
 _COLOURS = ("#4285f4", "#e8710a", "#1e9e5a", "#b04fc4")  # distinguishable on white and on black
 _INK = "#010203"  # stands for the page's text colour until a figure is written
 

@@ -113,7 +113,7 @@ ALONE = Processes()
 
 
 @contextmanager
-def loss_named(processes: Processes, way_on: Callable[[], str]) -> Iterator[None]:
+def loss_named(processes: Processes, hint: Callable[[], str]) -> Iterator[None]:
     """Raise ``LostProcessError``, which says how to go on, where another of several processes has ended."""
     try:
         yield
@@ -121,7 +121,7 @@ def loss_named(processes: Processes, way_on: Callable[[], str]) -> Iterator[None
         # Gloo has no exception class, but names its source file.
         if not processes.together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise LostProcessError(f"Another process of this command has ended. {way_on()}") from error
+        raise LostProcessError(f"Another process of this command has ended. {hint()}") from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import typer
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from lrnet_cli import __version__
 from lrnet_cli.cli.app import app
 from lrnet_cli.data.check import check_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS
@@ -74,7 +76,7 @@ def test_the_examples_in_python_give_what_they_say(trained_run: Path, isolated_u
 
 
 def test_the_collection_of_the_tutorial_holds_the_mistakes_that_it_says(isolated_user: Path) -> None:
-    text = (ROOT / "docs" / "collection.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "tutorials" / "collection.md").read_text(encoding="utf-8")
     scripts = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for script in scripts:
         compile(script, "collection.md", "exec")
@@ -88,17 +90,86 @@ def test_the_collection_of_the_tutorial_holds_the_mistakes_that_it_says(isolated
     assert f"  - {different.replace(str(isolated_user), '/tmp/tut')}\n" in text
 
 
-def test_the_results_page_is_what_the_result_files_say() -> None:
-    specification = importlib.util.spec_from_file_location("make_results", ROOT / "docs" / "make_results.py")
+def docs_script(name: str) -> Any:
+    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == module.render()
+    return module
+
+
+def test_the_results_pages_are_what_the_result_files_say() -> None:
+    for path, text in docs_script("make_results").pages().items():
+        assert path.read_text(encoding="utf-8") == text, path.name
+
+
+def test_the_readme_shows_the_results() -> None:
+    results = docs_script("make_results")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| .* \| (\d+\.\d%) ± (\d+\.\d) \| (\d+\.\d%) \|$", text, re.MULTILINE)
+    measured = []
+    for row in results.summary(results.rows_of("released")).splitlines()[2:]:
+        _, _, accuracy, interval, unknown = (cell.strip() for cell in row.strip("|").split("|"))
+        value, low, high = (float(number) for number in re.findall(r"[\d.]+(?=%)", f"{accuracy} {interval}"))
+        measured.append((accuracy, f"{max(value - low, high - value):.1f}", unknown))
+    assert shown == measured
+
+
+def test_the_readme_shows_what_the_samples_give(lrnet: Callable[..., Any], isolated_user: Path) -> None:
+    result = lrnet("predict", "samples", "--weights", "digits", "--precision", "fp32", "--format", "csv")
+    labels = {row["path"]: row["label"] for row in csv.DictReader(result.stdout.splitlines())}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^│ (samples/\S+) +│ (\S+)", text, re.MULTILINE))
+    assert shown
+    assert shown.items() <= labels.items()
+    assert list(labels.values()).count("unknown") == 2
+
+
+# When and on which processor something was measured is said in the results and in the notebook of trials only.
+MEASURED = {"results.md", "measured", "notebook.md", "security.md"}  # the last reports how files were fuzzed
+PROSE = [
+    page
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    if not MEASURED & {page.name, page.parent.name} and page.name not in ("CHANGELOG.md", "commands.md")
+]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_guides_name_no_dates_and_no_processors(page: Path) -> None:
+    assert re.findall(r"\b20\d\d-\d\d-\d\d\b|\b(?:Xeon|EPYC|AMX)\b", page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "how-to").glob("*.md")), ids=lambda page: page.name)
+def test_a_guide_is_short_and_begins_with_a_command(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 80
+    assert lines[2] == "```console"
+
+
+def test_the_tool_calls_an_image_an_image() -> None:
+    for file in (ROOT / "lrnet_cli").rglob("*"):
+        if file.suffix in (".py", ".j2", ".js"):
+            assert re.findall(r".*\bpicture.*", file.read_text(encoding="utf-8"), re.IGNORECASE) == [], file.name
+
+
+def test_files_that_are_shown_elsewhere_link_to_the_project_of_pyproject() -> None:
+    address = docs_script("fill_urls").address()
+    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)]+)\)", text)
+        assert [link for link in links if not link.startswith("https://")] == []
+        for link in links:
+            path = re.fullmatch(re.escape(address) + r"/(?:blob|raw)/main/([^#]+)(?:#.*)?", link)
+            assert path is None or (ROOT / path[1]).exists(), link
+            assert path is not None or "/blob/main/" not in link, link
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+    assert f"repository-code: {address}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_the_corruptions_are_described_as_they_are() -> None:
-    text = (ROOT / "docs" / "explanation" / "robustness.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "corruptions.md").read_text(encoding="utf-8")
     for kind in CORRUPTIONS:
         strengths = ", ".join(f"{strength:.3g}" for strength in kind.strengths)
         assert f"| {kind.name} | {kind.does} | {kind.unit} | {strengths} |" in text

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lrnet_cli.escape import as_json, in_markdown, in_shell, printable
+from lrnet_cli.escape import as_json, in_markdown, in_shell, in_words, printable
 
 anything = st.text(st.characters(), max_size=30)
 marked = st.text("_*~`<>[]()|\\#&;$!:=-+. a1\n", max_size=30)
@@ -20,6 +20,11 @@ marked = st.text("_*~`<>[]()|\\#&;$!:=-+. a1\n", max_size=30)
 def test_what_is_printable_stays_and_nothing_else_is_left(text: str) -> None:
     assert printable(text).isprintable()
     assert (printable(text) == text) == text.isprintable()
+
+
+def test_a_value_is_said_without_brackets_and_quotes() -> None:
+    value = {"a": [1, "b"], "c": None, "d": (), "e": {}, "f": True, "g": 2 / 3, "h": {"i": False}}
+    assert in_words(value) == "a 1, b, c none, d none, e none, f on, g 0.666667, h i off"
 
 
 @given(anything)

@@ -15,15 +15,8 @@ UNTYPED = {
     "cli/app.py: invoke(ctx)",  # Typer's context
     "cli/help.py: get_params(ctx)",
     "cli/help.py: collect_usage_pieces(ctx)",
-    "evaluation/kinds/first.py: _vision(arguments)",  # handed on to torchvision
-    "evaluation/kinds/first.py: _vision(settings)",
     "models/moments.py: forward(ctx)",  # PyTorch's context
     "models/moments.py: backward(ctx)",
-}
-# Until all callers give it options, a source and a reporter.
-TAKES_MANY = {
-    "data/datasets.py: load_dataset",
-    "data/reading.py: __init__",
 }
 _COLLECTIONS = {"dict", "list", "tuple", "set", "Mapping", "Sequence", "Iterable", "Iterator"}
 
@@ -75,8 +68,7 @@ def test_a_function_is_a_screen_and_takes_few_things(path: Path) -> None:
     for node, parameters in functions(path):
         assert node.end_lineno is not None
         assert node.end_lineno - node.lineno < MOST_LINES, node.name
-        if f"{path.relative_to(PACKAGE).as_posix()}: {node.name}" not in TAKES_MANY:
-            assert len(parameters) <= MOST_PARAMETERS, f"{node.name}: what belongs together goes into a dataclass"
+        assert len(parameters) <= MOST_PARAMETERS, f"{node.name}: what belongs together goes into a dataclass"
 
 
 @by_file

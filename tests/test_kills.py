@@ -1,6 +1,7 @@
-"""Killed at random moments, a prediction, a download and the keeping of images lose and double nothing.
+"""Killed anywhere, a prediction, a download, the keeping of images, a run and a series lose and double nothing.
 
-A training is killed in ``tests/training/test_resume.py``.
+What is killed counts what it does to files, and ends itself at a certain one, with nothing written after it.
+``LRNET_KILLS=200 pytest tests/test_kills.py`` kills each at that many of them instead of a few.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import gzip
 import hashlib
 import os
 import pickle
-import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,79 +22,126 @@ from threading import Thread
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
 
 from lrnet_cli.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, CatalogEntry, CatalogFile
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.download import check_files
+from lrnet_cli.runs.folder import read_result
+from lrnet_cli.settings.place import Source
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")]
-KILLS = 10
+KILLS = int(os.environ.get("LRNET_KILLS", "6"))
 
 # A process that has loaded everything and works in a copy of itself for each line that it reads: a kill costs no start
 # of Python. Python forks before PyTorch has any thread.
 NURSERY = """
-import os, pickle, sys
+import os, pickle, signal, sys, threading
 from pathlib import Path
 import sklearn.datasets
+import torch
+import lrnet_cli.plots
 import lrnet_cli.predict.job
+import lrnet_cli.report.suspects
 from lrnet_cli.cli.app import app
 from lrnet_cli.data import download, prepared, transfer
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Source
+from lrnet_cli.training import clock
+from lrnet_cli.training.series import resume_series, train_series
+from lrnet_cli.training.train import resume, train
 
 prepared.FEWEST = 2
-for line in sys.stdin:
-    kind, *words = line.rstrip().split("\\t")
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        continue
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+clock._CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that many kills fall into a write
+CHANGES = {"write", "writelines", "close", "flush", "fsync", "open", "replace", "rename", "unlink", "mkdir", "rmdir"}
+CHANGES |= {"utime", "truncate", "flock", "serialize_file", "__exit__"}
+steps = 0
+
+def end_at(last):
+    def count(frame, event, function):
+        global steps
+        if event in ("c_call", "c_return") and function.__name__ in CHANGES:
+            steps += 1
+            if steps == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(count)
+    threading.setprofile(count)
+
+def work(kind, words):
     if kind == "predict":
-        try:
-            app(["predict", *words])
-        except SystemExit as end:
-            os._exit(end.code or 0)
+        app(["predict", *words], standalone_mode=False)
     elif kind == "keep":
-        load_dataset(words[0], data_dir=Path(words[1]))
-    else:
+        load_dataset(words[0], source=Source(data_dir=Path(words[1])))
+    elif kind == "download":
         entry = pickle.loads(Path(words[0]).read_bytes())
         download.download(entry, Path(words[1]), mirror=words[2])
-    os._exit(0)
+    else:
+        out = Path(words[1])
+        config = TrainConfig(dataset=words[0], image_size=8, batch_size=16, epochs=2, seed=0, threads="1", out=out)
+        if (out / "config.json").exists():
+            resume(out)
+        elif (out / "series.json").exists():
+            resume_series(out)
+        elif kind == "train":
+            train(config)
+        else:
+            train_series(config, folds=2)
+
+for line in sys.stdin:
+    kind, last, *words = line.rstrip().split("\\t")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        end_at(int(last))
+        work(kind, words)
+        sys.setprofile(None)
+        os.write(writing, str(steps).encode())
+        os._exit(0)
+    os.close(writing)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code, os.read(reading, 20).decode() or 0, flush=True)
+    os.close(reading)
 """
 
 
 @pytest.fixture
-def killed() -> Iterator[Callable[..., int]]:
-    """Give a function that starts a piece of work again and again, ten times killed, and returns how often it ended."""
-    chance = random.Random(0)
-    environment = os.environ | {"LRNET_OFFLINE": "0"}
+def work() -> Iterator[Callable[..., Iterator[None]]]:
+    """Give a function that does a piece of work once in full, and then again and again, killed and then finished.
+
+    It yields after each time that the work is done.
+    """
+    environment = os.environ | {"LRNET_OFFLINE": "0", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
 
-        def work(*words: object, seconds: float, again: Callable[[], None]) -> int:
-            ended = kills = 0
-            while kills < KILLS:
-                nursery.stdin.write("\t".join(map(str, words)) + "\n")
-                nursery.stdin.flush()
-                child = int(nursery.stdout.readline())
-                time.sleep(chance.uniform(0.0, seconds))
-                with contextlib.suppress(ProcessLookupError):  # it has ended
-                    os.kill(child, signal.SIGKILL)
-                code = int(nursery.stdout.readline())
-                assert code in (0, -signal.SIGKILL)
-                if code == 0:
-                    ended += 1
-                    again()
-                else:
-                    kills += 1
-            return ended
+        def once(last: int, kind: str, *words: object) -> tuple[int, int]:
+            nursery.stdin.write("\t".join(map(str, (kind, last, *words))) + "\n")
+            nursery.stdin.flush()
+            code, steps = map(int, nursery.stdout.readline().split())
+            return code, steps
 
-        yield work
+        def again_and_again(*words: object) -> Iterator[None]:
+            code, total = once(0, *words)
+            assert code == 0
+            yield
+            killed = 0
+            for number in range(KILLS):
+                code, _ = once(1 + number * total // KILLS, *words)
+                killed += code == -signal.SIGKILL
+                assert code in (0, -signal.SIGKILL)
+                assert once(0, *words)[0] == 0
+                yield
+            assert killed > 0.9 * KILLS  # threads do not always do as much
+
+        yield again_and_again
         nursery.stdin.close()
 
 
@@ -106,37 +154,51 @@ def write_images(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
-    images, rows = write_images(tmp_path / "images", 600), tmp_path / "rows.csv"
-    whole = subprocess.run(
-        [sys.executable, "-m", "lrnet_cli", "predict", str(images), "--format", "csv"],
-        check=True,
-        capture_output=True,
-    ).stdout
-
-    def check() -> None:
+def test_a_prediction(work: Callable[..., Iterator[None]], tmp_path: Path) -> None:
+    images, rows, whole = write_images(tmp_path / "images", 300), tmp_path / "rows.csv", b""
+    for _ in work("predict", images, "--output", rows, "--resume"):
+        whole = whole or rows.read_bytes()
         assert rows.read_bytes() == whole
         assert [path.name for path in tmp_path.glob("[!.]*") if path.is_file()] == ["rows.csv"]
         rows.unlink()
-
-    words = ("predict", images, "--output", rows, "--resume")
-    killed(*words, seconds=2.0, again=check)
-    subprocess.run([sys.executable, "-m", "lrnet_cli", *map(str, words)], check=True, capture_output=True)
-    check()
+    assert whole.count(b"\n") == 301
 
 
-def test_kept_images(killed: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = write_images(tmp_path / "images", 600)
-    whole = load_dataset(str(images), data_dir=tmp_path / "other").content_sha256
-
-    def again() -> None:
+def test_kept_images(work: Callable[..., Iterator[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = write_images(tmp_path / "images", 200)
+    whole = load_dataset(str(images), source=Source(data_dir=tmp_path / "other")).content_sha256
+    monkeypatch.setattr("lrnet_cli.data.prepared.FEWEST", 2)
+    for _ in work("keep", images, tmp_path / "data"):
+        assert load_dataset(str(images), source=Source(data_dir=tmp_path / "data")).content_sha256 == whole
+        assert len(list((tmp_path / "data" / "prepared").glob("*.safetensors"))) == 1
         os.utime(images / "a" / "0.png")  # it must be read again, and all be kept anew
 
-    killed("keep", images, tmp_path / "data", seconds=0.5, again=again)
-    monkeypatch.setattr("lrnet_cli.data.prepared.FEWEST", 2)
-    for _ in range(2):
-        assert load_dataset(str(images), data_dir=tmp_path / "data").content_sha256 == whole
-    assert len(list((tmp_path / "data" / "prepared").glob("*.safetensors"))) == 1
+
+def test_a_run(work: Callable[..., Iterator[None]], tmp_path: Path) -> None:
+    images, run, whole = write_images(tmp_path / "images", 80), tmp_path / "run", dict[str, Tensor]()
+    for _ in work("train", images, run):
+        weights = load_file(run / "model.safetensors")
+        whole = whole or weights
+        assert all(torch.equal(weights[name], whole[name]) for name in whole)
+        assert read_result(run)["status"] == "finished"
+        assert not (run / "checkpoint").exists()
+        assert not list(run.rglob("*.tmp"))
+        shutil.rmtree(run)
+
+
+def test_a_series(work: Callable[..., Iterator[None]], tmp_path: Path) -> None:
+    images, series, whole = write_images(tmp_path / "images", 80), tmp_path / "series", dict[Path, bytes]()
+    for _ in work("series", images, series):
+        suspects = {Path("suspects.csv"): (series / "suspects.csv").read_bytes()}
+        found = suspects | {
+            path.relative_to(series): b"".join(t.numpy().tobytes() for _, t in sorted(load_file(path).items()))
+            for path in series.glob("*/model.safetensors")
+        }
+        whole = whole or found
+        assert found == whole
+        assert not list(series.rglob("*.tmp"))
+        shutil.rmtree(series)
+    assert len(whole) == 3
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -160,13 +222,13 @@ class Slow(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):  # the other end was killed
             for position in range(start, len(body), 8192):
                 self.wfile.write(body[position : position + 8192])
-                time.sleep(0.02)
+                time.sleep(0.002)
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""
 
 
-def test_a_download(killed: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download(work: Callable[..., Iterator[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator, files = np.random.default_rng(0), dict[str, bytes]()
     for images, labels, count in ((TRAIN_IMAGES, TRAIN_LABELS, 200), (TEST_IMAGES, TEST_LABELS, 100)):
         pixels = generator.integers(0, 256, count * 784, dtype=np.uint8).tobytes()
@@ -180,12 +242,8 @@ def test_a_download(killed: Callable[..., int], tmp_path: Path, monkeypatch: pyt
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url, folder = f"http://127.0.0.1:{server.server_port}/", tmp_path / "data" / "noise"
 
-        def check() -> None:
+        for _ in work("download", tmp_path / "entry.pickle", tmp_path / "data", url):
             assert set(check_files(entry, tmp_path / "data").values()) == {"ok"}
             assert {path.name for path in folder.iterdir()} - {".lock"} == set(files)
             (folder / TRAIN_IMAGES).unlink()
-
-        work = ("download", tmp_path / "entry.pickle", tmp_path / "data", url)
-        while not killed(*work, seconds=1.0, again=check):
-            pass
         server.shutdown()

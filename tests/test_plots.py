@@ -17,11 +17,12 @@ write_overlay(Path(sys.argv[1], "overlay.png"), np.full((1, 8, 8), 99, np.uint8)
 
 def test_a_matplotlibrc_in_the_working_folder_changes_nothing(tmp_path: Path) -> None:
     drawn = []
-    for name, text in (("plain", ""), ("altered", "text.usetex: True\nimage.lut: 2\n")):
+    for name, content in {"plain": None, "altered": b"text.usetex: True\nimage.lut: 2\n", "binary": b"\xff"}.items():
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "matplotlibrc").write_text(text)
+        if content is not None:
+            (folder / "matplotlibrc").write_bytes(content)
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": ""}  # without latex
         subprocess.run([sys.executable, "-c", DRAW, str(folder)], cwd=folder, env=environment, check=True)
         drawn.append([(folder / f"{figure}.png").read_bytes() for figure in ("curves", "overlay")])
-    assert drawn[0] == drawn[1]
+    assert drawn[0] == drawn[1] == drawn[2]

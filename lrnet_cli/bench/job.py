@@ -21,9 +21,9 @@ from lrnet_cli.models.engine import Engine, matrix_product, to_device
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.reporter import Reporter
-from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.requests import BenchRequest
 from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
+from lrnet_cli.training.augment import Ranges
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def run_benchmark(request: BenchRequest, reporter: Reporter) -> Benchmark:
         works[Variant("exported", "ONNX Runtime", "int8", "predict")] = int8_prediction(network, images)
     products = {precision: matrix_product(precision, device) for precision in precisions}
     inputs = {
-        "default augmentation": input_of(images, TrainConfig()),
-        "all of it": input_of(images, TrainConfig(cutout=0.25, robust=1.0)),
+        "default augmentation": input_of(images, Ranges()),
+        "all of it": input_of(images, Ranges(cutout=0.25, robust=1.0, deform=0.1)),
     }
     if device.type == "cpu":
         step = works[Variant("fused", "eager", precisions[-1], "train")]

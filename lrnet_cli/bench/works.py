@@ -18,8 +18,7 @@ from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.models.lrnet import LRNet
-from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.augment import augment
+from lrnet_cli.training.augment import Ranges, augment
 from lrnet_cli.training.captured import recorded
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.onnx import OnnxNetwork
@@ -86,13 +85,13 @@ def _prediction(ready: _Forward, view: nn.Module, images: Tensor, *, shared: boo
     return predict
 
 
-def input_of(images: Tensor, settings: TrainConfig) -> Work:
+def input_of(images: Tensor, ranges: Ranges) -> Work:
     """Return the work that precedes a training step: picking a batch from 20, copying and augmenting it."""
     stored = images.repeat(20, 1, 1, 1)
 
     def prepare() -> None:
         chosen = torch.randint(len(stored), (len(images),), device=images.device)
-        augment(as_input(stored[chosen]), settings, chosen % 2 == 1)
+        augment(as_input(stored[chosen]), ranges, chosen % 2 == 1)
 
     return _recorded(prepare, images.device) if images.device.type == "cuda" else prepare
 

@@ -1,6 +1,7 @@
 """The ``lrnet`` command: registers the commands and turns failures into messages and exit codes."""
 
 import os
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ class _Group(Group):
             return super().invoke(ctx)
         except LRNetError as error:
             if os.environ.get("LRNET_DEBUG", "0") not in ("", "0"):
-                raise
+                traceback.print_exception(error)
             code, lines = _exit_code(error), _lines(error)
             if not launch.is_launched():
                 output.error(*lines)
@@ -82,8 +83,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"lrnet {__version__}")
         raise typer.Exit
 
@@ -97,22 +98,24 @@ def _options(
     pass
 
 
-# In the order of use.
-_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
-    "download": (download.download_command, download.EXAMPLES),
-    "check": (check.check_command, check.EXAMPLES),
-    "train": (train.train_command, train.EXAMPLES),
-    "eval": (eval.eval_command, eval.EXAMPLES),
-    "predict": (predict.predict_command, predict.EXAMPLES),
-    "review": (review.review_command, review.EXAMPLES),
-    "compare": (compare.compare_command, compare.EXAMPLES),
-    "export": (export.export_command, export.EXAMPLES),
-    "info": (info.info_command, info.EXAMPLES),
-    "cache": (cache.cache_command, cache.EXAMPLES),
-    "bench": (bench.bench_command, bench.EXAMPLES),
+_WORK, _MACHINE = "Commands", "Data and this machine"
+
+# In the order of use, each with what the list of commands says of it.
+_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...], str, str]] = {
+    "check": (check.check_command, check.EXAMPLES, _WORK, "Check a data set before training on it."),
+    "train": (train.train_command, train.EXAMPLES, _WORK, "Train a network."),
+    "eval": (eval.eval_command, eval.EXAMPLES, _WORK, "Evaluate a network on a data set."),
+    "predict": (predict.predict_command, predict.EXAMPLES, _WORK, "Classify images."),
+    "review": (review.review_command, review.EXAMPLES, _WORK, "Confirm and correct labels in a browser."),
+    "compare": (compare.compare_command, compare.EXAMPLES, _WORK, "Compare finished runs."),
+    "export": (export.export_command, export.EXAMPLES, _WORK, "Write a network as .onnx or .pt2."),
+    "download": (download.download_command, download.EXAMPLES, _MACHINE, "Download data sets."),
+    "info": (info.info_command, info.EXAMPLES, _MACHINE, "Show versions, devices, data and weights."),
+    "cache": (cache.cache_command, cache.EXAMPLES, _MACHINE, "Show or delete prepared images."),
+    "bench": (bench.bench_command, bench.EXAMPLES, _MACHINE, "Measure the speed of LR-Net here."),
 }
-for _name, (_command, _examples) in _COMMANDS.items():
-    app.command(_name, cls=Command, epilog=_epilog(*_examples))(_command)
+for _name, (_command, _examples, _panel, _short) in _COMMANDS.items():
+    app.command(_name, cls=Command, epilog=_epilog(*_examples), rich_help_panel=_panel, short_help=_short)(_command)
 
 
 def main() -> None:

@@ -22,28 +22,28 @@ def cache_command(
     """Show or delete the prepared images that are kept to load folders faster; data sets are not touched."""
     from lrnet_cli.data.prepared import MOST_BYTES, packs
 
-    found = packs(cache.data_dir)
+    kept = packs(cache.data_dir)
     if clear:
-        for pack in found:
+        for pack in kept:
             pack.path.unlink(missing_ok=True)
     out = Output(json)
-    total = sum(pack.size for pack in found)
+    total = sum(pack.size for pack in kept)
     out.document(
         {
             "schema": "lrnet.cache/1",
-            "packs": [{"path": str(pack.path), "bytes": pack.size, "used": pack.used} for pack in found],
+            "packs": [{"path": str(pack.path), "bytes": pack.size, "used": pack.used} for pack in kept],
             "bytes": total,
             "most_bytes": MOST_BYTES,
             "cleared": clear,
         }
     )
-    if found and not clear:
+    if kept and not clear:
         out.table(
             ("prepared images", "MB", "last used"),
             (
                 (pack.path, f"{pack.size / 1e6:.1f}", time.strftime("%Y-%m-%d %H:%M", time.localtime(pack.used)))
-                for pack in found
+                for pack in kept
             ),
         )
     done = "deleted" if clear else f"of at most {MOST_BYTES / 1e9:.0f} GB"
-    out.line(f"{len(found)} packs of prepared images, {total / 1e6:.1f} MB {done}")
+    out.line(f"{len(kept)} packs of prepared images, {total / 1e6:.1f} MB {done}")

@@ -41,33 +41,35 @@ def download_command(
     if force and (list_ or verify):
         raise UsageError("--list and --verify download nothing, so --force has no meaning with them; leave it out.")
     named = dict.fromkeys(catalog_entry(name) for name in names or () if name != "all")
-    wanted = list(CATALOG.values()) if not names or "all" in names else list(named)
-    failed = 0 if list_ or verify else _download(wanted, cache, source.mirror, force)
-    documents = [_document(entry, cache) for entry in wanted]
+    entries = list(CATALOG.values()) if not names or "all" in names else list(named)
+    failed = 0 if list_ or verify else _download(entries, cache, source.mirror, force)
+    documents = [_document(entry, cache) for entry in entries]
     if verify:
-        failed = sum(found["state"] != "ok" and (bool(names) or found["state"] != "missing") for found in documents)
+        failed = sum(
+            document["state"] != "ok" and (bool(names) or document["state"] != "missing") for document in documents
+        )
     out = Output(json)
     out.document({"schema": "lrnet.download/1", "data_dir": str(cache), "datasets": documents})
     if list_:
         columns = ("name", "title", "train", "test", "licence", "state")
-        out.table(columns, ([found[key] for key in columns] for found in documents), f"Data in {cache}")
+        out.table(columns, ([document[key] for key in columns] for document in documents), f"Data in {cache}")
     else:
-        for found in documents:
-            out.line(f"{found['name']}: {found['state']} in {found['folder']}")
-            for name, state in found["files"].items():
+        for document in documents:
+            out.line(f"{document['name']}: {document['state']} in {document['folder']}")
+            for name, state in document["files"].items():
                 if state != "ok":
                     out.line(f"  {name}: {state}")
     if failed:
         raise typer.Exit(1 if failed == len(documents) or verify else 3)
 
 
-def _download(wanted: list[CatalogEntry], cache: Path, mirror: str | None, force: bool) -> int:
-    """Download ``wanted`` and return how many of them failed."""
+def _download(entries: list[CatalogEntry], cache: Path, mirror: str | None, force: bool) -> int:
+    """Download ``entries`` and return how many of them failed."""
     from lrnet_cli.data.download import download
 
     failed = 0
     with output.LoadBars() as bars:
-        for entry in wanted:
+        for entry in entries:
             try:
                 download(entry, cache, mirror=mirror, force=force, on_progress=bars.download, on_message=output.message)
             except DownloadError as error:

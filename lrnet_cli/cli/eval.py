@@ -1,6 +1,7 @@
 """``lrnet eval``."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from lrnet_cli import paths, ranks
 from lrnet_cli.cli import output
@@ -10,6 +11,9 @@ from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
 from lrnet_cli.escape import in_shell
 from lrnet_cli.settings.requests import EvalRequest
+
+if TYPE_CHECKING:
+    from lrnet_cli.evaluation.report import Report
 
 EXAMPLES = (
     "lrnet eval",
@@ -27,7 +31,6 @@ def eval_command(request: EvalRequest, json: Json = False) -> None:
     launch_if_asked(request)
     from lrnet_cli.cli.eval_tables import show_report
     from lrnet_cli.evaluation.run import evaluate_weights
-    from lrnet_cli.report.files import write_files
 
     with output.LoadBars() as bars:
         report = evaluate_weights(request, bars)
@@ -36,6 +39,24 @@ def eval_command(request: EvalRequest, json: Json = False) -> None:
     out = Output(json)
     out.document(report.document())
     show_report(out, report)
-    write_files(report, in_shell("lrnet", *sys.argv[1:]))  # last: what is printed is not lost if this fails
+    _write_files(report)  # last: what is printed is not lost if this fails
+
+
+def _write_files(report: "Report") -> None:
+    request, evaluation = report.request, report.evaluation
+    if request.predictions is not None:
+        from lrnet_cli.evaluation.predictions import write_predictions
+
+        write_predictions(
+            request.predictions, evaluation, every_class=request.probabilities, spreadsheet=request.spreadsheet
+        )
+    if request.plot is None and request.report is None:
+        return
+    from lrnet_cli.report.page import write_report, write_robustness_plot  # matplotlib takes a second
+
+    if request.plot is not None and report.robustness is not None:
+        name = report.setup.weights.parent.name
+        write_robustness_plot(request.plot, {name: (evaluation.metrics.accuracy, report.robustness)})
     if request.report is not None:
+        write_report(request.report, report, in_shell("lrnet", *sys.argv[1:]))
         output.message(f"Report: {request.report}")

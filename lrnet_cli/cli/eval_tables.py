@@ -92,15 +92,15 @@ def _show_robustness(out: Output, robustness: Robustness) -> None:
     def means(cases: Iterable[CorruptedAccuracy]) -> tuple[str, ...]:
         return tuple(f"{value:.4f}" for value in means_over(cases))
 
-    for title, kinds in robustness.lists().items():
-        rows = [(name, *(f"{case.accuracy:.4f}" for case in cases), *means(cases)) for name, cases in kinds.items()]
+    for title, types in robustness.lists().items():
+        rows = [(name, *(f"{case.accuracy:.4f}" for case in cases), *means(cases)) for name, cases in types.items()]
         out.table(
             ("corruption", "severity 1", "2", "3", "4", "5", "mean", "calibration error"),
-            [*rows, ("mean over these", "", "", "", "", "", *means(chain(*kinds.values())))],
+            [*rows, ("mean over these", "", "", "", "", "", *means(chain(*types.values())))],
             title=f"Accuracy under corruptions {title}",
         )
     out.line(
-        f"Mean over the first twelve kinds {robustness.mean_accuracy:.4f} (calibration error "
+        f"Mean over the first twelve corruptions {robustness.mean_accuracy:.4f} (calibration error "
         f"{robustness.mean_ece:.4f}), over the others {robustness.mean_accuracy_further:.4f} "
         f"({robustness.mean_ece_further:.4f})"
     )

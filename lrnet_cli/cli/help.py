@@ -1,4 +1,4 @@
-"""How the commands present their options in ``--help``: by what is to be given, not by its type in Python."""
+"""How the commands present their options in ``--help``: by what a person gives, not by its type in Python."""
 
 from typing import Any
 

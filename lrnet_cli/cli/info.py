@@ -9,7 +9,7 @@ from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
 from lrnet_cli.data.catalog import CATALOG, EMBEDDED
-from lrnet_cli.documents import JsonObject
+from lrnet_cli.escape import in_words
 from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import InfoRequest
 from lrnet_cli.settings.words import Arch
@@ -89,7 +89,7 @@ def _show_installation(data_dir: Path | None, out: Output) -> None:
 
     cache, newest = paths.data_dir(data_dir), paths.newest_run()
     states = {name: overall_state(check_files(entry, cache)) for name, entry in CATALOG.items()}
-    document = {
+    document: dict[str, object] = {
         "versions": versions(),
         "device": describe_device(resolve_device()),
         "data_dir": str(cache),
@@ -101,13 +101,11 @@ def _show_installation(data_dir: Path | None, out: Output) -> None:
     _show_entries(out, document)
 
 
-def _show_entries(out: Output, document: JsonObject) -> None:
+def _show_entries(out: Output, document: dict[str, object]) -> None:
     out.document({"schema": "lrnet.info/1"} | document)
     for key, value in document.items():
-        if isinstance(value, dict):
-            shown = ", ".join(f"{k} {v}" for k, v in value.items())
-        elif isinstance(value, list | tuple):
-            shown = ", ".join(map(str, value))
-        else:
-            shown = str(value) if value is not None else ""
-        out.line(f"{key:<13} {shown or 'none'}")
+        parts = value if isinstance(value, dict) else {}
+        nested = {name: part for name, part in parts.items() if isinstance(part, dict)}
+        flat = {name: part for name, part in parts.items() if name not in nested} or value
+        for name, shown in {key: flat, **nested}.items():
+            out.line(f"{name:<13} {in_words(shown)}")

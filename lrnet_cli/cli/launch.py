@@ -16,24 +16,24 @@ from lrnet_cli.cli import output
 from lrnet_cli.settings.place import Place
 
 LOST_ANOTHER = 75  # exit code of a process that ended because another one did
-_WAY_ON = "LRNET_WAY_ON"  # names the file that says what to do if a process is lost
+_HINT = "LRNET_RECOVERY_HINT"  # names the file that says what to do if a process is lost
 
 
 def is_launched() -> bool:
     """Return whether ``launch`` started this process, and so will report processes that are lost."""
-    return _WAY_ON in os.environ
+    return _HINT in os.environ
 
 
-def note_way_on(text: str) -> None:
+def note_recovery_hint(text: str) -> None:
     """Note for the launcher, if there is one, what it is to say should a process be lost from now on."""
     if is_launched():
-        Path(os.environ[_WAY_ON]).write_text(text, encoding="utf-8")
+        Path(os.environ[_HINT]).write_text(text, encoding="utf-8")
 
 
 def note_reason(code: int, *lines: str) -> None:
     """Leave for the launcher, which reports for all processes, why this one ends with the exit code ``code``."""
     try:
-        _reason_of(Path(os.environ[_WAY_ON]), ranks.rank()).write_text(json.dumps([code, *lines]), encoding="utf-8")
+        _reason_of(Path(os.environ[_HINT]), ranks.rank()).write_text(json.dumps([code, *lines]), encoding="utf-8")
     except OSError:  # a full disk
         output.error(*lines)
 
@@ -70,8 +70,8 @@ def launch(count: int) -> int:
     # A stop waits for the current validation, which may take longer than the launcher's default of half a minute.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     with tempfile.TemporaryDirectory() as folder:
-        way_on = Path(folder) / "way-on"
-        os.environ[_WAY_ON] = str(way_on)
+        hint = Path(folder) / "recovery-hint"
+        os.environ[_HINT] = str(hint)
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -87,31 +87,31 @@ def launch(count: int) -> int:
         try:
             elastic_launch(config, sys.executable)("-m", "lrnet_cli", *sys.argv[1:])
         except SignalException:
-            return _reported(way_on, count) or 130  # or the first process has reported it
+            return _reported(hint, count) or 130  # or the first process has reported it
         except ChildFailedError as error:
-            if code := _reported(way_on, count):
+            if code := _reported(hint, count):
                 return code
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
             first = codes.get(0, 0)
             if first > 0 and first != LOST_ANOTHER:
                 return first
-            advice = way_on.read_text(encoding="utf-8") if way_on.exists() else "Run the command again."
+            advice = hint.read_text(encoding="utf-8") if hint.exists() else "Run the command again."
             output.error(f"{_lost(codes)}. {advice}")
             return 1
         finally:
-            del os.environ[_WAY_ON]
+            del os.environ[_HINT]
     return 0
 
 
-def _reason_of(way_on: Path, rank: int) -> Path:
-    return way_on.with_suffix(f".{rank}")
+def _reason_of(hint: Path, rank: int) -> Path:
+    return hint.with_suffix(f".{rank}")
 
 
-def _reported(way_on: Path, count: int) -> int:
+def _reported(hint: Path, count: int) -> int:
     """Report the reason of the first process that left one, and return its exit code; without any, return 0."""
     for rank in range(count):
         with suppress(FileNotFoundError, json.JSONDecodeError):  # or the process was killed while it wrote
-            code, *lines = json.loads(_reason_of(way_on, rank).read_text(encoding="utf-8"))
+            code, *lines = json.loads(_reason_of(hint, rank).read_text(encoding="utf-8"))
             output.error(*lines)
             return int(code)
     return 0

@@ -59,7 +59,7 @@ class _Live(output.LoadBars):
         self.bar.stop()
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
-        launch.note_way_on(f"Resume from the last checkpoint with: {resuming(run_dir)}")
+        launch.note_recovery_hint(f"Resume from the last checkpoint with: {resuming(run_dir)}")
         self._of_epochs = f"/{epochs}" if epochs is not None else ""
         super().stop()
 

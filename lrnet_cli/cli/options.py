@@ -24,10 +24,10 @@ def _paths(incomplete: str) -> list[str]:
     parent = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     shown = "" if str(parent) == "." and not incomplete.startswith("./") else f"{str(parent).rstrip('/')}/"
     try:
-        found = [f"{shown}{entry.name}{'/' if entry.is_dir() else ''}" for entry in sorted(parent.iterdir())]
+        matches = [f"{shown}{entry.name}{'/' if entry.is_dir() else ''}" for entry in sorted(parent.iterdir())]
     except OSError:
         return []
-    return [path for path in found if path.startswith(incomplete) and path.isprintable()]
+    return [path for path in matches if path.startswith(incomplete) and path.isprintable()]
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]

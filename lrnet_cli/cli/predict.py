@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from lrnet_cli import ranks
 from lrnet_cli.cli import output
-from lrnet_cli.cli.launch import launch_if_asked, note_way_on
+from lrnet_cli.cli.launch import launch_if_asked, note_recovery_hint
 from lrnet_cli.cli.output import Data, Output
 from lrnet_cli.cli.settings import with_request
 from lrnet_cli.errors import UsageError
@@ -42,14 +42,14 @@ def predict_command(
             )
         request = replace(request, format="json")
     launch_if_asked(request)
-    from lrnet_cli.predict.job import predict_files, way_on
+    from lrnet_cli.predict.job import predict_files, recovery_hint
 
     bar = output.progress(MofNCompleteColumn(), output.RateColumn())
     # Rows on the terminal show the progress.
     bar.disable |= request.row_format is not None and request.output is None and sys.stdout.isatty()
     with predict_files(request, _Shown(bar)) as job, nullcontext() if bar.disable else bar:
         if ranks.is_first():
-            note_way_on(way_on(request))
+            note_recovery_hint(recovery_hint(request))
         _show(job)
     if job.summary.failed and ranks.is_first():
         raise typer.Exit(3 if job.summary.done else 1)

@@ -3,13 +3,12 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
 from lrnet_cli.cli.options import complete_dataset, complete_weights
 from lrnet_cli.settings.setting import Request, Setting, settings_of
-from lrnet_cli.settings.units import seconds_of
 
 _COMPLETIONS = {
     "dataset": complete_dataset,
@@ -36,7 +35,9 @@ def with_request(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if setting.default is ... else None,
-            annotation=Annotated[_kind(setting) if setting.default is ... else _kind(setting) | None, _option(setting)],
+            annotation=Annotated[
+                _kind(setting) if setting.default is ... else _kind(setting) | None, option_of(setting)
+            ],
         )
         for name, setting in chosen.items()
     ]
@@ -58,23 +59,41 @@ def with_request(
     return decorate
 
 
+def _parameter(setting: Setting) -> inspect.Parameter:
+    needed = setting.default is ...
+    return inspect.Parameter(
+        setting.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else None,
+        annotation=Annotated[_kind(setting) if needed else _kind(setting) | None, option_of(setting)],
+    )
+
+
 def _kind(setting: Setting) -> Any:
-    return list[str] if setting.kind == tuple[str, ...] else setting.kind
+    if setting.kind == tuple[str, ...]:
+        return list[str]
+    return str if get_origin(setting.kind) is Literal else setting.kind  # words are checked by the request
 
 
-def _option(setting: Setting) -> Any:
+def option_of(setting: Setting) -> Any:
+    """Return Typer's description of the option, or argument, that takes ``setting``."""
     more: dict[str, Any] = {"autocompletion": _COMPLETIONS.get(setting.name), "envvar": setting.envvar}
     if setting.argument:
         return typer.Argument(help=setting.description, show_default=False, **more)
     # A switch that is off by default needs no second flag to turn it off.
     flags = [setting.flag] if setting.default is ... or (setting.kind is bool and not setting.default) else []
-    if setting.unit == "time":
-        more["parser"] = seconds_of
+    metavar = setting.placeholder
+    if setting.kind in (int, float):
+        more["parser"] = setting.read
+        metavar = metavar or ("N" if setting.kind is int else "X")
+    elif setting.choices:
+        more["autocompletion"] = setting.completed
+        metavar = metavar or "CHOICE"
     return typer.Option(
         *flags,
         help=setting.description,
         show_default=False,
         rich_help_panel=setting.panel,
-        metavar=setting.placeholder,
+        metavar=metavar,
         **more,
     )

@@ -13,10 +13,10 @@ from lrnet_cli.cli.launch import launch_if_asked
 from lrnet_cli.cli.live import live
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
-from lrnet_cli.cli.settings import with_request
+from lrnet_cli.cli.settings import option_of, with_request
 from lrnet_cli.cli.train_tables import show_run, show_series
 from lrnet_cli.errors import UsageError
-from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.config import RUNS, TrainConfig
 from lrnet_cli.settings.record import changed
 
 EXAMPLES = (
@@ -41,10 +41,7 @@ class _Job:
 def train_command(
     given: dict[str, object],
     ctx: typer.Context,
-    runs: Annotated[
-        int | None,
-        typer.Option(help="Train this many times, with the seeds --seed, --seed + 1, …, and report the mean."),
-    ] = None,
+    runs: Annotated[int | None, option_of(RUNS)] = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Resume the run in this folder; --epochs and --max-time may be raised.", metavar="RUN"),

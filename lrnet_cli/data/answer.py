@@ -1,10 +1,11 @@
-"""A server's answer, read in a thread that is left behind when too little arrives.
+"""A server's answer, read in a thread that is ended when too little arrives.
 
 The timeout of a socket notices silence only. A server that sends a byte per second would pass it for days, in the head
 of its answer as well as in the body.
 """
 
 import contextlib
+import ctypes
 import queue
 import threading
 import time
@@ -47,14 +48,15 @@ class SilentError(BrokenOffError):
 
 
 class Patience:
-    """Until when, by ``time.monotonic``, a server may bring too little for one file."""
+    """Until when, by ``time.monotonic``, a server may bring too little, and ``last``, until when anything at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: float) -> None:
+        self.last = last
         self.renew()
 
     def renew(self) -> None:
         """Begin anew: enough has arrived."""
-        self.end = time.monotonic() + _PATIENCE
+        self.end = min(time.monotonic() + _PATIENCE, self.last)
 
     def of_one_wait(self) -> float:
         """Return until when to wait for the next bytes."""
@@ -71,11 +73,14 @@ def answered(
     """
     items: queue.Queue[Any] = queue.Queue(_AHEAD)
     left = threading.Event()
-    threading.Thread(target=_read, args=(url, headers, credentials, items, left), daemon=True).start()
+    thread = threading.Thread(target=_read, args=(url, headers, credentials, items, left), daemon=True)
+    thread.start()
     try:
         yield _head(items, patience), _body(items, patience)
     finally:
         left.set()
+        # As soon as it runs Python again, such as to read the next of endless heads.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         with contextlib.suppress(queue.Empty):  # or the thread would wait for room forever
             while True:
                 items.get_nowait()
@@ -106,8 +111,9 @@ def _read(
                     return
                 items.put(item)
         items.put(None)
-    except Exception as error:  # whatever a server can make the libraries raise
-        items.put(error)
+    except (Exception, SystemExit) as error:  # whatever a server can make the libraries raise, and the end
+        if not left.is_set():
+            items.put(error)
 
 
 def _next(items: queue.Queue[Any], end: float) -> Any:
@@ -144,6 +150,8 @@ def _body(items: queue.Queue[Any], patience: Patience) -> Iterator[bytes]:
     try:
         while (chunk := _next(items, end)) is not None:
             received += len(chunk)
+            if time.monotonic() >= patience.last:
+                raise TimeoutError
             if received - in_time >= _SLOWEST * _WINDOW:
                 in_time = received
                 patience.renew()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.datasets import name_of, preprocessing_of, read_source, tested_apart
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.look import SIZES, Seen, Source, look
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Skipped, listed, refuse_excess, refuse_unreadable, torn_groups, twins
@@ -86,13 +87,7 @@ def check_dataset(request: CheckRequest, reporter: Reporter) -> Check:
 
     Raises ``DataError`` or ``DownloadError`` for one that cannot be read at all, ``UsageError`` for an unknown name.
     """
-    raw = read_source(
-        request.dataset,
-        data_dir=request.data_dir,
-        mirror=request.mirror,
-        on_progress=reporter.download,
-        on_message=reporter.message,
-    )
+    raw = read_source(request.dataset, request, reporter)
     sources = list(_sources(raw))
     seen, damaged, sample = list[Seen](), list[Skipped](), list[Image.Image]()
     looked = read_ahead(sources, look, is_file=lambda source: isinstance(source.image, Path))
@@ -146,7 +141,7 @@ def _refusal(name: str, raw: RawDataset, damaged: Sequence[Skipped]) -> str | No
     train, val, test = (None if part is None else _labelled(part, unread) for part in (raw.train, raw.val, raw.test))
     assert train is not None
     try:
-        refuse_excess(raw, preprocessing_of(raw.train, None, None))
+        refuse_excess(raw, preprocessing_of(raw.train, ImageOptions()))
         refuse_unreadable(raw, damaged)
         train, _ = tested_apart(name, train, test, None, raw.classes, silent)
         validation_apart(name_of(name), train, val, None, _SEED, None)

@@ -13,7 +13,8 @@ import torch
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import ALIASES, CATALOG, EMBEDDED, KNOWN_NAMES, canonical_name
 from lrnet_cli.data.download import check_files, download, overall_state
-from lrnet_cli.data.images import Preprocessing
+from lrnet_cli.data.framing import framed
+from lrnet_cli.data.images import ImageOptions, Preprocessing
 from lrnet_cli.data.polarity import Polarity, PolarityRule, common_polarity
 from lrnet_cli.data.readers import idx
 from lrnet_cli.data.readers.by_path import read_raw
@@ -21,11 +22,12 @@ from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Reading, Skipped, listed, remarks
 from lrnet_cli.data.splits import Split, copies_of, cut_off_test, fold_cut
 from lrnet_cli.errors import DataError, UsageError, suggestion
-from lrnet_cli.reporter import OnImages, OnMessage, OnProgress, silent
-from lrnet_cli.settings.words import Invert, OnError
+from lrnet_cli.reporter import SILENT, OnMessage, Reporter
+from lrnet_cli.settings.place import Source
 
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
 _POLARITY_SAMPLE = 1000  # images
+_DEFAULT_OPTIONS, _DEFAULT_SOURCE = ImageOptions(), Source()
 
 
 @dataclass(frozen=True)
@@ -51,58 +53,42 @@ class Dataset:
 
 def load_dataset(
     name: str,
+    options: ImageOptions = _DEFAULT_OPTIONS,
     *,
-    data_dir: Path | None = None,
-    mirror: str | None = None,
-    image_size: int | None = None,
-    channels: int | None = None,
-    invert: Invert = "no",
-    preprocessing: Preprocessing | None = None,
     fold: tuple[int, int] | None = None,
-    on_error: OnError = "skip",
-    on_progress: OnProgress = silent,
-    on_images: OnImages = silent,
-    on_message: OnMessage = silent,
+    source: Source = _DEFAULT_SOURCE,
+    reporter: Reporter = SILENT,
 ) -> Dataset:
-    """Return the data set called ``name``, downloading it if necessary, or the one at the path ``name``.
+    """Return the data set called ``name``, downloaded from ``source`` if necessary, or the one at the path ``name``.
 
-    Images keep their own size and channels (class folders: 28 pixels, grey) unless ``image_size`` and ``channels``
-    say otherwise, or ``preprocessing``, that of a trained network, says it all. Without that the polarity is found from
-    the training images.
+    Unless the ``options`` hold the preprocessing of a trained network, the polarity is that of the training images.
     From a source without a test split, a stratified fifth is set aside for testing, the same fifth every time. With
     ``fold`` (number from 1 up, count) the training images, which are all images of a source without a test split,
     are cut into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for
     training, and the source's own test images are left out.
 
-    Image files are read in threads. With ``on_error="skip"`` those that cannot be read are passed by, unless they are
-    several and more than a twentieth of a class. ``on_message`` hears what was left out, and which classes are too
-    small.
+    Image files are read in threads. What was left out, and which classes are too small, is a message to ``reporter``.
 
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
-    raw = read_source(name, data_dir=data_dir, mirror=mirror, on_progress=on_progress, on_message=on_message)
-    own = preprocessing or preprocessing_of(raw.train, image_size, channels)
+    raw = read_source(name, source, reporter)
+    own = preprocessing_of(raw.train, options)
+    if options.preprocessing is None and (options.crop == "on" or canonical_name(name) not in KNOWN_NAMES):
+        own = framed(name_of(name), raw.train, own, options, reporter)
     if isinstance(raw.train.images, list):
         count = sum(len(part.labels) for part in raw.parts.values())
-        on_message(f"{name_of(name)}: {count} image files in {len(raw.classes)} classes: {listed(raw.classes)}.")
-    reading = Reading(
-        str(paths.expanded(name).resolve()),
-        raw,
-        own,
-        invert=invert,
-        on_error=on_error,
-        on_images=on_images,
-        data_dir=data_dir,
-    )
+        classes = f"{len(raw.classes)} classes: {listed(raw.classes)}"
+        reporter.message(f"{name_of(name)}: {count} image files in {classes}.")
+    reading = Reading(str(paths.expanded(name).resolve()), raw, own, options, source.data_dir, reporter)
     train, val, test = splits = reading.read()
     assert train is not None
     for remark in remarks(name_of(name), raw, splits, reading.skipped, reading.several):
-        on_message(remark)
-    train, test = tested_apart(name, train, test, fold, raw.classes, on_message)
-    if preprocessing is None:
+        reporter.message(remark)
+    train, test = tested_apart(name, train, test, fold, raw.classes, reporter.message)
+    if options.preprocessing is None:
         own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
     if copies := copies_of(train, test):
-        on_message(f"{name_of(name)}: {copies} of the {len(test)} test images are copies of training images.")
+        reporter.message(f"{name_of(name)}: {copies} of the {len(test)} test images are copies of training images.")
     return Dataset(
         name=name_of(name),
         classes=raw.classes,
@@ -176,21 +162,14 @@ def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return replace(dataset, classes=tuple(classes), train=train, val=val, test=test)
 
 
-def read_source(
-    name: str,
-    *,
-    data_dir: Path | None = None,
-    mirror: str | None = None,
-    on_progress: OnProgress = silent,
-    on_message: OnMessage = silent,
-) -> RawDataset:
+def read_source(name: str, source: Source, reporter: Reporter) -> RawDataset:
     """Return the data set called ``name``, or the one at that path, before preprocessing; see ``load_dataset``."""
     known = canonical_name(name)
     if known in CATALOG:
-        entry, cache = CATALOG[known], paths.data_dir(data_dir)
+        entry, cache = CATALOG[known], paths.data_dir(source.data_dir)
         if overall_state(check_files(entry, cache)) != "ok":
-            on_message(f"{entry.title} is not in {cache} yet; downloading it.")
-            download(entry, cache, mirror=mirror, on_progress=on_progress, on_message=on_message)
+            reporter.message(f"{entry.title} is not in {cache} yet; downloading it.")
+            download(entry, cache, mirror=source.mirror, on_progress=reporter.download, on_message=reporter.message)
         return idx.read(cache / known, entry.classes)
     return _read_embedded() if known == EMBEDDED else read_raw(Path(located(name)))
 
@@ -204,15 +183,21 @@ def _read_embedded() -> RawDataset:
     return RawDataset(tuple("0123456789"), RawSplit(images, digits.target.astype(np.int64)), None, None)
 
 
-def preprocessing_of(split: RawSplit, image_size: int | None, channels: int | None) -> Preprocessing:
-    """Return the preprocessing asked for; images keep their own size and channels where nothing is said."""
+def preprocessing_of(split: RawSplit, options: ImageOptions) -> Preprocessing:
+    """Return the preprocessing that ``options`` ask for; its polarity is only known once the images are read."""
+    if options.preprocessing is not None:
+        return options.preprocessing
     if isinstance(split.images, list):
         own_size, own_channels = _FOLDER_IMAGE_SIZE, 1
     else:
         own_size, own_channels = max(split.images.shape[1:3]), split.images.shape[3]
     try:
         return Preprocessing(
-            image_size or own_size, channels or own_channels, "mixed", polarity_rule="plane", reading="reduced"
+            options.image_size or own_size,
+            options.channels or own_channels,
+            "mixed",
+            polarity_rule="plane",
+            reading="reduced",
         )
     except ValueError as error:
         raise UsageError(f"Preprocessing: {error}.") from error

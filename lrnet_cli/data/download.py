@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,8 @@ from lrnet_cli.errors import DownloadError
 from lrnet_cli.paths import is_leftover
 from lrnet_cli.reporter import OnMessage, OnProgress, silent
 from lrnet_cli.settings.mirror import Credentials, without_credentials
+
+_LEAST_SECONDS, _SLOWEST = 300, 50_000  # of a whole download, to which its bytes add what they take at this rate
 
 
 def check_files(entry: CatalogEntry, data_dir: Path) -> dict[str, str]:
@@ -66,7 +69,8 @@ def download(
             for leftover in filter(is_leftover, folder.iterdir()):
                 leftover.unlink()
             states = check_files(entry, data_dir)
-            transfer = Transfer(credentials, set(), on_progress)
+            end = time.monotonic() + _LEAST_SECONDS + sum(file.size for file in entry.files) / _SLOWEST
+            transfer = Transfer(credentials, end, on_progress)
             failures: list[list[str]] = []
             for file in entry.files:
                 if states[file.name] == "ok" and not force:

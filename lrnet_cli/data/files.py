@@ -3,16 +3,15 @@
 import math
 import os
 import stat
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from lrnet_cli.data import reader
 from lrnet_cli.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset(
@@ -24,21 +23,15 @@ IMAGE_SUFFIXES = frozenset(
 # Those of the suffixes: others, whatever a file is called, would start decoders that nobody asked for.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 _SMALL_FILE = 1_000_000  # bytes, which are read in one piece: decoders ask for a few at a time
+_MOST_TILES = 100_000  # parts of a TIFF file, each of which is decoded by itself
 _SCAN, _MOST_SCANS = b"\xff\xda", 200  # of a progressive JPEG, each of which is decoded over all pixels
 MAX_PIXELS = 64_000_000
 # Whose decoders hold several copies, or take ten times as long.
 _MAX_PIXELS_OF = {"AVIF": 32_000_000, "JPEG2000": 24_000_000, "WEBP": 32_000_000}
 _LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
-_turn: AbstractContextManager[Any] = threading.Lock()
 
 # Pillow only warns of images between one and two times its own limit; as an error, the handler below covers both.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-
-
-def take_turns_by(lock: AbstractContextManager[Any]) -> None:
-    """Read large images while holding ``lock``, which other processes have, too."""
-    global _turn  # noqa: PLW0603 # set once, as a process begins
-    _turn = lock
 
 
 def is_regular_file(path: Path) -> bool:
@@ -72,8 +65,8 @@ def image_errors() -> Iterator[None]:
         raise ImageError(f"is damaged: {str(error) or type(error).__name__}") from error
 
 
-def open_image(path: str | os.PathLike[str], side: int | None, remarks: list[str], turn: ExitStack) -> Image.Image:
-    """Open and decode an image file; a large one only once it is its turn, which lasts until ``turn`` is closed.
+def open_image(path: str | os.PathLike[str], side: int | None, remarks: list[str]) -> Image.Image:
+    """Open and decode an image file.
 
     Where the format can, it is decoded reduced, its longer side to no less than ``side`` pixels. ``remarks`` receives
     what deserves one. To be called inside ``image_errors``.
@@ -90,11 +83,13 @@ def open_image(path: str | os.PathLike[str], side: int | None, remarks: list[str
         limit = _MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
         if math.prod(image.size) > limit:
             raise too_large(f"{image.width}×{image.height}", limit)
+        if len(image.tile) > _MOST_TILES:
+            raise ImageError(f"is a TIFF file of more than {_MOST_TILES} parts, which would take too long")
         if side is not None:
             least = side / max(image.size)  # of either side, as a share
             image.draft(None, (max(1, int(image.width * least)), max(1, int(image.height * least))))
-        if math.prod(image.size) > _LARGE:
-            turn.enter_context(_turn)
+        if math.prod(image.size) > _LARGE and not reader.reads_large:
+            raise reader.LargeImageError("waits for its turn")
         if "progressive" in image.info and _count_in(source, _SCAN) > _MOST_SCANS:
             raise ImageError(f"is a JPEG file of more than {_MOST_SCANS} scans, which would take too long")
         # In-place rotation needs a loaded image; loading also detects a truncated file.

@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args
@@ -12,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lrnet_cli.data.crop import cropped_to
 from lrnet_cli.data.files import MAX_PIXELS, image_errors, open_image, too_large
 from lrnet_cli.data.polarity import Polarity, PolarityRule, polarity_of, ring_of
 from lrnet_cli.errors import ImageError
-from lrnet_cli.settings.words import Invert, Normalize
+from lrnet_cli.settings.words import Crop, Invert, Normalize, OnError
 
 if TYPE_CHECKING:
     from torch import Tensor  # which takes a second to import, in every process that reads images
 
 ImageSource: TypeAlias = Union[str, os.PathLike[str], Image.Image, NDArray[Any], "Tensor"]  # for the text
 ReadingOf = Literal["full", "reduced"]
+CropTo = Literal["none", "content"]
 _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes that overflow
 _REDUCED = 2  # times the size that is needed, at least: an image brought to it hardly differs from all of it
+_REDUCED_TO_CROP = 6  # times, where only a part of it is needed
 _STRIP = 1_000_000  # pixels that are converted at a time
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent image's ink is dark
 
@@ -35,8 +37,8 @@ class Preprocessing:
     ``image_size`` is the side in pixels, ``channels`` 1 (grey) or 3 (RGB), ``polarity`` how the training images
     stand on their background, ``normalize`` what the network does with an image's own ground and contrast,
     ``polarity_rule`` how an image's polarity is judged, ``reading`` whether a large image is read in full or first
-    reduced, to several times the size that is needed. Files of earlier versions have none of them: the defaults are
-    what those did.
+    reduced, to several times the size that is needed, ``crop`` whether it is cropped to its content first. Files of
+    earlier versions have none of them: the defaults are what those did.
     """
 
     image_size: int
@@ -45,6 +47,7 @@ class Preprocessing:
     normalize: Normalize = "none"
     polarity_rule: PolarityRule = "border"
     reading: ReadingOf = "full"
+    crop: CropTo = "none"
 
     def __post_init__(self) -> None:
         if type(self.image_size) is not int or not 1 <= self.image_size <= _MAX_SIDE:
@@ -57,8 +60,28 @@ class Preprocessing:
             raise ValueError(f"polarity_rule must be one of {get_args(PolarityRule)}, got {self.polarity_rule!r}")
         if self.reading not in get_args(ReadingOf):
             raise ValueError(f"reading must be one of {get_args(ReadingOf)}, got {self.reading!r}")
+        if self.crop not in get_args(CropTo):
+            raise ValueError(f"crop must be one of {get_args(CropTo)}, got {self.crop!r}")
         if self.polarity not in get_args(Polarity):
             raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How the images of a data set are read.
+
+    They keep their own size and channels (image files: 28 pixels, or, with ``crop="auto"``, what they show; grey)
+    unless ``image_size`` or ``channels`` are given, or the whole ``preprocessing`` of a trained network. Files that
+    cannot be read are skipped, unless they are several and more than a twentieth of a class; with ``on_error="stop"``
+    the first one is an error.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    preprocessing: Preprocessing | None = None
+    invert: Invert = "no"
+    on_error: OnError = "skip"
+    crop: Crop = "off"
 
 
 def prepare(
@@ -67,15 +90,16 @@ def prepare(
     """Return the network's input for an image, uint8 (channels, side, side), and whether it was inverted.
 
     The image is rotated according to its EXIF data, laid on a background where it is transparent, made grey or RGB,
-    padded to a square with its own background and resized with antialiasing. ``invert="auto"`` inverts it if its
-    polarity is the opposite of ``preprocessing.polarity``. ``Classifier.predict`` lists the arrays and tensors it may
-    be. ``remarks`` receives what deserves one about a file, such as that it has several frames.
+    cropped to its content if ``preprocessing`` says so, padded to a square with its own background and resized with
+    antialiasing. ``invert="auto"`` inverts it if its polarity is the opposite of ``preprocessing.polarity``.
+    ``Classifier.predict`` lists the arrays and tensors it may be. ``remarks`` receives what deserves one about a file,
+    such as that it has several frames.
 
     Raises ``ImageError`` (without the path) for an unreadable image, or one of over 64 million pixels (32 million in
     AVIF and WebP, 24 million in JPEG 2000).
     """
-    with ExitStack() as turn, image_errors():
-        return _prepared(_flat(source, preprocessing, remarks, turn), preprocessing, invert)
+    with image_errors():
+        return _prepared(_flat(source, preprocessing, remarks), preprocessing, invert)
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,8 @@ def _prepared(image: Image.Image, preprocessing: Preprocessing, invert: Invert) 
         ) not in (preprocessing.polarity, "mixed")
     else:
         inverted = invert == "yes"
+    if preprocessing.crop == "content":
+        image = image.crop(cropped_to(_pixels_of(image)))
     side = preprocessing.image_size
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -132,20 +158,18 @@ def flat_image(source: ImageSource, side: int | None = None) -> Image.Image:
 
     It has its own size, or, where that is faster, at least twice ``side`` pixels along the longer side.
     """
-    with ExitStack() as turn, image_errors():
+    with image_errors():
         if side is not None and isinstance(source, str | os.PathLike):
-            return _flatten(open_image(source, _REDUCED * side, [], turn))
-        return _flat(source, None, None, turn)
+            return _flatten(open_image(source, _REDUCED * side, []))
+        return _flat(source, None, None)
 
 
-def _flat(
-    source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None, turn: ExitStack
-) -> Image.Image:
+def _flat(source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None) -> Image.Image:
     if isinstance(source, str | os.PathLike):
         side = None
         if preprocessing is not None and preprocessing.reading == "reduced":
-            side = _REDUCED * preprocessing.image_size
-        source = open_image(source, side, [] if remarks is None else remarks, turn)
+            side = preprocessing.image_size * (_REDUCED if preprocessing.crop == "none" else _REDUCED_TO_CROP)
+        source = open_image(source, side, [] if remarks is None else remarks)
     elif not isinstance(source, Image.Image):
         source = _from_array(source)
     return _flatten(source)

@@ -38,12 +38,12 @@ def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
     down, right = (max(step, side // _LONGEST_JUDGED) for side in pixels.shape[:2])
     grey = pixels[::down, ::right].mean(axis=2, dtype=np.float32)
     if rule != "border":
-        grey = _without_stripes(grey)
+        grey = grey[stripes_of(grey)]
     lowest, highest = float(grey.min()), float(grey.max())
     if lowest == highest:
         return "mixed"
     if rule == "plane":
-        apart = np.sort(grey - _plane_of(grey), axis=None)
+        apart = np.sort(grey - plane_of(grey), axis=None)
         strongest = max(1, round(_STRONGEST * apart.size))
         return "light-on-dark" if apart[-strongest] > -apart[strongest - 1] else "dark-on-light"
     return "light-on-dark" if np.median(ring_of(grey)) < (lowest + highest) / 2 else "dark-on-light"
@@ -63,30 +63,34 @@ def ring_of(pixels: NDArray[_Number]) -> NDArray[_Number]:
     return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
 
 
-def _without_stripes(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``grey`` (height, width) without even stripes along its sides: a frame, a ruled line, a scanner's edge."""
+def stripes_of(grey: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Return the rows and columns of ``grey`` (height, width) without even stripes along its sides.
+
+    Such a stripe is a frame, a ruled line or a scanner's edge.
+    """
     spread = float(grey.max() - grey.min())
-    inside, is_cut = grey, False
-    for _ in range(4):
+    inside, depths = grey, [0, 0, 0, 0]  # at the top, right, bottom and left
+    for side in range(4):
         steps = np.diff(inside[: int(len(inside) * _DEEPEST_STRIPE) + 1], axis=0)
-        if np.abs(steps).max(initial=0.0) <= _STEP * spread:  # as in most images
-            inside = np.rot90(inside)
-            continue
-        stepping = np.maximum((steps > _STEP * spread).mean(1), (steps < -_STEP * spread).mean(1))
-        for depth in np.flatnonzero(stepping > _STEPPING)[::-1] + 1:
-            if inside[:depth].std() < _STRIPE_VARIES * spread:
-                inside, is_cut = inside[depth:], True
-                break
+        if np.abs(steps).max(initial=0.0) > _STEP * spread:  # not in most images
+            stepping = np.maximum((steps > _STEP * spread).mean(1), (steps < -_STEP * spread).mean(1))
+            for depth in np.flatnonzero(stepping > _STEPPING)[::-1] + 1:
+                if inside[:depth].std() < _STRIPE_VARIES * spread:
+                    inside, depths[side] = inside[depth:], int(depth)
+                    break
         inside = np.rot90(inside)
-    if not is_cut:
-        return grey
+    whole = slice(0, grey.shape[0]), slice(0, grey.shape[1])
+    if not any(depths):
+        return whole
     ring = ring_of(inside)
     # A large thing that nearly touches the border leaves such a step too, but no even ground inside it.
-    is_even = np.mean(np.abs(ring - np.median(ring)) < _GROUND_VARIES * spread) >= _EVEN
-    return inside if is_even else grey
+    if np.mean(np.abs(ring - np.median(ring)) < _GROUND_VARIES * spread) < _EVEN:
+        return whole
+    top, right, bottom, left = depths
+    return slice(top, grey.shape[0] - bottom), slice(left, grey.shape[1] - right)
 
 
-def _plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
+def plane_of(grey: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the plane (height, width) through the medians of parts of the border, those of things there passed by.
 
     As ``normalize`` of the network fits the ground: least absolute deviations, by least squares with weights that

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Preprocessing, as_image, prepare, read_image
+from lrnet_cli.data.images import ImageOptions, Preprocessing, as_image, prepare, read_image
 from lrnet_cli.data.prepared import Prepared
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.memory import excess
-from lrnet_cli.reporter import OnImages
-from lrnet_cli.settings.words import Invert, OnError
+from lrnet_cli.reporter import Reporter
 
 _FEW_UNREADABLE, _MOST_UNREADABLE = 1, 0.05  # images, and a share, of a class
 _SMALL = 3  # images, which training, validation and test need
@@ -86,15 +85,13 @@ class Reading:
         source: str,
         raw: RawDataset,
         preprocessing: Preprocessing,
-        *,
-        invert: Invert,
-        on_error: OnError,
-        on_images: OnImages,
+        options: ImageOptions,
         data_dir: Path | None,
+        reporter: Reporter,
     ) -> None:
         self._source, self._raw, self._data_dir = source, raw, data_dir
-        self._preprocessing, self._invert, self._on_error = preprocessing, invert, on_error
-        self._on_images, self._done = on_images, 0
+        self._preprocessing, self._invert, self._on_error = preprocessing, options.invert, options.on_error
+        self._reporter, self._done = reporter, 0
         self._total = _total(raw)
         names = sorted({name for part in raw.parts.values() for name in part.groups or ()})
         self._groups = {name: number for number, name in enumerate(names)}
@@ -118,7 +115,11 @@ class Reading:
             return self._read_files(name, raw, raw.images, labels)
         self._done += len(labels)
         side, channels = self._preprocessing.image_size, self._preprocessing.channels
-        if raw.images.shape[1:] == (side, side, channels) and self._invert == "no":
+        if (
+            raw.images.shape[1:] == (side, side, channels)
+            and self._preprocessing.crop == "none"
+            and self._invert == "no"
+        ):
             return Split(torch.from_numpy(raw.images.transpose(0, 3, 1, 2).copy()), labels)
         images = (prepare(as_image(pixels), self._preprocessing, self._invert)[0] for pixels in raw.images)
         return Split(torch.from_numpy(np.stack(list(images))), labels)
@@ -139,7 +140,7 @@ class Reading:
                 prepared.images[index], prepared.several[index] = outcome.pixels, bool(outcome.remarks)
                 whole[index] = True
             self._done += 1
-            self._on_images(self._done, self._total)
+            self._reporter.images(self._done, self._total)
         prepared.save(whole)
         self.several += [str(files[index]) for index in np.flatnonzero(prepared.several)]
         kept = np.flatnonzero(whole)

@@ -7,7 +7,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from http.client import responses
 from pathlib import Path
 from typing import BinaryIO
@@ -25,7 +25,7 @@ from lrnet_cli.data.answer import (
     answered,
 )
 from lrnet_cli.data.catalog import CatalogFile
-from lrnet_cli.documents import parsed
+from lrnet_cli.documents import open_regular, parsed
 from lrnet_cli.paths import replacing, write_text
 from lrnet_cli.reporter import OnMessage, OnProgress
 from lrnet_cli.settings.mirror import Credentials
@@ -38,11 +38,16 @@ _GZIP_MAGIC, _IDX_MAGIC = b"\x1f\x8b", b"\x00\x00"
 
 @dataclass(frozen=True)
 class Transfer:
-    """What the files of a download share: credentials, the hosts of no use, and the progress callback."""
+    """What the files of a download share: credentials, its end by ``time.monotonic``, and the progress callback.
+
+    ``patience`` is that with each host, and ``unreachable`` are the hosts of no use.
+    """
 
     credentials: Credentials | None
-    unreachable: set[str]
+    end: float
     on_progress: OnProgress
+    patience: dict[str, Patience] = field(default_factory=dict)
+    unreachable: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class _Note:
 def from_path(source: Path, file: CatalogFile, folder: Path, transfer: Transfer) -> None:
     """Bring ``file`` from the file ``source`` to ``folder``; raises ``UnavailableError`` if it is not there."""
     try:
-        handle = source.open("rb")
+        handle = open_regular(source)
     except OSError as error:
         raise UnavailableError(error.strerror or str(error)) from error
     with handle:
@@ -69,6 +74,8 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
     host = urlsplit(url).netloc
     if host in transfer.unreachable:
         raise UnavailableError("not asked again")
+    if time.monotonic() >= transfer.end:
+        raise UnavailableError("not asked, since the download has taken too long")
     try:
         _persist(url, file, folder, transfer, on_message)
     except UnreachableError:
@@ -78,7 +85,7 @@ def from_url(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
 
 def _persist(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_message: OnMessage) -> None:
     part = _part_of(folder / file.name)
-    patience = Patience()
+    patience = transfer.patience.setdefault(urlsplit(url).netloc, Patience(transfer.end))
     pause = _FIRST_PAUSE
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -87,8 +94,9 @@ def _persist(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
             wait = pause if error.pause is None else error.pause
             if wait > _LONGEST_PAUSE:
                 raise UnavailableError(f"{error}; the server asks to wait {wait:g} s") from error
-            if attempt == _ATTEMPTS or time.monotonic() + wait >= patience.end:
-                kind = UnreachableError if isinstance(error, SilentError) else UnavailableError
+            is_over = time.monotonic() + wait >= patience.end
+            if attempt == _ATTEMPTS or is_over:
+                kind = UnreachableError if is_over or isinstance(error, SilentError) else UnavailableError
                 raise kind(f"{error} ({attempt} attempts)") from error
             on_message(f"{url}: {error}; trying again in {wait:g} s.")
             time.sleep(wait)
@@ -104,6 +112,7 @@ def _persist(url: str, file: CatalogFile, folder: Path, transfer: Transfer, on_m
                 raise
             continue
         _discard(part)
+        patience.renew()
         return
     raise UnavailableError("the content stayed wrong after several attempts")
 

@@ -114,13 +114,13 @@ class Evaluation:
         order = wrong[values[wrong].argsort(descending=True, stable=True)][:count]
         return tuple(
             Mistake(
-                int(index),
-                self.paths[int(index)] if self.paths is not None else None,
-                self.classes[int(self.labels[index])],
-                self.classes[int(predicted[index])],
+                index,
+                None if self.paths is None else self.paths[index],
+                self.classes[self.labels[index]],
+                self.classes[predicted[index]],
                 float(values[index]),
             )
-            for index in order
+            for index in order.tolist()
         )
 
 

@@ -1,8 +1,9 @@
-"""Intervals of 95 % for figures in [0, 1] that are no plain share, honest for few images and without mistakes too.
+"""Intervals of 95 % for figures in [0, 1], honest for few images and without mistakes too.
 
-Wilson's score interval (1927) with an effective number of images, that of a plain share with the figure's variance: as
-for shares from unequally weighted samples (Korn and Graubard 1998, Survey Methodology 24:193-201). Without mistakes
-there is no variance to see, and the sizes of the classes alone limit that number (Kish 1965).
+Wilson's score interval (1927); for figures that are no plain share with an effective number of images, that of a plain
+share with the figure's variance: as for shares from unequally weighted samples (Korn and Graubard 1998, Survey
+Methodology 24:193-201). Without mistakes there is no variance to see, and the sizes of the classes alone limit that
+number (Kish 1965).
 """
 
 import math
@@ -12,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_Z = 1.959964
+Z = 1.959963984540054  # between minus and plus this many deviations lie 95 % of a normal distribution
+
+
+def wilson_interval(successes: float, n: float) -> tuple[float, float]:
+    """Return the interval of a share, without continuity correction; neither number need be whole."""
+    share = successes / n
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * math.sqrt(max(share * (1 - share), 0) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)  # despite rounding
 
 
 def interval(value: float, influence: Floats, most: float) -> tuple[float, float]:
@@ -23,9 +32,7 @@ def interval(value: float, influence: Floats, most: float) -> tuple[float, float
     variance = float(np.square(influence).sum())
     spread = value * (1 - value)
     n = min(most, spread / variance) if variance > 0 and spread > 0 else most
-    centre = (value + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * math.sqrt(max(spread, 0) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return min(max(centre - half, 0.0), value), max(min(centre + half, 1.0), value)  # despite rounding
+    return wilson_interval(value * n, n)
 
 
 def effective_images(counts: Floats) -> float:
@@ -43,8 +50,8 @@ def roc_area(scores: Floats, own: NDArray[np.bool_]) -> tuple[float, Floats]:
 
     ranks: Any = rankdata(scores)
     positives, negatives = int(own.sum()), int((~own).sum())
-    placed = np.empty(len(scores))
-    placed[own] = (ranks[own] - rankdata(scores[own])) / negatives
-    placed[~own] = 1 - (ranks[~own] - rankdata(scores[~own])) / positives
-    area = float(placed[own].mean())
-    return area, (placed - area) / np.where(own, positives, negatives)
+    placements = np.empty(len(scores))
+    placements[own] = (ranks[own] - rankdata(scores[own])) / negatives
+    placements[~own] = 1 - (ranks[~own] - rankdata(scores[~own])) / positives
+    area = float(placements[own].mean())
+    return area, (placements - area) / np.where(own, positives, negatives)

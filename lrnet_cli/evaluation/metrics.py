@@ -1,4 +1,4 @@
-"""Metrics of a classifier from its logits, most of them scikit-learn's and SciPy's."""
+"""Metrics of a classifier from its logits, most of them scikit-learn's."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.models.heads import head_loss, probabilities
 from lrnet_cli.settings.words import Head
 
@@ -105,8 +106,8 @@ def reliability_bins(scores: Tensor, labels: Tensor) -> tuple[ReliabilityBin, ..
     accuracies, claimed = calibration_curve(correct, confidence, n_bins=CALIBRATION_BINS)
     counts = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=CALIBRATION_BINS)
     return tuple(
-        ReliabilityBin(float(edges[place]), float(edges[place + 1]), int(counts[place]), float(claim), float(accuracy))
-        for place, claim, accuracy in zip(np.flatnonzero(counts), claimed, accuracies, strict=True)
+        ReliabilityBin(float(edges[index]), float(edges[index + 1]), int(counts[index]), float(claim), float(accuracy))
+        for index, claim, accuracy in zip(np.flatnonzero(counts), claimed, accuracies, strict=True)
     )
 
 
@@ -114,11 +115,3 @@ def calibration_error(reliability: tuple[ReliabilityBin, ...]) -> float:
     """Return the expected calibration error: the bins' mean gap between confidence and accuracy, weighted by count."""
     gaps = sum(part.count * abs(part.confidence - part.accuracy) for part in reliability)
     return gaps / sum(part.count for part in reliability)
-
-
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share, without continuity correction (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation
+from lrnet_cli.evaluation.intervals import Z
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def compare_paired(first: Evaluation, second: Evaluation) -> PairedComparison:
     both, only_first, only_second = (pairs.count(kind) for kind in ((True, True), (True, False), (False, True)))
     apart = only_first + only_second
     difference = (only_first - only_second) / n
-    reach = 1.959964 * math.sqrt(apart - (only_first - only_second) ** 2 / n) / n
+    reach = Z * math.sqrt(apart - (only_first - only_second) ** 2 / n) / n
     return PairedComparison(
         both_right=both,
         only_first=only_first,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lrnet_cli import paths
-from lrnet_cli.errors import UsageError
 from lrnet_cli.evaluation.evaluate import Evaluation
 
 PROBABILITY_OF = "probability of "  # begins the name of the column for a class
@@ -31,7 +30,5 @@ def write_predictions(
             every = evaluation.probabilities[position].tolist() if every_class else []
             yield [position, *source, *names, probability, true == predicted, *every]
 
-    try:
+    with paths.write_errors(path):
         paths.write_table(path, columns, rows(), spreadsheet=spreadsheet)
-    except OSError as error:
-        raise UsageError(f"{path}: the predictions cannot be written ({error.strerror or error}).") from error

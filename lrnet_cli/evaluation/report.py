@@ -53,7 +53,8 @@ class Report:
         if self.robustness is not None:
             more["corruptions"] = asdict(self.robustness)
         if self.against is not None:
-            more["against"] = _against(self.against)
+            compared = asdict(self.against.comparison, dict_factory=_entry)
+            more["against"] = {"weights": str(self.against.weights), "accuracy": self.against.accuracy, **compared}
         return {
             "schema": "lrnet.eval/1",
             "dataset": evaluation.dataset,
@@ -64,7 +65,7 @@ class Report:
             "ece_uncalibrated": evaluation.ece_uncalibrated,
             "temperature": self.setup.card.temperature,
             "tta": self.request.tta,
-            "mistakes": [_present(asdict(mistake)) for mistake in evaluation.mistakes(MISTAKES)],
+            "mistakes": [asdict(mistake, dict_factory=_entry) for mistake in evaluation.mistakes(MISTAKES)],
             "images_per_second": evaluation.images_per_second,
             "device": describe_device(self.setup.opened.device),
             "precision": self.setup.opened.precision,
@@ -72,11 +73,6 @@ class Report:
         }
 
 
-def _against(against: Against) -> dict[str, Any]:
-    document = {"weights": str(against.weights), "accuracy": against.accuracy, **asdict(against.comparison)}
-    return document | {"disagreements": [_present(item) for item in document["disagreements"]]}
-
-
-def _present(entry: dict[str, object]) -> dict[str, object]:
-    """Return ``entry`` without the path, if there is none."""
-    return {name: value for name, value in entry.items() if name != "path" or value is not None}
+def _entry(items: list[tuple[str, object]]) -> dict[str, object]:
+    """Return ``items`` without the path, if there is none."""
+    return {name: value for name, value in items if name != "path" or value is not None}

@@ -1,7 +1,6 @@
 """Evaluating weights as a request says: everything that ``lrnet eval`` does but print and write files."""
 
 from dataclasses import replace
-from functools import partial
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.evaluation.corruptions import measure_robustness
@@ -23,17 +22,19 @@ def evaluate_weights(request: EvalRequest, reporter: Reporter = SILENT) -> Repor
     Processes that were started together share the work, and each returns the report. Raises ``WeightsError``,
     ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used.
     """
-    files = [find_weights(request.weights)]
-    if request.against is not None:
-        files.append(find_weights(request.against))
-    engine = engine_for(request, *files)
+    weights = find_weights(request.weights)
+    against = None if request.against is None else find_weights(request.against)
+    engine = engine_for(request, *filter(None, (weights, against)))
     with joined(engine.device) as processes, loss_named(processes, lambda: "Run the command again."):
-        setup = load_setup(files[0], request, engine, processes, reporter)
-        reporter.message(f"Weights: {files[0]}. Device: {setup.opened.runs_on}{processes.among}.")
+        setup = load_setup(weights, request, engine, processes, reporter)
+        reporter.message(f"Weights: {weights}. Device: {setup.opened.runs_on}{processes.among}.")
         same_images = replace(request, dataset=setup.source)
-        others = [load_setup(path, same_images, engine, processes, reporter) for path in files[1:]]
+        other = None if against is None else load_setup(against, same_images, engine, processes, reporter)
         evaluation = setup.evaluate(tta=request.tta)
-        against = [_compared(evaluation, other, request) for other in others]
+        compared = None
+        if other is not None:
+            second = other.evaluate(tta=request.tta)
+            compared = Against(other.weights, second.metrics.accuracy, compare_paired(evaluation, second))
         novelty = _measure_novelty(setup, evaluation, request, reporter)
         robustness = None
         if request.corruptions:
@@ -41,16 +42,8 @@ def evaluate_weights(request: EvalRequest, reporter: Reporter = SILENT) -> Repor
                 reporter.message(
                     "--tta averages views of uncorrupted images; under --corruptions there is one view of each."
                 )
-            on_progress = partial(reporter.work, "corruptions")
-            robustness = measure_robustness(
-                setup.opened.network, setup.split, setup.card, processes, on_progress=on_progress
-            )
-    return Report(request, setup, evaluation, against[0] if against else None, novelty, robustness)
-
-
-def _compared(evaluation: Evaluation, other: EvaluationSetup, request: EvalRequest) -> Against:
-    second = other.evaluate(tta=request.tta)
-    return Against(other.weights, second.metrics.accuracy, compare_paired(evaluation, second))
+            robustness = measure_robustness(setup.opened.network, setup.split, setup.card, processes, reporter=reporter)
+    return Report(request, setup, evaluation, compared, novelty, robustness)
 
 
 def _measure_novelty(

@@ -1,13 +1,12 @@
 """Weights together with the images to evaluate them on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
@@ -47,15 +46,9 @@ class EvaluationSetup:
         assert self.card.novelty is not None
         return self.card.novelty(predict_logits(self.opened.described, images, processes=self.processes))
 
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """The settings that the network was trained with, as far as the weight file says."""
-        recipe: Mapping[str, Any] = self.card.protocol.get("recipe", {})
-        return recipe
-
     def evaluate(self, *, tta: bool = False) -> Evaluation:
         """Evaluate the network; with ``tta`` on the average of several views of each image."""
-        mirrored = self.recipe.get("flip") == "on"
+        mirrored = self.card.protocol.get("recipe", {}).get("flip") == "on"
         views = averaging_views(mirrored=mirrored) if tta else AS_IT_IS
         return evaluate(self.opened.described, self.split, self.card, self.processes, dataset=self.dataset, views=views)
 
@@ -84,14 +77,10 @@ def load_setup(
     with processes.first_goes_ahead():
         loaded = load_dataset(
             name,
-            preprocessing=card.preprocessing,
-            data_dir=request.data_dir,
-            mirror=request.mirror,
-            invert=request.invert,
+            ImageOptions(preprocessing=card.preprocessing, invert=request.invert),
             fold=fold,
-            on_progress=reporter.download,
-            on_images=reporter.images,
-            on_message=reporter.message,
+            source=request,
+            reporter=reporter,
         )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     matched = with_classes_of(loaded, card.classes)
@@ -119,13 +108,9 @@ def load_foreign(
     with setup.processes.first_goes_ahead():
         loaded = load_dataset(
             dataset,
-            preprocessing=setup.card.preprocessing,
-            data_dir=request.data_dir,
-            mirror=request.mirror,
-            invert="auto",
-            on_progress=reporter.download,
-            on_images=reporter.images,
-            on_message=reporter.message,
+            ImageOptions(preprocessing=setup.card.preprocessing, invert="auto"),
+            source=request,
+            reporter=reporter,
         )
     return loaded.name, limited(loaded.test, request.limit, _LIMIT_SEED).images.to(setup.split.images.device)
 
@@ -138,7 +123,7 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         everything = loaded.train.with_rows_of(loaded.test)
         part = limited(everything, limit, _LIMIT_SEED)
         share = "all" if len(part) == len(everything) else f"{len(part)}"
-        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are judged.")
+        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are evaluated.")
         return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
     if chosen is None:
@@ -148,6 +133,6 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         share = "" if len(part) == len(chosen) else f"{len(part)} of "
         reporter.message(
             f"{loaded.name}: has no test split; {share}the {len(chosen)} images that were set aside in training are "
-            f"judged, and the other {len(loaded.train)} are left out (--split train judges those)."
+            f"evaluated, and the other {len(loaded.train)} are left out (--split train evaluates those)."
         )
     return part

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.data.datasets import Dataset, name_of
-from lrnet_cli.documents import parsed
+from lrnet_cli.documents import parsed, read_document
 from lrnet_cli.errors import UsageError
 from lrnet_cli.reporter import OnMessage
 from lrnet_cli.weights.card import WeightsCard
@@ -58,8 +58,8 @@ def _recorded(weights: Path) -> str | None:
     """Return the data set in the settings of the run, or of the several runs, that ``weights`` are from, if any."""
     series = weights / paths.SERIES_NAME
     try:
-        text = (series if series.is_file() else weights.with_name("config.json")).read_text(encoding="utf-8")
-        found = parsed(text, _RunNote)["settings"].get("dataset")
+        text = read_document(series if series.is_file() else weights.with_name("config.json"))
+        dataset = parsed(text, _RunNote)["settings"].get("dataset")
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, str) else None
+    return dataset if isinstance(dataset, str) else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.errors import ExportError, UsageError
 from lrnet_cli.export import onnx, pt2
 from lrnet_cli.export.whole import Whole, as_exported, writing
@@ -58,9 +59,8 @@ def export_float32(weights: Path, target: Path) -> Float32Export:
     model, card = load_weights(weights)
     card = as_exported(card)
     whole = Whole(_fused(model), card).eval()
-    images = load_dataset(
-        "optdigits", image_size=card.preprocessing.image_size, channels=card.preprocessing.channels
-    ).test.images
+    size = ImageOptions(card.preprocessing.image_size, card.preprocessing.channels)
+    images = load_dataset("optdigits", size).test.images
     with writing(target) as temporary:
         to_bytes, run = _FORMS[target.suffix]
         temporary.write_bytes(to_bytes(whole, card, images[:2]))

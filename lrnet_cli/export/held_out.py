@@ -1,8 +1,9 @@
-"""The images that an export in int8 is calibrated and judged on: such as the network was not trained on, if known."""
+"""The images that calibrate and evaluate an export in int8: such as the network was not trained on, if known."""
 
 from pathlib import Path
 
 from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.splits import Split, cut_validation, limited
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
@@ -22,18 +23,17 @@ def load_held_out(request: ExportRequest, weights: Path, card: WeightsCard, repo
     name = dataset_for(weights, card, request.dataset)
     loaded = load_dataset(
         name,
-        preprocessing=card.preprocessing,
-        data_dir=request.data_dir,
-        mirror=request.mirror,
+        ImageOptions(preprocessing=card.preprocessing),
         fold=fold_for(card, name),
-        on_progress=reporter.download,
-        on_images=reporter.images,
-        on_message=reporter.message,
+        source=request,
+        reporter=reporter,
     )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     images, which = held_out_of(with_classes_of(loaded, card.classes), card)
     if len(images) < 2:
-        raise DataError(f"{loaded.name}: one image calibrates and another judges, but there are {len(images)}.")
+        raise DataError(
+            f"{loaded.name}: one image calibrates and another measures the loss, but there are {len(images)}."
+        )
     return images, f"{loaded.name}: {which}"
 
 

@@ -1,4 +1,4 @@
-"""Exporting a network in eight-bit integers, judged beside the original on images that it was not calibrated on."""
+"""Exporting a network in eight-bit integers, compared with the original on images that it was not calibrated on."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from lrnet_cli.export.whole import as_exported, writing
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import ExportRequest
+from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
@@ -61,29 +62,29 @@ class Int8Export:
 def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> Int8Export:
     """Write the LR-Net of a weight file, with convolutions in int8, as ``request`` says.
 
-    One half of the images that ``load_held_out`` returns calibrates, the other judges.
+    One half of the images that ``load_held_out`` returns calibrates, the other measures the loss.
     """
     model, card = load_weights(weights)
     if request.to.suffix != ".onnx":
         raise UsageError(f"{request.to}: int8 is written as an .onnx file; give it that suffix.")
-    if card.arch != "lrnet":
+    if card.arch not in LRNETS:
         raise UsageError(f"{weights}: is a {card.arch}; only an LR-Net can be exported in int8.")
     images, which = load_held_out(request, weights, card, reporter)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
-    others, judged = (images.take(part) for part in order.chunk(2))
-    calibrating = calibration_images(others.images)
+    calibrating, tested = (images.take(part) for part in order.chunk(2))
+    calibration = calibration_images(calibrating.images)
     card = as_exported(card)
-    before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), judged, card)
-    content = quantized(model, card, calibrating)
+    before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), tested, card)
+    content = quantized(model, card, calibration)
     with writing(request.to) as temporary:
         temporary.write_bytes(with_card(content, card))
-        after = _evaluation(PixelNetwork(load_onnx(temporary)[0]), judged, card)
+        after = _evaluation(PixelNetwork(load_onnx(temporary)[0]), tested, card)
         exported = Int8Export(
             weights=weights,
             path=request.to,
             judged_on=which,
-            judged=len(judged),
-            calibrated=len(calibrating),
+            judged=len(tested),
+            calibrated=len(calibration),
             agreement=float((before.logits.argmax(1) == after.logits.argmax(1)).float().mean()),
             accuracy=after.metrics.accuracy,
             accuracy_before=before.metrics.accuracy,

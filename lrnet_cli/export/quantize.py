@@ -42,10 +42,10 @@ def calibration_images(images: Tensor) -> Tensor:
     return images[: max(1, _PIXELS // images[0, 0].numel())]
 
 
-def frozen(model: nn.Module, how: Normalize, images: Tensor) -> nn.Module:
+def quantizable(model: nn.Module, how: Normalize, images: Tensor) -> nn.Module:
     """Return ``model``, an LR-Net or several, in the form that eight bits can hold, calibrated on ``images``."""
     if isinstance(model, Ensemble):
-        return model.each(lambda member: frozen(member, how, images))
+        return model.each(lambda member: quantizable(member, how, images))
     assert isinstance(model, LRNet)
     images = normalize(as_input(images), how)
     low = min(0.0, float(images.min()))
@@ -60,7 +60,7 @@ def quantized(model: nn.Module, card: WeightsCard, images: Tensor) -> "ModelProt
 
     Weights and steps follow from ``images``, uint8 (N, C, S, S).
     """
-    whole = Whole(frozen(model, card.preprocessing.normalize, images), card).eval()
+    whole = Whole(quantizable(model, card.preprocessing.normalize, images), card).eval()
     content = to_bytes(whole, card, images[:2])
     with needed_packages(), quiet(), tempfile.TemporaryDirectory() as folder:
         import onnx
@@ -77,7 +77,7 @@ def quantized(model: nn.Module, card: WeightsCard, images: Tensor) -> "ModelProt
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(content)
         graph = onnx.load_from_string(content).graph
-        convolutions = [place for place, node in enumerate(graph.node) if node.op_type == "Conv"]
+        convolutions = [index for index, node in enumerate(graph.node) if node.op_type == "Conv"]
         inner = graph.node[convolutions[0] : convolutions[-1] + 2]
         quantize_static(
             source,

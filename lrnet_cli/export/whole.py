@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli import paths
-from lrnet_cli.errors import UsageError
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.normalize import normalize
 from lrnet_cli.weights.card import WeightsCard
@@ -39,8 +38,5 @@ def as_exported(card: WeightsCard) -> WeightsCard:
 @contextmanager
 def writing(target: Path) -> Iterator[Path]:
     """Give a temporary file that becomes ``target`` unless the body fails; ``UsageError`` if it cannot be written."""
-    try:
-        with paths.replacing(target) as temporary:
-            yield temporary
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}); choose another --to.") from error
+    with paths.write_errors(target, "choose another --to"), paths.replacing(target) as temporary:
+        yield temporary

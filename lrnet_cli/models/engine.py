@@ -1,14 +1,18 @@
 """How a network is run: on which device, fused or plain, in which precision."""
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli import paths
 from lrnet_cli.devices import describe_device, resolve_device
 from lrnet_cli.models.fused import fuse
 from lrnet_cli.models.normalize import Normalized
@@ -83,8 +87,21 @@ class Engine:
         return f"{describe_device(self.device)}, {self.precision}"
 
 
+def compiler_cache() -> Path:
+    """Return the folder of the compiler's code; raises ``OSError`` if it cannot be made.
+
+    It is this user's own: PyTorch's would be one in the temporary folder, whose name others can guess, and run what
+    they put there.
+    """
+    folder = Path(os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.data_dir() / "compiled")))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def compiled(view: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return ``view`` compiled; the compiler works at the first call, which takes minutes on a CPU."""
+    with suppress(OSError):  # which the compiler reports
+        compiler_cache()
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "No CUDA runtime is found"
     compiled: Callable[[Tensor], Tensor] = torch.compile(view)
     return compiled

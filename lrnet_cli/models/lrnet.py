@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.errors import UsageError
+from lrnet_cli.models.moments import affine, moments_of, scaled
 from lrnet_cli.processes import ALONE, Processes
 
 MINIMUM_IMAGE_SIZE = 8  # three poolings leave one pixel
 _BLOCK_CHANNELS = 24
 _HIDDEN_UNITS = (256, 128, 128, 64)
+_SHORT_UNITS = 256
 _ROWS = 16  # as many at least as a CPU's matrix product works on at a time
 
 
@@ -118,17 +120,19 @@ class LRNet(nn.Module):
         self.block1 = MKBlock(in_channels)
         self.block2 = MKBlock(_BLOCK_CHANNELS)
         self.block3 = MKBlock(_BLOCK_CHANNELS)
-        features = _BLOCK_CHANNELS * (image_size // 8) ** 2
-        widths = (features, *_HIDDEN_UNITS)
-        self.fc1, self.fc2, self.fc3, self.fc4 = (
-            nn.Linear(before, after) for before, after in zip(widths, _HIDDEN_UNITS, strict=False)
-        )
         self.dropout = dropout
-        self.out = nn.Linear(_HIDDEN_UNITS[-1], num_classes)
+        self._add_head(_BLOCK_CHANNELS * (image_size // 8) ** 2, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer here has a bias
+
+    def _add_head(self, features: int, num_classes: int) -> None:
+        widths = (features, *_HIDDEN_UNITS)
+        self.fc1, self.fc2, self.fc3, self.fc4 = (
+            nn.Linear(before, after) for before, after in zip(widths, _HIDDEN_UNITS, strict=False)
+        )
+        self.out = nn.Linear(_HIDDEN_UNITS[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S) in [0, 1]."""
@@ -146,11 +150,35 @@ class LRNet(nn.Module):
         """
         x = _padded_rows(features.flatten(1))
         for hidden in (self.fc1, self.fc2, self.fc3, self.fc4):
-            x = hidden(x).relu()
-            if self.training and self.dropout:
-                drawn = torch.rand(len(x) * processes.count, x.shape[1], device=x.device)
-                x = x * (processes.own_rows(drawn) >= self.dropout) / (1 - self.dropout)
+            x = self._dropped(hidden(x).relu(), processes)
         logits: Tensor = self.out(x)[: features.shape[0]]  # len() would tie an export to one number of images
+        return logits
+
+    def _dropped(self, x: Tensor, processes: Processes) -> Tensor:
+        if not (self.training and self.dropout):
+            return x
+        drawn = torch.rand(len(x) * processes.count, x.shape[1], device=x.device)
+        return x * (processes.own_rows(drawn) >= self.dropout) / (1 - self.dropout)
+
+
+class LRNetShort(LRNet):
+    """LR-Net with a short head: one hidden layer of 256 units with a batch norm instead of four without.
+
+    The paper's head has no norm and narrows to 64 units, which makes it slow to start and narrow for many classes.
+    Arguments, inputs and outputs are those of ``LRNet``.
+    """
+
+    def _add_head(self, features: int, num_classes: int) -> None:
+        self.hidden = nn.Linear(features, _SHORT_UNITS)
+        self.bn_hidden = _norm(_SHORT_UNITS)
+        self.out = nn.Linear(_SHORT_UNITS, num_classes)
+
+    def classify(self, features: Tensor, processes: Processes = ALONE) -> Tensor:
+        """Return logits (N, classes) of the third block's output; the norm's statistics are those of all processes."""
+        x = self.hidden(_padded_rows(features.flatten(1)))[:, :, None, None]
+        moments = moments_of(self.training, processes.together, (x,), {"hidden": _SHORT_UNITS})["hidden"]
+        x = scaled(x, *affine(self.bn_hidden, moments)).flatten(1).relu()
+        logits: Tensor = self.out(self._dropped(x, processes))[: features.shape[0]]
         return logits
 
 

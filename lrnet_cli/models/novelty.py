@@ -93,8 +93,8 @@ def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
 
 
 def _distances(outputs: Tensor, axes: Tensor, centres: Tensor) -> Tensor:
-    placed = outputs.to(axes.dtype) @ axes
-    return torch.stack([(placed - centre).square().sum(1) for centre in centres], 1).min(1).values.sqrt()
+    projected = outputs.to(axes.dtype) @ axes
+    return torch.stack([(projected - centre).square().sum(1) for centre in centres], 1).min(1).values.sqrt()
 
 
 def _rounded(values: Tensor) -> tuple[tuple[float, ...], ...]:

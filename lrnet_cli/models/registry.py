@@ -8,12 +8,17 @@ from torch import nn
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.baselines import builder
-from lrnet_cli.models.lrnet import LRNet
-from lrnet_cli.models.plain import PlainCNN
+from lrnet_cli.models.lrnet import LRNet, LRNetShort
+from lrnet_cli.models.plain import PlainCNN, SmallResNet
 from lrnet_cli.models.summary import Summary, summarise
 from lrnet_cli.settings.words import Arch
 
-_OWN: dict[str, Callable[..., nn.Module]] = {"lrnet": LRNet, "cnn": PlainCNN}
+_OWN: dict[str, Callable[..., nn.Module]] = {
+    "lrnet": LRNet,
+    "lrnet-short": LRNetShort,
+    "resnet-small": SmallResNet,
+    "cnn": PlainCNN,
+}
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     arch: _OWN[arch] if arch in _OWN else builder(arch) for arch in get_args(Arch)
 }

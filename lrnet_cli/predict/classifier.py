@@ -156,8 +156,8 @@ class Classifier:
     ) -> Iterator[tuple[_Source, Prediction | ImageError]]:
         """Yield, in order, each image with its prediction, or with the error if it cannot be read.
 
-        Threads, and for thousands of files processes, read ahead while the network works; memory holds about a thousand
-        images, however many there are.
+        Files are read ahead by other processes while the network works; memory holds about a thousand images, however
+        many there are.
 
         Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1, or a ``max_novelty`` not above 0.
         """

@@ -59,13 +59,12 @@ def write_overlay(target: Path, pixels: NDArray[np.uint8], shares: NDArray[np.fl
 
     Red pixels count for the class, blue ones against it, over the image in pale grey.
     """
-    from matplotlib import colormaps  # takes a second
+    from lrnet_cli.plots import RED_TO_BLUE  # matplotlib takes a second
 
     image = np.repeat(pixels, 3, 0) if len(pixels) == 1 else pixels
     image = image.transpose(1, 2, 0)
     strength = shares / max(float(np.abs(shares).max()), 1e-12)
-    # Resampled, or a file matplotlibrc in the working folder decides how many colours there are.
-    colours = colormaps["RdBu_r"].resampled(256)((strength + 1) / 2)[..., :3] * 255
+    colours = RED_TO_BLUE((strength + 1) / 2)[..., :3] * 255
     weight = np.abs(strength)[..., None] ** 0.5
     pale = 170 + image.mean(2, keepdims=True) / 3
     overlay = np.rint(weight * colours + (1 - weight) * pale).astype(np.uint8)

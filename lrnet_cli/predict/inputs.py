@@ -10,6 +10,9 @@ from lrnet_cli.data.files import IMAGE_SUFFIXES
 from lrnet_cli.data.walk import images_below
 from lrnet_cli.errors import UsageError
 
+# Images in this package. `lrnet predict samples` is these, unless the user has a file or folder of that name.
+SAMPLES = Path(__file__).parents[1] / "samples"
+
 
 def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
     """Yield the image files that ``inputs`` refer to, in order; a path that does not exist is yielded unchanged.
@@ -23,6 +26,8 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
             yield from (Path(line) for line in lines if line)
             continue
         path = paths.expanded(text)
+        if text == SAMPLES.name and not os.path.exists(path):  # noqa: PTH110
+            path = SAMPLES
         # Path raises an error for a name that is too long, which becomes that input's error instead.
         if os.path.isdir(path):  # noqa: PTH112
             files = images_below(path)
@@ -47,5 +52,6 @@ def _matching(path: Path, text: str) -> list[Path]:
 
 
 def shown(path: Path) -> str:
-    r"""Return ``path`` as text; bytes that are not UTF-8 appear as ``\xNN``."""
+    r"""Return ``path`` as text, short for a sample; bytes that are not UTF-8 appear as ``\xNN``."""
+    path = path.relative_to(SAMPLES.parent) if path.parent == SAMPLES else path
     return os.fsencode(path).decode("utf-8", "backslashreplace")

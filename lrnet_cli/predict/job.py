@@ -126,7 +126,7 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
     """
     reporter = reporter if reporter is not None and ranks.is_first() else Reporter()
     weights = find_weights(request.weights)
-    with joined(Engine.at(request).device) as processes, loss_named(processes, lambda: way_on(request)):
+    with joined(Engine.at(request).device) as processes, loss_named(processes, lambda: recovery_hint(request)):
         recorder = Recorder(request, weights)
         reporter.message(f"Weights: {weights}. Device: {recorder.classifier.runs_on}{processes.among}.")
         is_bounded = request.max_novelty not in (PredictRequest.max_novelty, math.inf)
@@ -145,7 +145,7 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
             reporter.message(remark)
 
 
-def way_on(request: PredictRequest) -> str:
+def recovery_hint(request: PredictRequest) -> str:
     """Return what to do if one of several processes is lost."""
     return "Run the command again." if request.output is None else "The rows so far are kept; continue with --resume."
 

@@ -9,7 +9,7 @@ from lrnet_cli import paths
 from lrnet_cli.data.check import Check, Pair
 from lrnet_cli.data.images import Preprocessing, prepare
 from lrnet_cli.data.readers.raw import RawDataset
-from lrnet_cli.errors import ImageError, UsageError
+from lrnet_cli.errors import ImageError
 from lrnet_cli.report.page import as_data_uri
 from lrnet_cli.review.collection import copies_to_review, listed_items
 from lrnet_cli.review.document import environment
@@ -35,10 +35,8 @@ def write_check_page(path: Path, checked: Check, dataset: str) -> list[Path]:
     page = environment().get_template("check.html.j2")
     shown = [_pair(pair) for pair in pairs[:_SHOWN_PAIRS]]
     content = {"name": checked.name, "found": checked, "sheet": _sheet(checked.source), "pairs": shown}
-    try:
+    with paths.write_errors(path):
         paths.write_text(path, page.render(**content, count=len(pairs), answer=copies[0].name if copies else None))
-    except OSError as error:
-        raise UsageError(f"{path}: the page cannot be written ({error.strerror or error}).") from error
     return [*written, *copies]
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lrnet_cli import __version__, paths
-from lrnet_cli.errors import UsageError
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.report import Report
@@ -39,7 +38,9 @@ def write_report(path: Path, report: Report, command: str) -> None:
     images = setup.split.images.cpu().numpy()
     rows = read_rows(setup.weights.parent) if setup.weights.is_file() else []
     shown = _most_mistaken(metrics.confusion_matrix)
-    page = render_report(
+    # All texts but those called svg, which are markup, are escaped.
+    template = environment().get_template("report.html.j2")
+    page = template.render(
         title=f"{card.arch} on {evaluation.dataset}",
         subtitle=f"{metrics.n:,} images of {len(evaluation.classes)} classes; weights {setup.weights}",
         figures=_figures(report),
@@ -62,10 +63,8 @@ def write_report(path: Path, report: Report, command: str) -> None:
         footer=f"Written by lrnet-cli {__version__} on {time.strftime('%Y-%m-%d %H:%M %Z')}.",
         cells=_cells(evaluation, images, set(shown)),
     )
-    try:
+    with paths.write_errors(path):
         paths.write_text(path, page)
-    except OSError as error:
-        raise UsageError(f"{path}: the report cannot be written ({error.strerror or error}).") from error
 
 
 def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robustness]]) -> None:
@@ -74,19 +73,8 @@ def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robust
     Raises ``UsageError`` if the file cannot be written.
     """
     lines = {name: _accuracies(robustness, clean) for name, (clean, robustness) in networks.items()}
-    try:
-        with paths.replacing(path) as temporary:
-            write_png(plot_robustness(lines), temporary)
-    except OSError as error:
-        raise UsageError(f"{path}: the plot cannot be written ({error.strerror or error}).") from error
-
-
-def render_report(**content: object) -> str:
-    """Return the page for ``content``, whose names are those of the template; all its texts are escaped.
-
-    Only ``reliability_svg``, ``curves_svg`` and the ``svg`` of each kind are markup and inserted unescaped.
-    """
-    return environment().get_template("report.html.j2").render(**content)
+    with paths.write_errors(path), paths.replacing(path) as temporary:
+        write_png(plot_robustness(lines), temporary)
 
 
 def as_data_uri(pixels: NDArray[np.uint8]) -> str:
@@ -125,7 +113,7 @@ def _settings(report: Report, command: str) -> list[tuple[str, str]]:
 
 
 def _accuracies(robustness: Robustness, clean: float) -> dict[str, list[float]]:
-    return {kind: [clean, *(case.accuracy for case in cases)] for kind, cases in robustness.by_kind().items()}
+    return {name: [clean, *(case.accuracy for case in cases)] for name, cases in robustness.by_type().items()}
 
 
 def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
@@ -133,26 +121,26 @@ def _robustness_content(robustness: Robustness, clean: float) -> dict[str, Any]:
     lists = [
         {
             "title": title,
-            "means": means_over(chain(*kinds.values())),
-            "kinds": [
+            "means": means_over(chain(*types.values())),
+            "types": [
                 {
                     "name": name.replace("_", " "),
                     "accuracies": [f"{accuracy:.4f}" for accuracy in accuracies[name]],
                     "means": means_over(cases),
                     "svg": as_svg(plot_severities(name, accuracies[name]), name),
                 }
-                for name, cases in kinds.items()
+                for name, cases in types.items()
             ],
         }
-        for title, kinds in robustness.lists().items()
+        for title, types in robustness.lists().items()
     ]
     return {"whole": robustness, "lists": lists}
 
 
 def _most_mistaken(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
     """Return the classes to show a matrix of, in their order: all, or those with the most mistakes to or from them."""
-    mistakes = [sum(row) + sum(other[place] for other in matrix) - 2 * row[place] for place, row in enumerate(matrix)]
-    return sorted(sorted(range(len(matrix)), key=lambda place: -mistakes[place])[:_CLASSES])
+    mistakes = [sum(row) + sum(other[index] for other in matrix) - 2 * row[index] for index, row in enumerate(matrix)]
+    return sorted(sorted(range(len(matrix)), key=lambda index: -mistakes[index])[:_CLASSES])
 
 
 def _link(path: str | None) -> str | None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lrnet_cli.data.check import Pair
 from lrnet_cli.data.readers import manifest
@@ -99,7 +99,7 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     if source.is_dir():
         return _listed(source)
     try:
-        _, first = next(manifest.numbered_rows(source))
+        _, first = next(_rows(source))
     except StopIteration:
         raise DataError(f"{source}: lists no images.") from None
     for columns, read in _FORMS:
@@ -109,6 +109,13 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
         f"{source}: has the columns {', '.join(map(str, first))}; give a list with file_name and label, or what "
         "lrnet predict or lrnet eval writes."
     )
+
+
+def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in manifest.numbered_rows(source):
+        if not isinstance(row, dict):
+            raise DataError(f"{source}: row {number}: is not an object with columns.")
+        yield number, row
 
 
 def _listed(source: Path) -> tuple[list[Item], tuple[str, ...]]:
@@ -122,7 +129,7 @@ def _listed(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 
 def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     items, errors = [], 0
-    for number, row in manifest.numbered_rows(source):
+    for number, row in _rows(source):
         if row.get("error"):
             errors += 1
             continue
@@ -151,7 +158,7 @@ def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     """Read the predictions of an evaluation: the label of each image is to be confirmed or replaced."""
     items = []
-    for number, row in manifest.numbered_rows(source):
+    for number, row in _rows(source):
         where = f"{source}: row {number}"
         true, predicted = manifest.text_of(row["true"]), manifest.text_of(row["predicted"])
         shares = {
@@ -170,7 +177,7 @@ def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 def _suspected(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     suspects = [
         Suspect(row["file"], row["given"], row["suggested"], _number(row["score"], f"{source}: row {number}"))
-        for number, row in manifest.numbered_rows(source)
+        for number, row in _rows(source)
     ]
     return suspect_items(suspects, {}), ()
 

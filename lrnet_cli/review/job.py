@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lrnet_cli import paths
 from lrnet_cli.data.readers.manifest import read_answers
-from lrnet_cli.errors import DataError, ImageError, SettingError, UsageError
+from lrnet_cli.errors import DataError, ImageError, SettingError
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.predict.classifier import Classifier
 from lrnet_cli.reporter import SILENT, Reporter
@@ -145,7 +145,5 @@ def _write_list(path: Path, items: Iterable[Item]) -> None:
         )
         for item in items
     )
-    try:
+    with paths.write_errors(path):
         paths.write_table(path, (*_COLUMNS, *more), rows)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror or error}).") from error

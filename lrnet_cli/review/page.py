@@ -11,7 +11,7 @@ from urllib.parse import quote
 from lrnet_cli import __version__, paths
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.documents import JsonObject
-from lrnet_cli.errors import DataError, ImageError, UsageError
+from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.review.collection import Group, Item, ToReview, unshowable
 from lrnet_cli.review.document import environment, script, source_hash, style
@@ -64,10 +64,8 @@ def write_pages(
             continue
         data = _data(_only(part, kept, nameless), name, names)
         page = _rendered(data, images.finished(), seen.finished())
-        try:
+        with paths.write_errors(name):
             paths.write_text(name, page)
-        except OSError as error:
-            raise UsageError(f"{name}: the page cannot be written ({error.strerror or error}).") from error
         written.pages.append(name)
         written.images += len(kept)
     if not written.pages:

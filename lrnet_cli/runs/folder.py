@@ -18,7 +18,7 @@ from msgspec import Meta
 from lrnet_cli import __version__, paths
 from lrnet_cli.data.reading import Skipped
 from lrnet_cli.documents import JsonObject, parsed, read_document, shaped
-from lrnet_cli.errors import DataError, TrainingError, UsageError
+from lrnet_cli.errors import DataError, RunFolderError, TrainingError, UsageError
 from lrnet_cli.escape import resuming
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.settings.config import TrainConfig
@@ -86,7 +86,7 @@ class _Result(TypedDict):
 
 
 def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
-    """Create the run folder of ``config`` and return it; raises ``TrainingError`` if it exists with contents."""
+    """Create the run folder of ``config`` and return it; raises ``RunFolderError`` if it exists with contents."""
     run_dir = config.out or Path("runs") / f"{dataset_name}-{config.arch}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidate, count = run_dir, 1
     # Two runs may start in the same second; a name that the user chose is never altered.
@@ -102,7 +102,7 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
 
 
 def check_run_dir(run_dir: Path) -> None:
-    """Raise ``TrainingError`` if ``run_dir``, the folder of a new run, exists with contents.
+    """Raise ``RunFolderError`` if ``run_dir``, the folder of a new run, exists with contents.
 
     What a killed process leaves that had not yet written what it was does not count.
     """
@@ -113,18 +113,18 @@ def check_run_dir(run_dir: Path) -> None:
     except OSError as error:
         raise _unusable(run_dir, error) from error
     if names & {"config.json", paths.SERIES_NAME}:
-        raise TrainingError(
+        raise RunFolderError(
             f"{run_dir}: holds a run already; continue it with: {resuming(run_dir)} (or choose another folder with "
             "--out)"
         )
     if not all(_is_leftover(path.relative_to(run_dir)) and not path.is_symlink() for path in run_dir.rglob("*")):
-        raise TrainingError(
+        raise RunFolderError(
             f"{run_dir}: the folder is not empty; choose another with --out, or continue a run with --resume."
         )
 
 
-def _unusable(run_dir: Path, error: OSError) -> TrainingError:
-    return TrainingError(f"{run_dir}: cannot be the run folder ({error.strerror}); choose another with --out.")
+def _unusable(run_dir: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(f"{run_dir}: cannot be the run folder ({error.strerror}); choose another with --out.")
 
 
 def _is_leftover(path: Path) -> bool:
@@ -169,26 +169,30 @@ def _read_settings(path: Path, schema: str, kind: type[_Document]) -> tuple[Trai
     """Return the settings in the JSON file ``path``, and all of it."""
     try:
         content = parsed(read_document(path), JsonObject)
-        found = content.get("schema")
-        if found != schema:
-            raise TrainingError(f"was written by another version ({found})")
+        if content.get("schema") != schema:
+            raise TrainingError(f"was written by another version ({content.get('schema')})")
         document = shaped(content, kind)
         return from_plain(document.settings), document
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}; start a new run.") from error
     except OSError as error:
-        raise TrainingError(f"{path}: {error.strerror or error}; give the folder of a run that was started.") from error
+        raise RunFolderError(
+            f"{path}: {error.strerror or error}; give the folder of a run that was started."
+        ) from error
     except (ValueError, UsageError) as error:
         raise TrainingError(f"{path}: is damaged ({error}); start a new run.") from error
 
 
 def read_result(run_dir: Path) -> JsonObject | None:
-    """Return the content of ``result.json``, or None if it is missing or unreadable."""
+    """Return the content of ``result.json``, or None if there is none; raises ``TrainingError`` for a damaged one."""
+    path = run_dir / "result.json"
     try:
-        content = parsed(read_document(run_dir / "result.json"), JsonObject)
+        content = parsed(read_document(path), JsonObject)
         shaped(content, _Result)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: is damaged ({error}); delete it, or train the run again.") from error
     return content
 
 

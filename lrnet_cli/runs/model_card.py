@@ -6,7 +6,7 @@ from typing import Any
 
 from lrnet_cli import paths
 from lrnet_cli.documents import JsonObject
-from lrnet_cli.escape import as_json, in_markdown
+from lrnet_cli.escape import as_json, in_markdown, in_words
 from lrnet_cli.evaluation.evaluate import RECORDED, Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.settings.config import TrainConfig
@@ -126,7 +126,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
     facts: dict[str, Any] = {
         "Data": f"{in_markdown(data['name'])}, content SHA-256 `{data['content_sha256']}`",
         **_not_used(data),
-        "Recipe": in_markdown(as_json(protocol["recipe"])),
+        "Recipe": in_markdown(in_words(protocol["recipe"])),
         "Head": card.head,
         "Seed": card.seed,
         "Device": device,

@@ -1,18 +1,17 @@
-"""Labels that look wrong: images to which networks that never saw them give another class.
+"""Doubtful labels: images to which networks that never saw them give another class.
 
 They are ranked by self-confidence, the calibrated probability of the label that an image has, over the folds of a
 cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 """
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean
 
 from lrnet_cli import paths
-from lrnet_cli.documents import open_regular
+from lrnet_cli.documents import lines_of
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.evaluation.predictions import PROBABILITY_OF
 
@@ -40,40 +39,39 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
     Where several runs were tested on an image, their probabilities are averaged. Raises ``TrainingError`` for
     predictions that are damaged.
     """
-    found: dict[str, tuple[str, dict[str, list[float]]]] = {}
+    by_file: dict[str, tuple[str, dict[str, list[float]]]] = {}
     for run_dir in run_dirs:
         path = predictions_of(run_dir)
         try:
-            for file_name, given, probabilities in _rows_of(path):
-                _, shares = found.setdefault(file_name, (given, {}))
+            for file_name, label, probabilities in _rows_of(path):
+                _, shares = by_file.setdefault(file_name, (label, {}))
                 for name, value in probabilities.items():
                     shares.setdefault(name, []).append(value)
         except (OSError, ValueError, csv.Error) as error:
             raise TrainingError(f"{path}: the predictions cannot be read ({error}).") from error
     suspects = []
-    for file_name, (given, several) in found.items():
+    for file_name, (label, several) in by_file.items():
         means = {name: fmean(values) for name, values in several.items()}
         suggested = max(means, key=lambda name: means[name])
-        if suggested != given:
-            suspects.append(Suspect(file_name, given, suggested, means[given]))
+        if suggested != label:
+            suspects.append(Suspect(file_name, label, suggested, means[label]))
     return sorted(suspects, key=lambda suspect: (suspect.score, suspect.file))
 
 
 def _rows_of(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Yield each image's file, label and the probability of every class; raises ``ValueError`` for other content."""
-    with open_regular(path) as content, io.TextIOWrapper(content, "utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file, restval=""), 1):
-            if None in row:
-                raise ValueError(f"row {number} has more values than there are columns")
-            shares = {
-                name.removeprefix(PROBABILITY_OF): float(value)
-                for name, value in row.items()
-                if name.startswith(PROBABILITY_OF)
-            }
-            file_name, given = row.get("path"), row.get("true")
-            if not file_name or given not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
-                raise ValueError(f"row {number} is no prediction")
-            yield file_name, given, shares
+    for number, row in enumerate(csv.DictReader(lines_of(path), restval=""), 1):
+        if None in row:
+            raise ValueError(f"row {number} has more values than there are columns")
+        shares = {
+            name.removeprefix(PROBABILITY_OF): float(value)
+            for name, value in row.items()
+            if name.startswith(PROBABILITY_OF)
+        }
+        file_name, label = row.get("path"), row.get("true")
+        if not file_name or label not in shares or not all(0 <= share <= 1.001 for share in shares.values()):
+            raise ValueError(f"row {number} is no prediction")
+        yield file_name, label, shares
 
 
 def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:

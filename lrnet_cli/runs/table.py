@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrnet_cli import paths
-from lrnet_cli.errors import UsageError
 from lrnet_cli.escape import in_markdown
 from lrnet_cli.runs.compare import ComparedRuns
 
@@ -30,11 +29,8 @@ def write_comparison_plot(path: Path, rows: Sequence[ComparedRuns]) -> None:
     for row in rows:
         bar = (_network(row), row.accuracy.value, *row.accuracy.ci95, row.published)
         panels.setdefault(row.dataset, []).append(bar)
-    try:
-        with paths.replacing(path) as temporary:
-            write_png(plot_comparison(panels), temporary)
-    except OSError as error:
-        raise UsageError(f"{path}: the plot cannot be written ({error.strerror or error}).") from error
+    with paths.write_errors(path), paths.replacing(path) as temporary:
+        write_png(plot_comparison(panels), temporary)
 
 
 def cells(row: ComparedRuns) -> tuple[str, ...]:
@@ -98,6 +94,8 @@ def _network(row: ComparedRuns) -> str:
 
 
 def _settings(row: ComparedRuns) -> str:
-    given = {name: value for name, value in row.settings.items() if value not in (None, (), [])}
-    shown = {name: " + ".join(value) if isinstance(value, tuple | list) else value for name, value in given.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
+    return ", ".join(
+        f"{name} {' + '.join(value) if isinstance(value, tuple | list) else value}"
+        for name, value in row.settings.items()
+        if value not in (None, (), [])
+    )

@@ -9,14 +9,16 @@ from typing import Any
 
 from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.settings.place import Place, Source
-from lrnet_cli.settings.setting import COUNT, Range, setting, settings_of
+from lrnet_cli.settings.setting import COUNT, Range, Setting, setting, settings_of
 from lrnet_cli.settings.words import (
-    Arch,
+    LRNETS,
+    ArchChoice,
     Compile,
+    Crop,
     Flip,
     Freeze,
     Head,
-    Normalize,
+    NormalizeChoice,
     OnError,
     Optimizer,
     Preset,
@@ -33,6 +35,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The paper's section 4, but early stopping watches a validation split cut from the training images.
     "paper": {
+        "arch": "lrnet",
+        "normalize": "none",
+        "crop": "off",
         "epochs": 200,
         "batch_size": 128,
         "lr": 1e-3,
@@ -50,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Recipes by name."""
 
 # Muon would take a minute per step for VGG-16's first fully connected layer. Learning rates are the best on validation
-# images: docs/explanation/recipe.md.
+# images: docs/project/notebook.md.
 _RECIPES: dict[str, dict[str, Any]] = {
     "vgg16": {"optimizer": "adamw", "lr": 1e-4, "dropout": 0.5},
     "inception_v3": {"optimizer": "adamw", "lr": 3e-3, "dropout": 0.5},
@@ -69,15 +74,17 @@ class TrainConfig(Place, Source):
         "data",
         panel="basic",
     )
-    arch: Arch = setting(
-        "lrnet",
-        "The network: lrnet, or one to compare it with: a small plain cnn, vgg16, inception_v3, resnet50, alexnet.",
+    arch: ArchChoice = setting(
+        "auto",
+        "The network: lrnet (the paper's), lrnet-short (the same with a short head), resnet-small; auto (the better of "
+        "the last two in a short race on validation images); or one to compare with: a plain cnn, vgg16, "
+        "inception_v3, resnet50, alexnet.",
         "recipe",
     )
     preset: Preset = setting("default", "The recipe that other settings start from.", "recipe")
     epochs: int | None = setting(
-        12,
-        "Passes over the training images; with --max-time as many as fit in, unless both are given.",
+        None,
+        "Passes over the training images. Default: as many as the collection needs, or as fit into --max-time.",
         "recipe",
         panel="basic",
         within=COUNT,
@@ -106,6 +113,7 @@ class TrainConfig(Place, Source):
         "The run folder. Default: a new one in runs/, named after data set, network and time.",
         "place",
         panel="basic",
+        resumable=False,
     )
     limit: int | None = setting(
         None, "Use only this many images; in training, training images.", "recipe", panel="Data", within=COUNT
@@ -130,7 +138,16 @@ class TrainConfig(Place, Source):
         None, "Which of the folds the run is tested on, from 1 up.", "data", compared=False, option=False
     )
     image_size: int | None = setting(
-        None, "Side in pixels. Default: the images' own, 28 for class folders.", "data", within=COUNT
+        None,
+        "Side in pixels. Default: the images' own; for image files what they show, from 16 to 32.",
+        "data",
+        within=COUNT,
+    )
+    crop: Crop = setting(
+        "auto",
+        "Crop images to their content: on, off, or auto (where it shows more and hides nothing).",
+        "data",
+        panel="basic",
     )
     channels: int | None = setting(
         None, "1 (grey) or 3 (RGB). Default: the images' own, grey for class folders.", "data", within=(1, 3)
@@ -183,44 +200,75 @@ class TrainConfig(Place, Source):
         (), "The hashes of the files of --distill and --class-weights.", "recipe", compared=False, option=False
     )
     freeze: Freeze | None = setting(
-        None, "Do not train the first N blocks of --init, or all blocks: 1, 2, 3 or blocks.", "recipe"
+        None, "Freeze the first 1, 2 or 3 blocks of --init, or all of them (blocks).", "recipe"
     )
     class_weights: str = setting(
-        "none", "Weigh classes in the loss: none, balanced, or a .json or .csv file of classes and weights.", "recipe"
+        "none",
+        "Class weights in the loss: none, balanced, or a .json or .csv file of classes and weights.",
+        "recipe",
     )
     sampler: Sampler = setting("uniform", "Show every image once per epoch, or every class equally often.", "recipe")
     select: Select = setting(
         "accuracy",
-        "What decides which epoch is kept, on validation images as they are and, with --robust, altered.",
+        "The validation metric that picks the best epoch; with --robust, its mean over clean and altered images.",
         "recipe",
     )
-    distill: tuple[str, ...] = setting(
-        (), "Learn from the answers of this finished run too; repeat it for the mean of several.", "recipe"
+    passes: int | None = setting(
+        None,
+        "How often an epoch shows each image: more than once where a pass is only a few steps.",
+        "recipe",
+        within=COUNT,
+        option=False,
     )
-    normalize: Normalize = setting(
-        "none",
-        "Remove each image's own background and contrast: stretch (even paper), ground (uneven light), none.",
+    choices: tuple[str, ...] = setting(
+        (), "What was chosen where the settings left it open, and why.", "recipe", compared=False, option=False
+    )
+    distill: tuple[str, ...] = setting(
+        (),
+        "Also learn from this finished run's predictions (distillation); repeat to average several.",
+        "recipe",
+    )
+    normalize: NormalizeChoice = setting(
+        "auto",
+        "Remove each image's background and contrast: stretch (even paper), ground (uneven light), none, or auto "
+        "(ground where backgrounds vary).",
         "recipe",
         panel="basic",
     )
     augment: bool = setting(
         True, "Alter each training image at random, as set by the following options.", "recipe", panel=_AUGMENTATION
     )
-    shift: float = setting(
-        0.05,
-        "Largest shift, as a share of the side; whole pixels with --scale 0 --shear 0.",
+    deform: float | None = setting(
+        None,
+        "Bend images and change the thickness of strokes, by up to this share of the side. Default: 0.1 where classes "
+        "have few images.",
         "augmentation",
         within=_SHARE,
     )
-    scale: float = setting(0.08, "Largest relative change of width and of height.", "augmentation", within=_SHARE)
-    shear: float = setting(
-        0.12,
-        "Largest shear in either direction; both together turn an image by up to this many radians.",
+    shift: float | None = setting(
+        None,
+        "Largest shift, as a share of the side; whole pixels with --scale 0 --shear 0. Default: 0.05, 0.08 with "
+        "--deform.",
+        "augmentation",
+        within=_SHARE,
+    )
+    scale: float | None = setting(
+        None,
+        "Largest relative change of width and of height. Default: 0.08, 0.15 with --deform.",
+        "augmentation",
+        within=_SHARE,
+    )
+    shear: float | None = setting(
+        None,
+        "Largest shear in either direction; both together turn an image by up to this many radians. Default: 0.12, "
+        "0.2 with --deform.",
         "augmentation",
         within=_SHARE,
     )
     flip: Flip = setting(
-        "auto", "Mirror every other time: on, off, or auto (where the classes keep their meaning).", "augmentation"
+        "auto",
+        "Mirror images in every other epoch: on, off, or auto (where they keep their class).",
+        "augmentation",
     )
     still_epochs: float = setting(
         2.0, "Epochs at the end without shift, scale, shear and flip.", "augmentation", within=Range("number", 0)
@@ -258,19 +306,17 @@ class TrainConfig(Place, Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epochs is None and self.max_time is None:
-            raise SettingError("A run needs a limit: give {epochs}, {max_time} or both.")
         if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
             raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
         if self.processes > 1 and not self.fuse:
             raise SettingError(
                 "{no_fuse} trains in one process: only the fused network has the batch statistics of all."
             )
-        if self.processes > 1 and self.arch != "lrnet":
+        if self.processes > 1 and self.arch not in ("auto", *LRNETS):
             raise SettingError(
                 "{arch} {name} trains in one process: only LR-Net has the batch statistics of all.", name=self.arch
             )
-        if self.freeze is not None and (self.init is None or self.arch != "lrnet"):
+        if self.freeze is not None and (self.init is None or self.arch not in ("auto", *LRNETS)):
             raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
 
     @property
@@ -282,11 +328,20 @@ class TrainConfig(Place, Source):
     def from_preset(cls, preset: str, **given: object) -> "TrainConfig":
         """Return the settings of ``preset`` and architecture, overridden by those in ``given`` that are not None."""
         SETTINGS["preset"].check(preset)
-        recipe = {} if preset == "paper" else _RECIPES.get(str(given.get("arch", "lrnet")), {})
+        recipe = {} if preset == "paper" else _RECIPES.get(str(given.get("arch", "auto")), {})
         settings = PRESETS[preset] | recipe | {name: value for name, value in given.items() if value is not None}
         if "max_time" in settings and given.get("epochs") is None:
-            settings["epochs"] = None
+            settings["epochs"] = None  # not a preset's
         return cls(preset=preset, **settings)  # type: ignore[arg-type]  # it has just been checked
 
 
 SETTINGS = settings_of(TrainConfig)
+
+RUNS = Setting(
+    "Train this many times, with the seeds --seed, --seed + 1, …, and report the mean.",
+    name="runs",
+    kind=int,
+    default=None,
+    within=COUNT,
+)
+"""How many times a command trains; it is no setting of any of these runs."""

@@ -14,7 +14,7 @@ class Device(Request):
     """A device, and the threads of this process on a CPU."""
 
     device: str = setting(
-        "auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.", "place", panel="Engine", resumable=True
+        "auto", "auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, … or mps.", "place", panel="Engine"
     )
     threads: str | None = setting(
         None,
@@ -22,7 +22,6 @@ class Device(Request):
         "place",
         placeholder="N",
         panel="Engine",
-        resumable=True,
     )
 
     def __post_init__(self) -> None:
@@ -36,7 +35,7 @@ class Place(Device):
     """Where to compute, in which precision, in how many processes."""
 
     gpus: int | None = setting(
-        None, "Work on this many CUDA GPUs; an error if they are missing.", "place", panel="Engine", resumable=True
+        None, "Work on this many CUDA GPUs; an error if they are missing.", "place", panel="Engine"
     )
     procs: int | None = setting(
         None,
@@ -44,7 +43,6 @@ class Place(Device):
         "place",
         panel="Engine",
         within=COUNT,
-        resumable=True,
     )
     precision: Precision = setting(
         "auto", "auto (bf16 where the hardware multiplies it natively, else fp32), fp32 or bf16.", "engine"

@@ -13,6 +13,8 @@ from lrnet_cli.settings.mirror import shareable
 
 # Settings of earlier versions, with the value that did nothing.
 _REMOVED = {"clip_norm": None, "noise": 0.0, "blur": 0.0}
+# What earlier versions did that had no such settings.
+_BEFORE = {"crop": "off", "deform": 0.0, "passes": 1}
 
 
 def command_of(config: TrainConfig) -> str:
@@ -56,7 +58,7 @@ def from_plain(values: JsonObject) -> TrainConfig:
     values = {name: value for name, value in values.items() if name not in _REMOVED}
     if unknown := values.keys() - SETTINGS.keys():
         raise ValueError(f"there are no settings {', '.join(sorted(unknown))}")
-    return shaped(values, TrainConfig)
+    return shaped(_BEFORE | values, TrainConfig)
 
 
 def changed(config: TrainConfig, **given: object) -> TrainConfig:

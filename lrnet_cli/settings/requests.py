@@ -59,7 +59,9 @@ class EvalRequest(Place, Source):
 class PredictRequest(Place):
     """Which image files to predict, with which weights, and where the predictions go."""
 
-    inputs: tuple[str, ...] = setting(..., "Files, folders, globs, or - for a list of paths on stdin.", argument=True)
+    inputs: tuple[str, ...] = setting(
+        ..., "Files, folders, globs, - for a list of paths on stdin, or samples for included ones.", argument=True
+    )
     weights: str | None = setting(None, _WEIGHTS, default_text=_NEWEST)
     top_k: int = setting(1, "How many of the most likely classes to show.", within=COUNT)
     min_confidence: float = setting(

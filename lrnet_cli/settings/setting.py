@@ -2,17 +2,20 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields
 from functools import cache
 from inspect import get_annotations
-from typing import Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
+from typing import Any, Concatenate, Literal, ParamSpec, get_args, get_origin, get_type_hints
 
 from lrnet_cli.errors import SettingError, suggestion
+from lrnet_cli.settings.units import seconds_of
 
 Role = Literal["recipe", "augmentation", "data", "engine", "place"]
 """What a setting decides: how the network learns, how training images are altered, on which images, how it is computed,
 and where (folders and devices, which belong to one machine)."""
+
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True)
@@ -48,31 +51,39 @@ def flag_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A field of the settings: ``kind`` is its type without None.
+class Declared:
+    """What the declaration of a setting says of it, besides its name, type and default.
 
+    Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
     ``resumable`` settings may change when a run is resumed. Runs that differ only in settings that are not ``compared``
-    have the same recipe. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time``
-    for seconds that are written as durations. ``placeholder`` stands for its value in ``--help``, where its kind does
-    not say enough, and ``default_text`` for a default of None. A setting without a default (``...``) has to be given;
-    an ``argument`` is given without its name.
+    have the same recipe. Without a word on either, a setting is resumable, and not compared, if it belongs to one
+    machine. A setting that is not an ``option`` cannot be given on the command line. ``unit`` is ``time`` for seconds
+    that are written as durations. ``placeholder`` stands for its value in ``--help``, where its kind does not say
+    enough, and ``default_text`` for a default of None. An ``argument`` is given without its name.
     """
 
-    name: str
-    kind: Any
-    default: Any
     help: str
-    role: Role | None
-    panel: str | None
-    within: Range | tuple[int, ...] | None
-    compared: bool
-    resumable: bool = False
+    role: Role | None = None
+    _: KW_ONLY
+    panel: str | None = None
+    within: Range | tuple[int, ...] | None = None
+    compared: bool | None = None
+    resumable: bool | None = None
     option: bool = True
     unit: Literal["time"] | None = None
     envvar: str | None = None
     placeholder: str | None = None
     default_text: str | None = None
     argument: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting(Declared):
+    """A setting as declared, with its name, its type without None (``kind``), and its default, ``...`` for none."""
+
+    name: str
+    kind: Any
+    default: Any
 
     @property
     def flag(self) -> str:
@@ -87,6 +98,15 @@ class Setting:
         return self.within if isinstance(self.within, tuple) else ()
 
     @property
+    def _alternatives(self) -> str:
+        *others, last = map(str, self.choices or ("",))
+        return f"{', '.join(others)} or {last}" if others else last
+
+    def completed(self, beginning: str) -> list[str]:
+        """Return the words that it takes and that start with ``beginning``."""
+        return [word for word in map(str, self.choices) if word.startswith(beginning)]
+
+    @property
     def description(self) -> str:
         """The help text, its choices if it does not name them, and the default unless that is None, False or empty."""
         text = self.help
@@ -98,6 +118,21 @@ class Setting:
             return text
         return f"{text} Default: {'on' if self.default is True else self.default}."
 
+    def read(self, text: str) -> object:
+        """Return the value that ``text`` stands for; raises ``SettingError`` if it is no number, and has to be one."""
+        if self.unit == "time":
+            return seconds_of(text)
+        if self.kind not in (int, float):
+            return text
+        try:
+            value: object = self.kind(text)
+        except ValueError as error:
+            numbers = self._alternatives or self.within or "a whole number"
+            raise SettingError(
+                f"{{{self.name}}} takes {{numbers}}, got {{text!r}}.", numbers=numbers, text=text
+            ) from error
+        return value
+
     def check(self, value: object) -> None:
         """Raise ``SettingError`` if ``value`` is out of range or an unknown word; None always passes."""
         if value is None:
@@ -105,7 +140,7 @@ class Setting:
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value
         if self.choices and value not in self.choices:
             raise SettingError(
-                f"{{{self.name}}} takes {' or '.join(map(str, self.choices))}, got {{value}}."
+                f"{{{self.name}}} takes {self._alternatives}, got {{value}}."
                 + suggestion(str(value), map(str, self.choices)),
                 value=shown,
             )
@@ -114,37 +149,16 @@ class Setting:
             raise SettingError(f"{{{self.name}}} takes {self.within}, got {{value}}{because}.", value=shown)
 
 
-class _More(TypedDict, total=False):
-    """What few settings say of themselves; see ``Setting``."""
+def _declaring(declaration: Callable[_P, Declared]) -> Callable[Concatenate[object, _P], Any]:
+    def declare(default: object, /, *args: _P.args, **more: _P.kwargs) -> Any:
+        declared = declaration(*args, **more)
+        return field(default=MISSING if default is ... else default, metadata={"declared": declared})
 
-    resumable: bool
-    compared: bool
-    option: bool
-    unit: Literal["time"] | None
-    envvar: str | None
-    placeholder: str | None
-    default_text: str | None
-    argument: bool
+    return declare
 
 
-def setting(
-    default: object,
-    help: str,
-    role: Role | None = None,
-    *,
-    panel: str | None = None,
-    within: Range | tuple[int, ...] | None = None,
-    **more: Unpack[_More],
-) -> Any:
-    """Return the dataclass field of a setting; ``more`` are those of ``Setting`` that differ from the usual.
-
-    Its panel in ``--help`` is named after its role unless another is given; ``basic`` stands for the first panel.
-    """
-    shown = None if panel == "basic" else panel or (role and role.capitalize())
-    return field(
-        default=MISSING if default is ... else default,
-        metadata={"compared": role != "place", **more, "help": help, "role": role, "panel": shown, "within": within},
-    )
+setting = _declaring(Declared)
+"""Return the dataclass field of a setting: its default, or ``...`` for one that has to be given, and ``Declared``."""
 
 
 class Request:
@@ -168,5 +182,13 @@ def _setting_of(item: Field[object], hint: object) -> Setting:
     kind = hint
     if type(None) in get_args(hint):
         (kind,) = (part for part in get_args(hint) if part is not type(None))
-    default = ... if item.default is MISSING else item.default
-    return Setting(name=item.name, kind=kind, default=default, **item.metadata)
+    declared: Declared = item.metadata["declared"]
+    of_machine = declared.role == "place"
+    panel = declared.panel or (declared.role and declared.role.capitalize())
+    resolved = {
+        "panel": None if panel == "basic" else panel,
+        "compared": not of_machine if declared.compared is None else declared.compared,
+        "resumable": of_machine if declared.resumable is None else declared.resumable,
+        "default": ... if item.default is MISSING else item.default,
+    }
+    return Setting(**vars(declared) | resolved, name=item.name, kind=kind)

@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-Arch = Literal["lrnet", "cnn", "vgg16", "inception_v3", "resnet50", "alexnet"]
+Arch = Literal["lrnet", "lrnet-short", "resnet-small", "cnn", "vgg16", "inception_v3", "resnet50", "alexnet"]
+ArchChoice = Literal["auto", Arch]
+LRNETS: tuple[Arch, ...] = ("lrnet", "lrnet-short")
+"""LR-Net by its heads: that of the paper, and a short one."""
 Preset = Literal["default", "paper", "quick"]
 Head = Literal["softmax", "sigmoid"]
 Optimizer = Literal["muon", "adamw", "adam"]
@@ -16,3 +19,5 @@ Freeze = Literal["1", "2", "3", "blocks"]
 Sampler = Literal["uniform", "balanced"]
 Select = Literal["accuracy", "balanced-accuracy", "macro-f1", "loss"]
 Normalize = Literal["none", "stretch", "ground"]
+NormalizeChoice = Literal["auto", Normalize]
+Crop = Literal["auto", "on", "off"]

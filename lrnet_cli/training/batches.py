@@ -4,7 +4,6 @@ import math
 
 import torch
 
-from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError, SettingError
 from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine
@@ -14,30 +13,29 @@ from lrnet_cli.models.registry import build, summary_of
 from lrnet_cli.processes import Processes
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
+from lrnet_cli.training.data import Data
 from lrnet_cli.weights.card import WeightsCard
 
-_LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 32
+_LARGEST, _SMALLEST, _STEPS_PER_EPOCH = 128, 16, 50
 # A run that is short of steps takes smaller ones: down to half or a quarter of the images, they are nearly as fast.
 _STEPS_PER_RUN, _SMALLEST_IN_A_RUN = 500, 32
 _TRAINING_SHARE = 0.75  # of a run's time; the rest is for validation and test
 _TIMED = 64  # images
 
 
-def affordable_images(
-    config: TrainConfig, engine: Engine, split: Split, classes: int, processes: Processes
-) -> int | None:
-    """Return how many images, each counted every time, ``processes`` can train on in ``max_time`` seconds.
+def images_per_second(arch: str, config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> float | None:
+    """Return on how many images per second ``processes`` train the network ``arch``.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
     a network that is then forgotten, with as many threads as are fastest; the global generator is left unchanged.
     """
-    assert config.max_time is not None
     if engine.device.type == "cuda":
         return None
-    images, labels = (part[:_TIMED].to(engine.device) for part in (split.images, split.labels))
+    images, labels = (part[:_TIMED].to(engine.device) for part in (data.train.images, data.train.labels))
     _, channels, side, _ = images.shape
     with torch.random.fork_rng([]):
-        model = build(config.arch, in_channels=channels, image_size=side, num_classes=classes, dropout=0.0)
+        model = build(arch, in_channels=channels, image_size=side, num_classes=len(data.dataset.classes), dropout=0.0)
+        assert config.normalize != "auto"
         network = engine.place(model, config.normalize).train()
 
         def step() -> None:
@@ -47,21 +45,28 @@ def affordable_images(
 
         timing = fastest_threads(step, candidates(), ForeignLoad.since_start.cores())
         seconds = timing.seconds[timing.count]
-    affordable: int = processes.agree(int(_TRAINING_SHARE * config.max_time / seconds * len(images) * processes.count))
-    return affordable
+    pace: float = processes.agree(len(images) * processes.count / seconds)
+    return pace
+
+
+def affordable_images(config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> int | None:
+    """Return how many images, each counted every time, can be trained on in ``max_time`` seconds, if that is known."""
+    assert config.max_time is not None
+    pace = images_per_second(config.arch, config, engine, data, processes)
+    return None if pace is None else int(_TRAINING_SHARE * config.max_time * pace)
 
 
 def batch_size_of(wanted: int | None, images: int, processes: int, affordable: int | None = None) -> int:
     """Return the global batch size for a run that can train on ``affordable`` images, if that is known.
 
-    It is ``wanted``, or a power of two that leaves 32 steps per epoch, between 16 and 128, and 500 steps in the run,
-    but at least 32 for that. Every process takes an equal part: the automatic size is a multiple of their number.
+    It is ``wanted``, or the power of two that leaves about 50 steps per epoch, between 16 and 128, and 500 steps in the
+    run, but at least 32 for that. Every process takes an equal part: the automatic size is a multiple of their number.
     """
     if wanted is None:
         largest = _LARGEST
         if affordable is not None:
             largest = min(largest, max(_SMALLEST_IN_A_RUN, _power_of_two(affordable // _STEPS_PER_RUN)))
-        size = min(largest, max(_SMALLEST, _power_of_two(images // _STEPS_PER_EPOCH)))
+        size = min(largest, max(_SMALLEST, 1 << round(math.log2(max(1.0, images / _STEPS_PER_EPOCH)))))
         wanted = -(-size // processes) * processes
     elif wanted % processes:
         raise SettingError(

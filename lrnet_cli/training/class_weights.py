@@ -1,7 +1,6 @@
 """Weights of the classes in the loss, for classes of unequal sizes or importance."""
 
 import csv
-import json
 import math
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lrnet_cli import paths
-from lrnet_cli.errors import SettingError, UsageError
+from lrnet_cli.documents import loaded, read_document
+from lrnet_cli.errors import SettingError, UsageError, suggestion
 
 _WORDS = ("none", "balanced")
 
@@ -43,15 +43,21 @@ def class_weights_of(source: str, classes: tuple[str, ...], labels: Tensor) -> T
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_document(path).removeprefix("\ufeff")
         if path.suffix.lower() == ".json":
-            weights = {str(name): float(value) for name, value in json.loads(text).items()}
+            weights = {str(name): float(value) for name, value in loaded(text).items()}
         else:
             rows = [row for row in csv.reader(text.splitlines()) if row]
             if rows and len(rows[0]) == 2 and not _is_number(rows[0][1]):
                 rows = rows[1:]  # a header
             weights = {name: float(value) for name, value in rows}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+    except FileNotFoundError as error:
+        raise SettingError(
+            "{class_weights} takes none, balanced, or a .json or .csv file of classes and weights; there is no file "
+            "{path}." + suggestion(path.name, _WORDS),
+            path=path,
+        ) from error
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise SettingError(
             "{class_weights} takes none, balanced, or a .json or .csv file of classes and weights; {path}: {error}.",
             path=path,

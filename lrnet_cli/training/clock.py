@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.certainty import novelty_images
-from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.run import Run
 
 _CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 _TIMED = 128  # images, whose prediction is timed before the first validation tells how long it takes
@@ -81,7 +81,7 @@ class Clock:
         """Predict a few images, which tells how long validation and test will take."""
         run = self._run
         images = run.val_split.images[:_TIMED]
-        network = run.engine.place(run.state.evaluated, run.config.normalize, run.processes).eval()
+        network = run.engine.place(run.state.evaluated, run.normalize, run.processes).eval()
         seconds = math.inf
         for _ in range(2):  # the first is slower, unless another program disturbs the second
             begun = time.perf_counter()

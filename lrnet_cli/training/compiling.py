@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from lrnet_cli import __version__
-from lrnet_cli.models.engine import compiled, matrix_product
+from lrnet_cli.models.engine import compiled, compiler_cache, matrix_product
 from lrnet_cli.models.registry import summary_of
+from lrnet_cli.settings.units import duration_of
+from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.training.clock import Clock
-from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.run import Run
 from lrnet_cli.training.step import Step
 
 _STEPS_BEFORE_COMPILING = 10  # which tell the pace
@@ -40,7 +42,7 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     """Decide, once the pace is known, whether compiling saves more time than it takes."""
     # What compiling saves was measured for LR-Net on CPUs. One GPU takes its steps of 10 ms as a graph, and compiling
     # had not finished there after 40 s.
-    unmeasured = run.engine.device.type != "cpu" or run.config.arch != "lrnet"
+    unmeasured = run.engine.device.type != "cpu" or run.config.arch not in LRNETS
     if unmeasured or run.state.compiled is not None or run.state.steps_taken < _STEPS_BEFORE_COMPILING:
         return
     margin = 1.0 if run.config.max_time is None else _BUDGET_MARGIN
@@ -56,8 +58,7 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
     run.state.compiled = run.processes.agree(wanted)
     if run.state.compiled:
         run.reporter.message(
-            f"Compiling the training step, which pays off with about {clock.seconds_left / 60:.0f} minutes of training "
-            "left."
+            f"Compiling the training step, which saves time in the {duration_of(clock.seconds_left)} of training left."
         )
         with clock.paused():
             _compile(run, step)
@@ -73,7 +74,7 @@ def _saved_share(run: Run, pace: float) -> float:
         seconds.append(time.perf_counter() - begun)
     images = run.batch_size / run.processes.count
     # A backward pass costs twice a forward pass; a multiply-add is two operations.
-    needed = 6 * summary_of(run.config.arch, **run.card.arch_args).multiply_adds * images
+    needed = 6 * summary_of(run.card.arch, **run.card.arch_args).multiply_adds * images
     multiplying = needed / operations * min(seconds) / _REACHED
     return _SAVED[run.engine.precision] * max(0.0, 1 - multiplying / pace)
 
@@ -101,21 +102,19 @@ def _is_kept(run: Run) -> bool:
     """Return whether the compiler's cache has the code for steps like this run's; where it cannot tell, it has not."""
     try:
         return _mark_of(run).exists()
-    except Exception:  # older versions of PyTorch ask for the name of the user, which a container may not have
+    except OSError:
         return False
 
 
 def _mark_of(run: Run) -> Path:
     """Return the file in the compiler's cache that, if it exists, says the code for steps like this run's is there."""
-    from torch._inductor.runtime.cache_dir_utils import cache_dir  # which PyTorch tells by a private function only
-
     config, engine = run.config, run.engine
     decisive = [
         *(torch.__version__, __version__, str(engine), run.card.arch_args, config.arch, config.dropout, config.head),
-        *(config.normalize, config.fuse, config.freeze, config.deterministic),
+        *(run.normalize, config.fuse, config.freeze, config.deterministic),
         *(run.batch_size, run.processes.count, torch.get_num_threads()),
     ]
-    return Path(cache_dir()) / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
+    return compiler_cache() / f"lrnet-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]}"
 
 
 def _graphs() -> Counter[str]:

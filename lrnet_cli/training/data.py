@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.sketch import sketch_of
 from lrnet_cli.data.splits import Split, validation_apart
 from lrnet_cli.reporter import Reporter
@@ -34,29 +35,21 @@ class Data:
 
 def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
     """Load the data set of ``config`` and set validation images aside; raises what ``load_dataset`` raises."""
-    dataset = _load(config, reporter)
+    dataset = load_dataset(
+        config.dataset,
+        ImageOptions(config.image_size, config.channels, on_error=config.on_error, crop=config.crop),
+        fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
+        source=config,
+        reporter=reporter,
+    )
     train, val, validation = _cut_validation(dataset, config, seed)
     return Data(dataset, train, val, validation, _mirrors(config, dataset.name))
 
 
-def _load(config: TrainConfig, reporter: Reporter) -> Dataset:
-    return load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        mirror=config.mirror,
-        image_size=config.image_size,
-        channels=config.channels,
-        fold=(config.test_fold, config.folds) if config.test_fold and config.folds else None,
-        on_error=config.on_error,
-        on_progress=reporter.download,
-        on_images=reporter.images,
-        on_message=reporter.message,
-    )
-
-
 def card_of(config: TrainConfig, data: Data) -> WeightsCard:
-    """Return the card of the weights that ``config``, with its seed, makes of ``data``."""
+    """Return the card of the weights that ``config``, in which nothing is left to be chosen, makes of ``data``."""
     assert config.seed is not None
+    assert config.normalize != "auto"
     dataset, flip = data.dataset, "on" if data.mirrors else "off"
     protocol: ProtocolNote = {**data.validation, "recipe": recipe_of(config) | {"flip": flip}}
     if config.test_fold and config.folds:

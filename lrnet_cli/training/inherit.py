@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli import paths
 from lrnet_cli.data.datasets import located
 from lrnet_cli.data.sketch import share_in
 from lrnet_cli.data.splits import Split
@@ -15,7 +16,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.registry import build
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.words import Freeze
+from lrnet_cli.settings.words import LRNETS, Freeze
 from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.class_weights import located_class_weights
 from lrnet_cli.weights.card import WeightsCard
@@ -31,7 +32,7 @@ def rooted(config: TrainConfig) -> TrainConfig:
     Raises ``UsageError`` for a data set that there is none of.
     """
     config = replace(
-        config,
+        with_absolute_folders(config),
         dataset=located(config.dataset),
         init=config.init and located_weights(config.init),
         class_weights=located_class_weights(config.class_weights),
@@ -42,6 +43,14 @@ def rooted(config: TrainConfig) -> TrainConfig:
         init_sha256=config.init and fingerprint_of(find_weights(config.init)),
         sources_sha256=tuple(map(fingerprint_of, sources_of(config))),
     )
+
+
+def with_absolute_folders(config: TrainConfig) -> TrainConfig:
+    """Return ``config`` with the folders that data sets are kept in and copied from as they are from everywhere."""
+    folder, mirror = config.data_dir, config.mirror
+    if mirror is not None and "://" not in mirror:
+        mirror = str(paths.expanded(mirror).resolve())
+    return replace(config, data_dir=folder and paths.expanded(folder).resolve(), mirror=mirror)
 
 
 def sources_of(config: TrainConfig) -> list[Path]:
@@ -96,14 +105,15 @@ def start_from(
     same classes. Raises ``TrainingError`` for another architecture, or for weights that may have seen ``unseen``, the
     validation and test images.
     """
-    path = _single(weights)
+    path = single_weights(weights)
     known, other = load_weights(path)
-    if other.arch != card.arch:
+    if other.arch != card.arch and not {other.arch, card.arch} <= {*LRNETS}:  # which have the same blocks
         raise TrainingError(f"{path}: is a {other.arch} and cannot start a {card.arch}; give --arch {other.arch}.")
     _refuse_seen(path, other, card, unseen)
     own, given = model.state_dict(), known.state_dict()
     last = set(list(own)[-2:]) if (other.classes, other.head) != (card.classes, card.head) else set()
-    taken = {name: given[name] for name in own if name not in last and given[name].shape == own[name].shape}
+    fitting = {name for name in own.keys() & given.keys() if given[name].shape == own[name].shape}
+    taken = {name: given[name] for name in own if name in fitting - last}
     model.load_state_dict(own | taken)
     fresh = ", ".join(name for name in own if name not in taken)
     on_message(f"Starting from {path}{f'; new and untrained: {fresh}' if fresh else ''}.")
@@ -129,7 +139,7 @@ def teachers_logits(
     """
     total = torch.zeros(len(split), len(card.classes))
     for number, name in enumerate(teachers, 1):
-        path = _single(name)
+        path = single_weights(name)
         teacher, other = load_weights(path)
         asked, answered = ((sorted(item.classes), item.head, item.arch_args) for item in (card, other))
         if asked != answered:
@@ -141,7 +151,8 @@ def teachers_logits(
     return (total / len(teachers)).to(split.images.device)
 
 
-def _single(weights: str) -> Path:
+def single_weights(weights: str) -> Path:
+    """Return the file of ``weights``, which are those of one run; raises ``TrainingError`` for several."""
     path = find_weights(weights)
     if path.is_dir():
         raise TrainingError(f"{path}: holds several runs; name one of them, such as {members_of(path)[0].parent}.")

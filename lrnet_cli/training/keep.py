@@ -12,7 +12,7 @@ from lrnet_cli.training.certainty import altered, calibrated, score_of
 from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.optimizers import learning_rate
-from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.run import Run
 from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
@@ -45,7 +45,7 @@ class Keep:
             raise TrainingError(
                 f"The training loss became {train_loss} in epoch {state.epoch}; try a lower --lr.{kept}"
             )
-        network = run.engine.place(state.evaluated, run.config.normalize, run.processes)
+        network = run.engine.place(state.evaluated, run.normalize, run.processes)
         recompute_batch_statistics(network, self.step.statistics_images, run.batch_size, run.processes)
         validated = evaluate(network, run.val_split, run.card, run.processes)
         self.clock.note_validation(validated.images_per_second)

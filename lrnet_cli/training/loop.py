@@ -7,8 +7,8 @@ from lrnet_cli.runs.folder import Status, read_result
 from lrnet_cli.training.clock import Clock, fewest_steps
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
-from lrnet_cli.training.prepare import Run
 from lrnet_cli.training.results import Results
+from lrnet_cli.training.run import Run
 from lrnet_cli.training.step import Step
 from lrnet_cli.training.threads import StepThreads
 
@@ -76,8 +76,8 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
             run.reporter.message(f"The time ended in the first epoch: {seen:.0f} % of the training images were seen.")
         if run.config.augment and not run.state.moved:
             run.reporter.message(
-                "Shift, scale, shear and flip were not used, because the run is no longer than --still-epochs "
-                f"{run.config.still_epochs:g}."
+                "The run was too short to shift, scale, shear or flip images: its last "
+                f"{run.config.still_epochs:g} epochs are without (--still-epochs)."
             )
     result = results.untested(status)
     return results.tested(result) if status == "testing" else result

@@ -1,60 +1,25 @@
-"""From settings to a run that is ready to train: data, network, run folder."""
+"""From settings to a run that is ready to train: data, choices, network, run folder."""
 
 import os
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from lrnet_cli.data.reading import Skipped
-from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import UsageError
-from lrnet_cli.models.engine import Engine, to_device
+from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.batches import affordable_images, batch_size_of, refuse_excess
+from lrnet_cli.settings.words import LRNETS
+from lrnet_cli.training.batches import refuse_excess
 from lrnet_cli.training.checkpoint import load_checkpoint
-from lrnet_cli.training.class_weights import class_weights_of
-from lrnet_cli.training.data import Data, card_of, load_data
+from lrnet_cli.training.data import card_of, load_data
 from lrnet_cli.training.inherit import network_of, teachers_logits
-from lrnet_cli.training.state import TrainingState
-from lrnet_cli.weights.card import WeightsCard
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that is ready to train: its settings as resolved, its data where the engine computes, and its folder.
-
-    ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training images;
-    ``taught`` are the teachers' logits for the training images, if there are teachers. ``mirrors`` says whether
-    images are mirrored every other time; ``skipped`` are the image files that could not be read.
-    """
-
-    config: TrainConfig
-    card: WeightsCard
-    engine: Engine
-    processes: Processes
-    state: TrainingState
-    train_split: Split
-    class_weights: Tensor | None
-    taught: Tensor | None
-    val_split: Split
-    test_split: Split
-    batch_size: int
-    mirrors: bool
-    skipped: Sequence[Skipped]
-    folder: Path
-    reporter: Reporter
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The number of full batches in the training images."""
-        return len(self.train_split) // self.batch_size
+from lrnet_cli.training.run import Run, assembled
+from lrnet_cli.training.settle import settled
 
 
 def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes: Processes, reporter: Reporter) -> Run:
@@ -63,57 +28,32 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     Nothing is written to the folder, on which there may be no lock yet. Raises what ``train`` raises.
     """
     # Known only here: torchrun starts processes that the settings do not mention.
-    if processes.together and not (config.fuse and config.arch == "lrnet"):
+    if processes.together and not (config.fuse and config.arch in ("auto", *LRNETS)):
         raise UsageError("Only the fused LR-Net trains in several processes: no other has the batch statistics of all.")
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
     with processes.first_goes_ahead():
         data = load_data(config, seed, reporter)
     dataset = data.dataset
-    config = replace(config, seed=seed, batch_size=_batch_size(config, engine, data, processes))
-    assert config.batch_size is not None
+    config = settled(replace(config, seed=seed), data, engine, processes, reporter)
     card = card_of(config, data)
+    assert config.batch_size is not None
     refuse_excess(card, engine, config.batch_size // processes.count)
     _set_up_torch(config)
-    model = to_device(network_of(config, card, resumed, data.unseen, reporter.message), engine.device)
-    state = TrainingState.start(model, config, engine.device)
-    train_split = data.train.to(engine.device)
-    class_weights = class_weights_of(config.class_weights, dataset.classes, train_split.labels)
-    taught = None
+    model = network_of(config, card, resumed, data.unseen, reporter.message)
+    run = assembled(config, data, model, engine, processes, reporter)
     if config.distill:
-        taught = teachers_logits(config.distill, card, train_split, data.unseen, engine, reporter.message)
+        taught = teachers_logits(config.distill, card, run.train_split, data.unseen, engine, reporter.message)
+        run = replace(run, taught=taught)
     # What cannot be used has been refused by now, before there is a folder.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
-    if resumed is not None and load_checkpoint(run_dir, state, dataset.content_sha256, reporter.message):
-        reporter.message(f"Resuming epoch {state.epoch}, after {state.step} of its steps.")
+    if resumed is not None and load_checkpoint(run_dir, run.state, dataset.content_sha256, reporter.message):
+        reporter.message(f"Resuming epoch {run.state.epoch}, after {run.state.step} of its steps.")
     reporter.message(
         f"Training {config.arch} on {dataset.name}: {len(data.train)} training, {len(data.val)} validation and "
         f"{len(dataset.test)} test images in {len(dataset.classes)} classes; seed {seed}; run folder {run_dir}."
     )
-    return Run(
-        config=config,
-        card=card,
-        engine=engine,
-        processes=processes,
-        state=state,
-        train_split=train_split,
-        class_weights=class_weights,
-        taught=taught,
-        val_split=data.val.to(engine.device),
-        test_split=dataset.test,
-        batch_size=config.batch_size,
-        mirrors=data.mirrors,
-        skipped=dataset.skipped,
-        folder=run_dir,
-        reporter=reporter,
-    )
-
-
-def _batch_size(config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> int:
-    affordable = None
-    if config.batch_size is None and config.max_time is not None and config.arch == "lrnet":
-        affordable = affordable_images(config, engine, data.train, len(data.dataset.classes), processes)
-    return batch_size_of(config.batch_size, len(data.train), processes.count, affordable)
+    return replace(run, folder=run_dir)
 
 
 def _set_up_torch(config: TrainConfig) -> None:

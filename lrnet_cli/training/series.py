@@ -16,6 +16,7 @@ from lrnet_cli.runs.folder import (
     MOST_RUNS,
     create_run_dir,
     figures_of,
+    read_config,
     read_result,
     read_series,
     write_result,
@@ -61,7 +62,9 @@ def resume_series(
     reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
     count = runs * (folds or 1)
-    results = []
+    results = list[dict[str, Any]]()
+    first = next(_members(folder, config, runs, folds)).out
+    assert first is not None
     interrupted = False
     for number, member in enumerate(_members(folder, config, runs, folds), 1):
         assert member.out is not None
@@ -74,7 +77,7 @@ def resume_series(
                 if (member.out / "config.json").exists():
                     result = resume(member.out, None, reporter, should_stop)
                 else:
-                    result = train(member, reporter, should_stop)
+                    result = train(_settled_as_first(member, first) if results else member, reporter, should_stop)
             except InterruptedRunError:
                 interrupted = True
                 break
@@ -91,7 +94,7 @@ def resume_series(
     document = {
         "schema": "lrnet.series/1",
         "run_dir": str(folder),
-        "arch": config.arch,
+        "arch": results[0]["arch"],
         "dataset": results[0]["dataset"],
         "seed": config.seed,
         "of_runs": count,
@@ -125,6 +128,12 @@ def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Repo
         reporter.message(f"The page of suspects could not be written: {error}")
     reporter.message(f"{len(suspects)} labels look wrong to networks that did not see them: {shown}")
     return len(suspects)
+
+
+def _settled_as_first(member: TrainConfig, first: Path) -> TrainConfig:
+    """Return ``member`` with what the run in the folder ``first`` has chosen, so that a series is of one kind."""
+    chosen, _ = read_config(first)
+    return replace(chosen, seed=member.seed, out=member.out, test_fold=member.test_fold, mirror=member.mirror)
 
 
 def _members(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> Iterator[TrainConfig]:

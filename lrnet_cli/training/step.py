@@ -14,7 +14,7 @@ from lrnet_cli.models.logits import as_input
 from lrnet_cli.training.augment import augment
 from lrnet_cli.training.captured import Captured, Given
 from lrnet_cli.training.optimizers import learning_rate
-from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.run import Run
 
 _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
@@ -34,7 +34,7 @@ class Step:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.network = run.engine.place(run.state.model, run.config.normalize, run.processes)
+        self.network = run.engine.place(run.state.model, run.normalize, run.processes)
         self.compiled: tuple[Callable[[Tensor], Tensor], int] | None = None
         size, device = len(run.train_split), run.engine.device
         # Alternating flips (airbench, Jordan 2024, arXiv:2404.00498): every epoch mirrors what the last one did not.
@@ -58,11 +58,17 @@ class Step:
             yield run.processes.own_rows(order[place * size : (place + 1) * size])
 
     def _order(self) -> Tensor:
-        """Return the order of this epoch's images: each once, or as many of every class, some of them repeatedly."""
+        """Return the order of this epoch's images: pass by pass each once, or as many of every class, some repeated."""
+        run, passes = self.run, self.run.config.passes
+        assert passes is not None
+        first = (run.state.epoch - 1) * passes + 1
+        return torch.cat([self._order_of(number) for number in range(first, first + passes)])
+
+    def _order_of(self, number: int) -> Tensor:
         run, split = self.run, self.run.train_split
         if run.config.sampler == "uniform":
-            return _permutation(run.card.seed, run.state.epoch, len(split))
-        draws, labels = _draws(run.card.seed, run.state.epoch), split.labels.cpu().numpy()
+            return _permutation(run.card.seed, number, len(split))
+        draws, labels = _draws(run.card.seed, number), split.labels.cpu().numpy()
         present = np.unique(labels)
         share = -(-len(labels) // len(present))
         chosen = []
@@ -138,7 +144,7 @@ class Step:
             return images
         mirrored = (self._phase[batch] + given.epoch) % 2 == 1
         mirrored = mirrored & run.mirrors & (given.moved > 0)
-        return augment(images, run.config, mirrored, run.processes, moved=given.moved, robust_share=given.robust_share)
+        return augment(images, run.ranges, mirrored, run.processes, moved=given.moved, robust_share=given.robust_share)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of ``inputs``, by the compiled network if it is compiled for this many threads."""

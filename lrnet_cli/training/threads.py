@@ -12,7 +12,7 @@ from lrnet_cli.settings.units import thread_counts
 from lrnet_cli.threads import BUSY, ForeignLoad, are_fixed, candidates, fastest_threads
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.compiling import compile_as_settled
-from lrnet_cli.training.prepare import Run
+from lrnet_cli.training.run import Run
 from lrnet_cli.training.step import Step
 
 _IMAGES_PER_THREAD = 8  # of all threads, that are timed

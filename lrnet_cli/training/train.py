@@ -17,7 +17,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
 from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkpoint
-from lrnet_cli.training.inherit import rooted
+from lrnet_cli.training.inherit import rooted, with_absolute_folders
 from lrnet_cli.training.loop import train_and_test
 from lrnet_cli.training.prepare import prepare
 
@@ -50,14 +50,14 @@ def resume(
 
     On the same CPU and versions the result is that of an uninterrupted run, bit for bit, unless its schedule
     follows the clock (``max_time``). ``changes`` may raise ``epochs`` or ``max_time``, whose longer schedule the
-    learning rate then follows from here on, and give another ``device``, ``gpus`` or ``procs``. A run that is done
-    returns its result.
+    learning rate then follows from here on, and give what belongs to one machine, such as another ``device``,
+    ``procs`` or ``data_dir``. A run that is done returns its result.
     """
     reporter = _heard(reporter)
     read_config(run_dir)  # or say that this is no run, before anything is written there
     with alone_in(run_dir, reporter.message):
         before, recorded = read_config(run_dir)
-        config = changed(before, **(changes or {}))
+        config = with_absolute_folders(changed(before, **(changes or {})))
         result = read_result(run_dir)
         if result is not None and result["status"] == "finished":
             figures_of(result, run_dir)  # or say that it is damaged

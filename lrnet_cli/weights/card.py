@@ -11,7 +11,7 @@ from lrnet_cli.documents import loaded, shaped
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.novelty import DESCRIPTION, Novelty
 from lrnet_cli.models.registry import ARCHITECTURES
-from lrnet_cli.settings.words import Head
+from lrnet_cli.settings.words import LRNETS, Head
 
 FORMAT = "lrnet-weights/1"
 _LEAST_TEMPERATURE = 2.0**-126  # the smallest normal number in single precision
@@ -30,7 +30,7 @@ class DataNote(TypedDict, total=False):
 
 
 class ValidationCut(TypedDict):
-    """What ``data.splits.cut_validation`` was given for the validation images."""
+    """How ``data.splits.cut_validation`` cut off the validation images."""
 
     fraction: float
     seed: int
@@ -100,7 +100,7 @@ class WeightsCard:
             raise ValueError(
                 f"the arguments {self.arch_args} do not fit preprocessing and class names, which give {own}"
             )
-        sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch == "lrnet" else 0)}
+        sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch in LRNETS else 0)}
         if self.novelty is not None and len(self.novelty.axes) not in sizes:
             raise ValueError(f"the novelty is over {len(self.novelty.axes)} outputs, the network gives {min(sizes)}")
 
@@ -125,11 +125,11 @@ def metadata_of(card: WeightsCard) -> dict[str, str]:
 
 def card_of(path: Path, metadata: dict[str, str] | None) -> WeightsCard:
     """Return the card that the metadata of the file at ``path`` hold; raises ``WeightsError`` if they hold none."""
-    found = (metadata or {}).get("format")
-    if found != FORMAT or metadata is None:
+    version = (metadata or {}).get("format")
+    if version != FORMAT or metadata is None:
         raise WeightsError(
             f"{path}: was not written by lrnet, or by a version that this one does not know "
-            f"(format {found!r}, expected {FORMAT!r})."
+            f"(format {version!r}, expected {FORMAT!r})."
         )
     try:
         return shaped({key: loaded(text) for key, text in metadata.items() if key in _FIELDS}, WeightsCard)

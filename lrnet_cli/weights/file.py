@@ -1,4 +1,4 @@
-"""The weight file: safetensors with plain, unfused parameters and everything needed to use and judge them."""
+"""The weight file: safetensors with plain, unfused parameters and everything needed to use and evaluate them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -116,14 +116,17 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
 
 
 def _result_of(series: Path) -> _SeriesNote:
+    path = series / "result.json"
     try:
-        return parsed(read_document(series / "result.json"), _SeriesNote)
-    except (OSError, ValueError):
+        return parsed(read_document(path), _SeriesNote)
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: is damaged ({error}); delete it to use the runs as if there were none.") from error
 
 
-def _check_names(path: Path, expected: set[str], found: set[str]) -> None:
-    for problem, names in (("lacks", expected - found), ("has unknown", found - expected)):
+def _check_names(path: Path, expected: set[str], stored: set[str]) -> None:
+    for problem, names in (("lacks", expected - stored), ("has unknown", stored - expected)):
         if names:
             listed = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
             raise WeightsError(f"{path}: {problem} {len(names)} tensors: {listed}.")

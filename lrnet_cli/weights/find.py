@@ -7,7 +7,7 @@ from pathlib import Path
 from lrnet_cli import paths
 from lrnet_cli.data.walk import natural
 from lrnet_cli.documents import open_regular
-from lrnet_cli.errors import WeightsError, suggestion
+from lrnet_cli.errors import MissingWeightsError, WeightsError, suggestion
 from lrnet_cli.escape import resuming
 from lrnet_cli.paths import WEIGHTS_NAME
 
@@ -40,10 +40,12 @@ def find_weights(name: str | Path | None) -> Path:
         return path
     if os.path.isdir(path):  # noqa: PTH112
         if not (path / WEIGHTS_NAME).exists():
-            raise WeightsError(f"{path}: the folder holds no {WEIGHTS_NAME}; give a finished run or a weight file.")
+            raise MissingWeightsError(
+                f"{path}: the folder holds no {WEIGHTS_NAME}; give a finished run or a weight file."
+            )
         return path / WEIGHTS_NAME
     if not os.path.exists(path):  # noqa: PTH110
-        raise WeightsError(
+        raise MissingWeightsError(
             f"{path}: there is no such weight file or run folder, and no released network of that name "
             f"({', '.join(RELEASED)}).{suggestion(str(name), RELEASED)}"
         )

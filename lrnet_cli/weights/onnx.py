@@ -13,6 +13,7 @@ from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.errors import ExportError, WeightsError
 from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of
+from lrnet_cli.weights.onnx_trial import problem_with, reason_of, session_of
 
 INPUT, OUTPUTS = "images", ("logits", "probabilities")
 _IMAGES = 32  # that a thread takes at a time, whose activations fit into its cache
@@ -27,19 +28,23 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     try:
         if not is_regular_file(path):
             raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
+        with needed_packages():
+            import onnxruntime  # noqa: F401
+        if problem := problem_with(path):
+            raise WeightsError(f"{path}: {problem}.")
         run = OnnxNetwork(path)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}.") from error
     card = card_of(path, run.metadata)
-    wanted = [card.arch_args["in_channels"], card.arch_args["image_size"], card.arch_args["image_size"]]
-    if run.shape[1:] != wanted:
-        raise WeightsError(f"{path}: takes images of {run.shape[1:]}, its card says {wanted}.")
+    expected = [card.arch_args["in_channels"], card.arch_args["image_size"], card.arch_args["image_size"]]
+    if run.shape[1:] != expected:
+        raise WeightsError(f"{path}: takes images of {run.shape[1:]}, its card says {expected}.")
     shape = (2, len(card.classes))
-    for found in run(torch.zeros(2, *wanted, dtype=torch.uint8)):  # what a file declares need not be so
-        if found.shape != shape or found.dtype != torch.float32 or not found.isfinite().all():
+    for values in run(torch.zeros(2, *expected, dtype=torch.uint8)):  # what a file declares need not be so
+        if values.shape != shape or values.dtype != torch.float32 or not values.isfinite().all():
             raise WeightsError(
-                f"{path}: gives {found.dtype} of the shape {tuple(found.shape)} for two blank images, expected finite "
-                f"numbers, float32 of {shape}."
+                f"{path}: gives {values.dtype} of the shape {tuple(values.shape)} for two blank images, expected "
+                f"finite numbers, float32 of {shape}."
             )
     return lambda images: run(images)[0], card
 
@@ -52,44 +57,33 @@ class OnnxNetwork:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with needed_packages():
-            import onnxruntime
-
         try:
-            settings = onnxruntime.SessionOptions()
-            settings.intra_op_num_threads = 1  # the images are shared among threads, which scales better
-            # Given as bytes, a file cannot refer to others.
-            self.session = onnxruntime.InferenceSession(path.read_bytes(), settings, providers=["CPUExecutionProvider"])
-            [given] = self.session.get_inputs()
+            with needed_packages():
+                self.session = session_of(path.read_bytes())
+            [source] = self.session.get_inputs()
             names = [output.name for output in self.session.get_outputs()]
-        except OSError:
+        except (OSError, ExportError):
             raise
         except Exception as error:  # ONNX Runtime's own kinds are private
-            raise WeightsError(f"{path}: is not a usable ONNX file ({_reason(error)}).") from error
-        self.shape: list[int | str] = given.shape
+            raise WeightsError(f"{path}: is not a usable ONNX file ({reason_of(error)}).") from error
+        self.shape: list[int | str] = source.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        if (given.name, given.type, *names) != (INPUT, "tensor(uint8)", *OUTPUTS):
-            raise WeightsError(f"{path}: was not exported by lrnet: it takes {given.name!r} and gives {names}.")
+        if (source.name, source.type, *names) != (INPUT, "tensor(uint8)", *OUTPUTS):
+            raise WeightsError(f"{path}: was not exported by lrnet: it takes {source.name!r} and gives {names}.")
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Return logits and probabilities, float32 (N, classes), of uint8 images (N, C, S, S)."""
         parts = images.split(even_parts(len(images), _IMAGES))
         try:
-            found = in_workers(self._run, parts)
-            return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
+            outputs = in_workers(self._run, parts)
+            return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*outputs, strict=True)]
         except Exception as error:  # ONNX Runtime's own kinds are private, and a file may give anything
-            raise WeightsError(f"{self.path}: cannot be run ({_reason(error)}).") from error
+            raise WeightsError(f"{self.path}: cannot be run ({reason_of(error)}).") from error
 
     def _run(self, images: Tensor) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = self.session.run(
-            list(OUTPUTS), {INPUT: np.ascontiguousarray(images.numpy())}
-        )
-        return found
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of what ``error`` says, or its kind if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        inputs = {INPUT: np.ascontiguousarray(images.numpy())}
+        outputs: list[NDArray[np.float32]] = self.session.run(list(OUTPUTS), inputs)
+        return outputs
 
 
 class PixelNetwork(nn.Module):

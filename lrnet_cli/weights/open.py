@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import UsageError, WeightsError
+from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.logits import BATCH_SIZE
 from lrnet_cli.settings.place import Place
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
@@ -53,14 +55,23 @@ def open_network(path: Path, place: Place | Engine) -> OpenNetwork:
         return _open_onnx(path, place)
     engine = place if isinstance(place, Engine) else Engine.at(place)
     model, card = load_weights(path)
+    _refuse_excess(path, card)
     how = card.preprocessing.normalize
     network = engine.place(model, how)
     described = engine.place(model, how, with_description=True) if card.needs_description else network
     return OpenNetwork(card, network, described, engine.device, engine.precision, str(engine))
 
 
+def _refuse_excess(path: Path, card: WeightsCard) -> None:
+    """Raise ``WeightsError`` if a batch of images, as bytes and as floats, does not fit into memory."""
+    side = card.preprocessing.image_size
+    if problem := excess(BATCH_SIZE * card.preprocessing.channels * side**2 * 5):
+        raise WeightsError(f"{path}: a batch of images of {side} pixels per side {problem}.")
+
+
 def _open_onnx(path: Path, place: Place | Engine) -> OpenNetwork:
     run, card = load_onnx(path)
+    _refuse_excess(path, card)
     precision = "int8" if card.is_int8 else "fp32"
     if isinstance(place, Engine):  # its precision is that of other weights
         is_possible = place.device.type == "cpu"

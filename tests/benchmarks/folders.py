@@ -26,6 +26,7 @@ from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.errors import InterruptedRunError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Source
 from lrnet_cli.training.train import train
 
 
@@ -79,7 +80,7 @@ def decode(file: Path) -> bool:
 
 
 def load(folder: Path, data_dir: Path) -> int:
-    return len(load_dataset(str(folder), data_dir=data_dir).skipped)
+    return len(load_dataset(str(folder), source=Source(data_dir=data_dir)).skipped)
 
 
 def train_a_little(folder: Path, data_dir: Path) -> int:

@@ -9,7 +9,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits

@@ -16,7 +16,6 @@ from torch import Tensor
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.devices import describe_device
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, corrupt
-from lrnet_cli.evaluation.kinds.first import FIRST_KINDS
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.words import Normalize
@@ -36,8 +35,10 @@ def main() -> None:
     split = split.take(torch.arange(len(split) - options.limit, len(split)))
     line = torch.linspace(0, 60, split.images.shape[-1])
     cases: dict[str, Callable[[Tensor], list[Tensor]]] = {"clean": lambda x: [x]}
-    for kind in CORRUPTIONS:
-        cases[kind.name] = lambda x, kind=kind: [corrupt(x, kind, severity, 0) for severity in SEVERITIES]
+    for corruption in CORRUPTIONS:
+        cases[corruption.name] = lambda x, corruption=corruption: [
+            corrupt(x, corruption, severity, 0) for severity in SEVERITIES
+        ]
     cases |= {f"ground {grey}": lambda x, grey=grey: [added(x, grey)] for grey in (32, 64, 96, 128, 160)}
     cases |= {f"contrast {share}": lambda x, share=share: [scaled(x, share)] for share in (0.5, 0.3, 0.2)}
     cases["sloping ground"] = lambda x: [added(x, line[:, None] + line)]
@@ -49,7 +50,9 @@ def main() -> None:
             return float((predict_logits(network, images).argmax(1) == split.labels).float().mean())
 
         columns[how] = {name: mean(map(accuracy, case(split.images))) for name, case in cases.items()}
-        columns[how]["mean over the first twelve"] = mean(columns[how][kind.name] for kind in FIRST_KINDS)
+        columns[how]["mean over the first twelve"] = mean(
+            columns[how][corruption.name] for corruption in CORRUPTIONS[:12]
+        )
     print(f"{options.weights}, {len(split)} training images, {describe_device(engine.device)}, {engine.precision}")
     print(f"{'':26}", *(f"{how:>8}" for how in columns))
     for name in columns["none"]:

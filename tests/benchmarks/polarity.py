@@ -12,7 +12,8 @@ from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import Preprocessing, prepare
-from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
+from lrnet_cli.settings.place import Source
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
     for name in options.datasets:
-        dataset = load_dataset(name, mirror=options.mirror, data_dir=options.data_dir)
+        dataset = load_dataset(name, source=Source(mirror=options.mirror, data_dir=options.data_dir))
         trained = Preprocessing(dataset.preprocessing.image_size, 1, "light-on-dark", polarity_rule="plane")
         for scale in (1, 10):
             for is_inverted in (False, True):

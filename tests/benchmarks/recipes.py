@@ -2,7 +2,7 @@
 
 Every recipe trains five epochs on the same 8,000 Fashion-MNIST images and is validated on the same 6,000, all of them
 training images; the test images stay unread. Prints a JSON line a recipe, with its validation accuracy. Takes about
-five minutes a recipe on two cores that multiply bfloat16. ``docs/explanation/recipe.md`` holds what was found.
+five minutes a recipe on two cores that multiply bfloat16. ``docs/project/notebook.md`` holds what was found.
 """
 
 import json

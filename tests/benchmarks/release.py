@@ -169,9 +169,9 @@ def corruption_table(clean: Evaluation, robustness: Robustness, how: str) -> lis
         return " | ".join(f"{value:.3f}" for value in values)
 
     rows = []
-    for title, kinds in robustness.lists().items():
-        rows.append(f"| **{title}** |{' |' * len(SEVERITIES)} {cells(*means_over(chain(*kinds.values())))} |")
-        for name, cases in kinds.items():
+    for title, types in robustness.lists().items():
+        rows.append(f"| **{title}** |{' |' * len(SEVERITIES)} {cells(*means_over(chain(*types.values())))} |")
+        for name, cases in types.items():
             accuracies = (case.accuracy for case in cases)
             rows.append(f"| {name.replace('_', ' ')} | {cells(*accuracies, *means_over(cases))} |")
     return [

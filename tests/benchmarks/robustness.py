@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Robustness, corrupt, measure_robustness
-from lrnet_cli.evaluation.metrics import wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.evaluation.setup import EvaluationSetup, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_robustness_plot
@@ -49,12 +49,12 @@ def main() -> None:
     print(f"{setups[0].dataset}, {images} test images; each cell: {' / '.join(found)}\n")
     row("corruption", *SEVERITIES, "mean")
     row(*["---"] * (len(SEVERITIES) + 2))
-    by_kind = [robustness.by_kind() for _, robustness in found.values()]
-    for kind in CORRUPTIONS:
-        cases = [kinds[kind.name] for kinds in by_kind]
+    by_type = [robustness.by_type() for _, robustness in found.values()]
+    for corruption in CORRUPTIONS:
+        cases = [types[corruption.name] for types in by_type]
         cells = [" / ".join(f"{case.accuracy:.3f}" for case in cell) for cell in zip(*cases, strict=True)]
         means = " / ".join(f"{sum(case.accuracy for case in several) / len(several):.3f}" for several in cases)
-        row(kind.name.replace("_", " "), *cells, means)
+        row(corruption.name.replace("_", " "), *cells, means)
     row("**none**", " / ".join(f"{clean:.3f}" for clean, _ in found.values()), *[""] * len(SEVERITIES))
     for name, means in (
         ("mean over the first twelve", [r.mean_accuracy for _, r in found.values()]),
@@ -74,7 +74,7 @@ def measured_together(setups: list[EvaluationSetup]) -> tuple[float, Robustness]
     for several in zip(*parts, strict=True):
         right = round(sum(case.accuracy * len(setup.split) for case, setup in zip(several, setups, strict=True)))
         cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
-    return clean, Robustness.of(0, cases, setups[0].recipe)
+    return clean, Robustness.of(0, cases, setups[0].card.protocol.get("recipe", {}))
 
 
 def means_of(name: str, setups: list[EvaluationSetup], clean: float, robustness: Robustness) -> dict[str, object]:
@@ -94,8 +94,8 @@ def draw(datasets: list[str], target: Path) -> None:
     panels = figure.subplots(6 * len(datasets), len(CORRUPTIONS), squeeze=False)
     for block, name in enumerate(datasets):
         clean = load_dataset(name).test.images[:1]
-        for column, kind in enumerate(CORRUPTIONS):
-            shown = [clean, *(corrupt(clean, kind, severity, 0) for severity in SEVERITIES)]
+        for column, corruption in enumerate(CORRUPTIONS):
+            shown = [clean, *(corrupt(clean, corruption, severity, 0) for severity in SEVERITIES)]
             for severity, image in enumerate(shown):
                 axes = panels[6 * block + severity, column]
                 axes.imshow(image[0].permute(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -103,7 +103,7 @@ def draw(datasets: list[str], target: Path) -> None:
                 if column == 0:
                     axes.set_ylabel(severity or "as it is", fontsize=8)
                 if severity == 0:
-                    axes.set_title(kind.name.replace("_", " "), fontsize=8)
+                    axes.set_title(corruption.name.replace("_", " "), fontsize=8)
     figure.savefig(target, dpi=80)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from lrnet_cli import Classifier
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.data.images import read_image
+from lrnet_cli.data.images import ImageOptions, read_image
 from lrnet_cli.models.logits import BATCH_SIZE
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     classifier = Classifier.load(options.weights)
-    images = load_dataset("optdigits", image_size=classifier.card.preprocessing.image_size).train.images
+    images = load_dataset("optdigits", ImageOptions(classifier.card.preprocessing.image_size)).train.images
     rates: dict[str, list[float]] = {"reading alone": [], "network alone": [], "lrnet predict": []}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number // 1000:03}" / f"{number:06}.png" for number in range(options.images)]

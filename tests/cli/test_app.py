@@ -60,11 +60,16 @@ assert not heavy, heavy
         ("train --dataset nowhere", 2, "There is no data set 'nowhere'"),
         ("train --epochs 0", 2, "--epochs takes a whole number from 1 up"),
         ("train --device tpu", 2, "'tpu' is not a device"),
-        ("train --preset best", 2, "Invalid value for '--preset'"),
-        ("eval --weights nowhere", 1, "nowhere: there is no such weight file or run folder"),
+        ("train --preset best", 2, "--preset takes default, paper or quick, got 'best'."),
+        ("train --arch lernet", 2, "Did you mean lrnet?"),
+        ("train --epochs ten", 2, "Error: --epochs takes a whole number from 1 up, got 'ten'."),
+        ("train --robust much", 2, "Error: --robust takes a share from 0 to 1, got 'much'."),
+        ("train --runs 1.5", 2, "Error: --runs takes a whole number from 1 up, got '1.5'."),
+        ("train --channels two", 2, "Error: --channels takes 1 or 3, got 'two'."),
+        ("eval --weights nowhere", 2, "nowhere: there is no such weight file or run folder"),
         ("eval --limit 0", 2, "--limit takes"),
-        ("predict a.png --weights nowhere", 1, "no released network of that name (digits, fashion, fashion-clean)"),
-        ("compare nowhere", 1, "nowhere: is not a run folder and holds no finished one"),
+        ("predict a.png --weights nowhere", 2, "no released network of that name (digits, fashion, fashion-clean)"),
+        ("compare nowhere", 2, "nowhere: is not a run folder and holds no finished one"),
         ("info --arch lrnet --image-size 4", 2, "at least 8 pixels per side"),
         ("info --arch lrnet --weights digits", 2, "choose one"),
         ("train --arch vgg16 --procs 2", 2, "--arch vgg16 trains in one process"),
@@ -80,8 +85,10 @@ assert not heavy, heavy
         ("info --arch lrnet --channels 2", 2, "--channels takes 1 or 3, got 2"),
         ("download --list --force", 2, "--force has no meaning with them"),
         ("train --dataset minst", 2, "Did you mean mnist?"),
+        ("train --resume nowhere", 2, "nowhere/config.json: No such file or directory; give the folder of a run"),
+        (f"train --out {Path(__file__).parent.as_posix()}", 2, "the folder is not empty"),
         ("download fashoin", 2, "Did you mean fashion?"),
-        ("eval --weights digts", 1, "Did you mean digits?"),
+        ("eval --weights digts", 2, "Did you mean digits?"),
         ("fly", 2, "No such command 'fly'"),
     ],
 )
@@ -100,29 +107,31 @@ def test_a_batch_system_s_ranks_silence_nothing(monkeypatch: pytest.MonkeyPatch,
     assert (result.exit_code, "--top-k takes" in result.stderr) == (2, True)
 
 
-def test_debug_mode_shows_the_traceback() -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
-    plain = subprocess.run(command, capture_output=True, text=True, check=False)
-    debug = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(LRNET_DEBUG="1"))
+def test_debug_mode_shows_the_traceback_too(lrnet: CliRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = lrnet("eval --weights nowhere")
+    monkeypatch.setenv("LRNET_DEBUG", "1")
+    debug = lrnet("eval --weights nowhere")
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
+    assert (debug.exit_code, debug.stderr.endswith(plain.stderr)) == (plain.exit_code, True)
 
 
 _RED = re.compile(r"\x1b\[[0-9;]*31m")
 
 
 def test_no_color_is_honoured_on_a_terminal(in_terminal: Callable[..., tuple[int, str]]) -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--epochs", "0"]
     (code, coloured), (_, plain) = in_terminal(command), in_terminal(command, NO_COLOR="1")
-    assert code == 1
+    assert code == 2
     assert _RED.search(coloured)
     assert not _RED.search(plain)
-    assert "no such weight file" in plain
+    assert "--epochs takes" in plain
 
 
 def test_a_pipe_gets_no_escapes() -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "eval", "--weights", "nowhere"]
-    assert "\x1b" not in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--epochs", "0"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    assert ("--epochs takes" in shown, "\x1b" in shown) == (True, False)
 
 
 @pytest.mark.slow
@@ -149,9 +158,3 @@ def test_info_tells_versions_device_paths_data_and_weights(lrnet: CliRun, traine
     text = lrnet("info").stdout
     assert __version__ in text
     assert document["data_dir"] in text
-
-
-def _environment(**changes: str) -> dict[str, str]:
-    import os
-
-    return dict(os.environ) | changes

@@ -97,7 +97,7 @@ def test_corruptions_are_told_drawn_and_reported(lrnet: CliRun, trained_run: Pat
     table = lrnet(*words).stdout
     assert "Accuracy under corruptions like some in training" in table
     assert "Accuracy under corruptions unlike any in training" in table
-    assert f"Mean over the first twelve kinds {corruptions['mean_accuracy']:.4f}" in table
+    assert f"Mean over the first twelve corruptions {corruptions['mean_accuracy']:.4f}" in table
 
 
 def test_places_that_cannot_be_written_are_told_before_the_work_begins(lrnet: CliRun, trained_run: Path) -> None:

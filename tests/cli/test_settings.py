@@ -10,6 +10,8 @@ import typer
 from lrnet_cli.cli.app import app
 from lrnet_cli.settings.config import SETTINGS, TrainConfig
 from lrnet_cli.settings.record import recipe_of
+from lrnet_cli.settings.requests import EvalRequest, InfoRequest, PredictRequest
+from lrnet_cli.settings.setting import settings_of
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 CliRun = Callable[..., Any]
@@ -45,6 +47,8 @@ def test_a_resumed_run_may_have_another_end_and_place() -> None:
         "gpus",
         "procs",
         "threads",
+        "data_dir",
+        "mirror",
     }
 
 
@@ -88,11 +92,21 @@ def test_help_says_what_to_give(lrnet: CliRun) -> None:
     assert "[NAMES]..." in shown_by(lrnet, "download")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_every_choice(command: str) -> None:
-    for parameter in COMMANDS[command].params:
-        for choice in parameter.type_descriptor.choices or ():
-            assert re.search(rf"\b{choice}\b", parameter.help), (parameter.name, choice)
+REQUESTS: dict[str, Any] = {"train": TrainConfig, "eval": EvalRequest, "predict": PredictRequest, "info": InfoRequest}
+
+
+@pytest.mark.parametrize("command", REQUESTS)
+def test_help_and_completion_name_every_choice(command: str) -> None:
+    settings = {name: setting for name, setting in settings_of(REQUESTS[command]).items() if setting.choices}
+    options = {parameter.name: parameter for parameter in COMMANDS[command].params if parameter.name in settings}
+    assert options.keys() == settings.keys() != set()
+    for name, setting in settings.items():
+        choices = [str(choice) for choice in setting.choices]
+        for choice in choices:
+            assert re.search(rf"\b{choice}\b", options[name].help), (name, choice)
+        assert setting.completed("") == choices
+        assert setting.completed(choices[-1][:2])[-1] == choices[-1]
+        assert setting.completed("%") == []
 
 
 @pytest.mark.usefixtures("_narrow")
@@ -105,18 +119,10 @@ def test_the_first_panel_of_train_is_for_every_day(lrnet: CliRun) -> None:
 @pytest.mark.usefixtures("_narrow")
 def test_the_commands_are_listed_in_the_order_of_use_with_examples(lrnet: CliRun) -> None:
     shown = shown_by(lrnet, "")
-    listed = re.findall(r"^  (\w+)  ", shown.split("╭─ Commands")[1], re.MULTILINE)
+    first, second = shown.split("╭─ Commands")[1].split("╭─ Data and this machine")
+    listed = [re.findall(r"^  (\w+) +[A-Z].*\.", panel, re.MULTILINE) for panel in (first, second)]  # a line for each
     assert listed == [
-        "download",
-        "check",
-        "train",
-        "eval",
-        "predict",
-        "review",
-        "compare",
-        "export",
-        "info",
-        "cache",
-        "bench",
+        ["check", "train", "eval", "predict", "review", "compare", "export"],
+        ["download", "info", "cache", "bench"],
     ]
     assert "lrnet train --dataset" in shown.split("Examples:")[1]

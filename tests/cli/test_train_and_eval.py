@@ -124,6 +124,20 @@ def test_folders_of_the_environment_are_not_kept_in_a_run(
     assert [settings["mirror"] for settings in kept] == [None, None]
 
 
+def test_a_resumed_run_may_have_its_data_sets_elsewhere(lrnet: CliRun) -> None:
+    assert lrnet("train --limit 60 --epochs 1 --no-test --keep-checkpoint --data-dir one --out r").exit_code == 0
+    assert _places("r") == (str(Path("one").resolve()), None)
+    assert lrnet("train --resume r --epochs 2 --data-dir two --mirror three").exit_code == 0
+    assert _places("r") == (str(Path("two").resolve()), str(Path("three").resolve()))
+    assert lrnet("train --resume r --epochs 3 --mirror https://example.org/x").exit_code == 0
+    assert _places("r") == (str(Path("two").resolve()), "https://example.org/x")
+
+
+def _places(run: str) -> tuple[str | None, str | None]:
+    settings = json.loads(Path(run, "config.json").read_text())["settings"]
+    return settings["data_dir"], settings["mirror"]
+
+
 def test_a_run_that_asks_for_more_processes_than_cores_is_resumed_only_if_told_so(
     lrnet: CliRun, tmp_path: Path
 ) -> None:

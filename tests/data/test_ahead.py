@@ -1,36 +1,70 @@
-import errno
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from itertools import islice
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from loky.backend.context import get_context
 from PIL import Image
 
-from lrnet_cli.data import ahead
+from lrnet_cli.data import ahead, reader
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Preprocessing, Read, read_image
 from lrnet_cli.errors import DataError, ImageError
+
+# What the processes that read import.
+READS = """
+import os
+import signal
+
+def process_of(name):
+    return os.getpid()
+
+def killed_by_500(name):
+    if name == "500.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def killed(name):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def never_done_with_100(name):
+    while name == "100.png":
+        pass
+
+def fails(name):
+    return 1 // 0
+"""
+NAMES = [f"{number}.png" for number in range(1000)]
+
+
+@pytest.fixture
+def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    ahead._keep(0)  # which do not know where the module is
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "reads_of_test_ahead.py").write_text(READS)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    sys.modules.pop("reads_of_test_ahead", None)
+    yield importlib.import_module("reads_of_test_ahead")
+    ahead._keep(0)
+
 
 # No guard against running it again: the processes must not do so.
 READS_SLOWLY = """
 import os
 import time
 from lrnet_cli.data.ahead import read_ahead
+from reads_of_test_ahead import process_of
 
-def process_of(name):
-    return os.getpid()
-
-for _, process in read_ahead([f"{number}.png" for number in range(100_000)], process_of):
-    if process != os.getpid():
-        print(process, flush=True)
-        time.sleep(60)
+for _, process in read_ahead([f"{number}.png" for number in range(1000)], process_of):
+    print(process, flush=True)
+    time.sleep(60)
 """
 
 
@@ -73,73 +107,73 @@ def test_an_iterator_given_up_can_be_closed_in_one_of_its_own_threads() -> None:
     assert failures == []
 
 
-def test_many_files_are_read_in_order_by_processes_that_end_with_the_reading() -> None:
-    sources = [f"{number}.png" for number in range(6000)]
-    outcomes = list(read_ahead(sources, _process_of))
-    assert [source for source, _ in outcomes] == sources
+def test_files_are_read_in_order_by_processes_of_which_one_is_kept(reads: Any) -> None:
+    outcomes = list(read_ahead(NAMES, reads.process_of))
+    assert [source for source, _ in outcomes] == NAMES
     processes = {process for _, process in outcomes}
-    assert outcomes[0][1] == os.getpid()
-    assert len(processes) > 1
-    assert not [process for process in processes - {os.getpid()} if psutil.pid_exists(process)]
+    assert os.getpid() not in processes
+    [kept] = [process for process in processes if psutil.pid_exists(process)]
+    assert [process for _, process in read_ahead(NAMES[:3], reads.process_of)] == [kept] * 3
+    assert psutil.Process(kept).nice() > psutil.Process().nice()
 
 
-def test_many_things_that_are_no_files_stay_in_this_process() -> None:
-    assert {process for _, process in read_ahead(range(6000), _process_of)} == {os.getpid()}
+def test_what_is_no_file_is_read_in_this_process(reads: Any) -> None:
+    outcomes = list(read_ahead([1, "2.png", 3], reads.process_of))
+    assert [process == os.getpid() for _, process in outcomes] == [True, False, True]
 
 
-def test_without_semaphores_threads_read_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(type(get_context()), "Lock", refuse)  # that of joblib, which has a copy of loky, if imported
-    ahead._has_semaphores.cache_clear()
-    try:
-        outcomes = list(read_ahead([f"{number}.png" for number in range(6000)], _process_of))
-    finally:
-        ahead._has_semaphores.cache_clear()
-    assert len(outcomes) == 6000
-    assert {process for _, process in outcomes} == {os.getpid()}
+def test_what_a_process_raises_reaches_the_caller_and_leaves_none_behind(reads: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(read_ahead(NAMES, reads.fails))
+    assert not ahead._idle
 
 
-def test_a_reading_that_is_given_up_ends_its_processes() -> None:
-    outcomes = read_ahead([f"{number}.png" for number in range(100_000)], _process_of)
-    process = next(process for _, process in outcomes if process != os.getpid())
-    assert psutil.pid_exists(process)
+def test_a_reading_that_is_given_up_ends_its_processes_whatever_they_do(reads: Any) -> None:
+    outcomes = read_ahead(NAMES, reads.never_done_with_100)
+    next(outcomes)
+    begun = time.monotonic()
     outcomes.close()
-    assert not psutil.pid_exists(process)
+    assert time.monotonic() - begun < 2
+    assert len([child for child in psutil.Process().children() if "lrnet_cli.data.reader" in str(child.cmdline())]) <= 1
 
 
-def test_a_file_that_ends_its_reader_is_an_error_and_all_others_are_read() -> None:
-    sources = [f"{number}.png" for number in range(6000)]
-    outcomes = list(read_ahead(sources, _killed_by_5000))
-    assert [source for source, _ in outcomes] == sources
-    assert [source for source, outcome in outcomes if isinstance(outcome, ImageError)] == ["5000.png"]
-    assert "ends the process that reads it" in str(outcomes[5000][1])
+def test_a_file_that_ends_its_reader_is_an_error_and_all_others_are_read(reads: Any) -> None:
+    outcomes = list(read_ahead(NAMES, reads.killed_by_500))
+    assert [source for source, _ in outcomes] == NAMES
+    assert [source for source, outcome in outcomes if isinstance(outcome, ImageError)] == ["500.png"]
+    assert "ends the process that reads it" in str(outcomes[500][1])
 
 
-def test_a_reader_that_is_killed_from_outside_costs_nothing() -> None:
-    sources = [f"{number}.png" for number in range(8000)]
-    read = []
-    for source, process in (outcomes := read_ahead(sources, _process_of)):
-        if process != os.getpid() and len(read) < 7000 and psutil.pid_exists(process):
+@pytest.mark.skipif(sys.platform == "win32", reason="has no timer of processor time")
+def test_a_file_that_takes_too_long_is_an_error_and_all_others_are_read(
+    reads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MOST_SECONDS", 0.3)
+    outcomes = list(read_ahead(NAMES, reads.never_done_with_100))
+    assert [source for source, outcome in outcomes if outcome is not None] == ["100.png"]
+    assert str(outcomes[100][1]) == "takes more than 0.3 seconds of processor time to read"
+
+
+def test_a_reader_that_is_killed_from_outside_costs_nothing(reads: Any) -> None:
+    read: list[str] = []
+    for number, (source, process) in enumerate(read_ahead(NAMES * 10, reads.process_of)):
+        read.append(source)
+        if number % 1000 == 500 and psutil.pid_exists(process):
             os.kill(process, signal.SIGKILL)
-            time.sleep(0.2)  # so that the pool knows when it is given the next chunk
-            read += [source, *(source for source, _ in islice(outcomes, 7000 - len(read)))]
-        else:
-            read.append(source)
-    assert read == sources
+    assert read == NAMES * 10
 
 
-def test_readers_that_are_always_killed_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "_MOST_KILLED", 1)
-    with pytest.raises(DataError, match=r"killed again and again, at last one that read 5\d+\.png"):
-        list(read_ahead([f"{number}.png" for number in range(6000)], _killed_from_5000))
+def test_readers_that_are_always_killed_are_reported(reads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "_MOST_ENDED", 1)
+    with pytest.raises(DataError, match=r"killed again and again, at last one that read \d+\.png"):
+        list(read_ahead(NAMES, reads.killed))
 
 
-def test_the_processes_of_a_reading_that_is_killed_end_with_it(tmp_path: Path) -> None:
+def test_the_processes_of_a_reading_that_is_killed_end_with_it(reads: Any, tmp_path: Path) -> None:
     script = tmp_path / "reads.py"
     script.write_text(READS_SLOWLY)
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     reader = int(process.stdout.readline())
     assert psutil.pid_exists(reader)
@@ -151,25 +185,9 @@ def test_the_processes_of_a_reading_that_is_killed_end_with_it(tmp_path: Path) -
     process.communicate()  # of what the readers, had they lived, would have kept open
 
 
-def test_a_large_image_waits_for_its_turn_in_every_process(tmp_path: Path) -> None:
+def test_a_large_image_is_read_once_it_is_its_turn(tmp_path: Path) -> None:
     Image.new("1", (3000, 2000)).save(tmp_path / "large.png")
-    sources = [tmp_path / "none.png"] * 5000 + [tmp_path / "large.png"] * 256
-    assert [isinstance(read, ImageError) for _, read in read_ahead(sources, _read)] == [True] * 5000 + [False] * 256
-
-
-def _process_of(_: object) -> int:
-    return os.getpid()
-
-
-def _killed_by_5000(name: str) -> None:
-    if name == "5000.png":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _killed_from_5000(name: str) -> None:
-    if int(name.removesuffix(".png")) >= 5000:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _read(file: Path) -> Read | ImageError:
-    return read_image(file, Preprocessing(8, 1, "light-on-dark"), "no")
+    sources = [tmp_path / "none.png"] * 100 + [tmp_path / "large.png"] * 100
+    read = partial(read_image, preprocessing=Preprocessing(8, 1, "light-on-dark"), invert="no")
+    outcomes = list(read_ahead(sources, read))
+    assert [isinstance(outcome, Read) for _, outcome in outcomes] == [False] * 100 + [True] * 100

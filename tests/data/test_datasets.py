@@ -7,8 +7,11 @@ from PIL import Image
 
 from lrnet_cli.data.catalog import CatalogEntry, canonical_name
 from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.splits import limited, stratified_cut
 from lrnet_cli.errors import DataError, DownloadError, UsageError
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.place import Source
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +42,27 @@ def test_the_embedded_set_is_the_1797_scans_cut_the_same_way_each_time(optdigits
 
 def test_a_catalog_set_is_downloaded_on_first_use(tiny: CatalogEntry, tiny_folder: Path, tmp_path: Path) -> None:
     messages: list[str] = []
-    loaded = load_dataset("tiny", data_dir=tmp_path / "c", mirror=str(tiny_folder), on_message=messages.append)
+    reporter = Reporter()
+    reporter.message = messages.append
+    source = Source(data_dir=tmp_path / "c", mirror=str(tiny_folder))
+    loaded = load_dataset("tiny", source=source, reporter=reporter)
     assert (len(loaded.train), len(loaded.test), loaded.classes) == (40, 20, ("even", "odd"))
     assert "downloading" in messages[0]
-    again = load_dataset("tiny", data_dir=tmp_path / "c", on_message=messages.append)
+    again = load_dataset("tiny", source=Source(data_dir=tmp_path / "c"), reporter=reporter)
     assert len(messages) == 1
     assert again.content_sha256 == loaded.content_sha256
 
 
 def test_a_read_only_cache_that_is_complete_is_used(tiny: CatalogEntry, tiny_folder: Path, tmp_path: Path) -> None:
-    load_dataset("tiny", data_dir=tmp_path / "c", mirror=str(tiny_folder))
+    load_dataset("tiny", source=Source(data_dir=tmp_path / "c", mirror=str(tiny_folder)))
     (tmp_path / "c" / "tiny" / ".lock").unlink()
-    load_dataset("tiny", data_dir=tmp_path / "c")
+    load_dataset("tiny", source=Source(data_dir=tmp_path / "c"))
     assert not (tmp_path / "c" / "tiny" / ".lock").exists()
 
 
 def test_a_set_that_cannot_be_had_is_an_error(tiny: CatalogEntry, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="4 of 4 files"):
-        load_dataset("tiny", data_dir=tmp_path, mirror=str(tmp_path / "nowhere"))
+        load_dataset("tiny", source=Source(data_dir=tmp_path, mirror=str(tmp_path / "nowhere")))
 
 
 def test_class_folders_become_28_grey_pixels_unless_told_otherwise(tmp_path: Path) -> None:
@@ -65,7 +71,7 @@ def test_class_folders_become_28_grey_pixels_unless_told_otherwise(tmp_path: Pat
     assert loaded.train.images.shape == (16, 1, 28, 28)
     assert (len(loaded.test), loaded.name) == (4, "strokes")
     assert loaded.preprocessing.polarity == "light-on-dark"
-    assert load_dataset(str(root), image_size=12, channels=3).train.images.shape == (16, 3, 12, 12)
+    assert load_dataset(str(root), ImageOptions(12, 3)).train.images.shape == (16, 3, 12, 12)
 
 
 def test_a_paths_dark_on_light_images_are_left_as_they_are_and_noted(tmp_path: Path) -> None:
@@ -75,7 +81,7 @@ def test_a_paths_dark_on_light_images_are_left_as_they_are_and_noted(tmp_path: P
 
 
 def test_arrays_are_resized_by_the_function_that_resizes_images(tmp_path: Path, optdigits: Dataset) -> None:
-    larger = load_dataset("optdigits", image_size=16)
+    larger = load_dataset("optdigits", ImageOptions(16))
     assert larger.train.images.shape == (1438, 1, 16, 16)
     expected = Image.fromarray(optdigits.train.images[0, 0].numpy()).resize((16, 16), Image.Resampling.LANCZOS)
     assert (larger.train.images[0, 0].numpy() == np.asarray(expected)).all()
@@ -85,7 +91,7 @@ def test_a_damaged_image_among_class_folders_is_named(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "set", {"a": 3, "b": 3})
     (root / "b" / "001.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"001\.png: is not an image.*fix or remove it"):
-        load_dataset(str(root), on_error="stop")
+        load_dataset(str(root), ImageOptions(on_error="stop"))
 
 
 def test_too_few_images_for_a_test_split_are_refused(tmp_path: Path) -> None:

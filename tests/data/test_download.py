@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import importlib.util
 import json
@@ -6,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from lrnet_cli.data import answer, transfer
+from lrnet_cli.data import download as download_module
 from lrnet_cli.data.catalog import CATALOG, TRAIN_IMAGES, TRAIN_LABELS, CatalogEntry
 from lrnet_cli.data.download import check_files, download
 from lrnet_cli.errors import DownloadError
@@ -137,6 +140,50 @@ def test_a_lasting_fault_is_told_keeps_the_rest_and_a_second_try_succeeds(
     server.faults.clear()
     download(tiny, tmp_path, mirror=server.url)
     assert_complete(tiny, tmp_path)
+
+
+def test_a_host_is_given_patience_once_for_all_files(
+    tiny: CatalogEntry, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "_PATIENCE", 0.3)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.2)
+    for path in server.files:
+        server.faults[path] = [429] * 20
+    with pytest.raises(DownloadError, match=r"(?s)4 of 4 files.*429.*2 attempts.*not asked again"):
+        download(tiny, tmp_path, mirror=server.url)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("endless", [b"HTTP/1.1 100 Continue\r\n\r\n", b"1\r\na\r\n"])
+def test_an_endless_answer_takes_the_time_of_the_download_and_leaves_no_thread(
+    tiny: CatalogEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: bytes
+) -> None:
+    monkeypatch.setattr(download_module, "_LEAST_SECONDS", 1.0)
+    before = set(threading.enumerate())
+
+    def answer_without_end() -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" if endless[:1] == b"1" else b""
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with contextlib.suppress(OSError), connection:
+                    connection.sendall(head)
+                    while True:
+                        connection.sendall(endless)
+                        time.sleep(0.0001)
+
+    big = replace(tiny, files=tuple(replace(file, size=10**8) for file in tiny.files))
+    monkeypatch.setattr(download_module, "_SLOWEST", 10**12)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=answer_without_end, daemon=True)
+        serving.start()
+        begun = time.monotonic()
+        with pytest.raises(DownloadError, match=r"(?s)4 of 4 files.*not asked"):
+            download(big, tmp_path, mirror=f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        assert time.monotonic() - begun < 10
+        for thread in set(threading.enumerate()) - before - {serving}:
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_the_next_mirror_serves_what_the_first_does_not(tiny: CatalogEntry, server: Any, tmp_path: Path) -> None:

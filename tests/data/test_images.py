@@ -181,6 +181,17 @@ def test_pages_are_not_counted(tmp_path: Path) -> None:
     assert time.process_time() - begun < 0.1
 
 
+def test_a_tiff_file_of_very_many_strips_is_refused(tmp_path: Path) -> None:
+    strips = 150_000
+    tags = [(256, 3, 1, 1), (257, 4, 1, strips), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    start = 8 + 2 + 12 * 8 + 4
+    tags += [(273, 4, strips, start), (278, 3, 1, 1), (279, 4, strips, start + 4 * strips)]
+    body = struct.pack("<I", 8) * strips + struct.pack("<I", 1) * strips
+    (tmp_path / "a.tiff").write_bytes(b"II*\0" + struct.pack("<I", 8) + directory(tags, 0) + body)
+    with pytest.raises(ImageError, match="a TIFF file of more than 100000 parts"):
+        prepare(tmp_path / "a.tiff", GREY)
+
+
 def test_a_very_long_image_is_judged_in_little_time() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (33, 1_000_000, 1), np.uint8)
     begun = time.process_time()

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from lrnet_cli.data import prepared, reading
 from lrnet_cli.data.datasets import Dataset, load_dataset
-from lrnet_cli.data.images import read_image
+from lrnet_cli.data.images import ImageOptions, read_image
+from lrnet_cli.settings.place import Source
 
 COUNT = 300
 
@@ -56,11 +57,11 @@ def test_the_second_time_nothing_is_decoded(folders: Path, decoded: list[Path]) 
     assert torch.equal(first.train.images, second.train.images)
 
 
-@pytest.mark.parametrize("settings", [{"image_size": 12}, {"channels": 3}, {"invert": "yes"}])
-def test_other_preprocessing_is_another_pack(folders: Path, decoded: list[Path], settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [ImageOptions(12), ImageOptions(channels=3), ImageOptions(invert="yes")])
+def test_other_preprocessing_is_another_pack(folders: Path, decoded: list[Path], options: ImageOptions) -> None:
     load_dataset(str(folders))
     decoded.clear()
-    load_dataset(str(folders), **settings)
+    load_dataset(str(folders), options)
     assert len(decoded) == COUNT
     assert len(prepared.packs()) == 2
 
@@ -141,16 +142,16 @@ def test_a_pack_with_a_flipped_bit_or_other_shapes_is_passed_by(folders: Path, d
 
 def test_a_cache_that_cannot_be_written_stops_nothing(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    assert len(load_dataset(str(folders), data_dir=tmp_path / "file").train) == COUNT * 4 // 5
+    assert len(load_dataset(str(folders), source=Source(data_dir=tmp_path / "file")).train) == COUNT * 4 // 5
 
 
 def test_the_total_is_bounded_and_the_least_used_go_first(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for side in (8, 9):
-        load_dataset(str(folders), image_size=side)
+        load_dataset(str(folders), ImageOptions(side))
     oldest = prepared.packs()[-1].path
     os.utime(oldest, (1, 1))
     monkeypatch.setattr(prepared, "MOST_BYTES", sum(pack.size for pack in prepared.packs()) + 1000)
-    load_dataset(str(folders), image_size=10)
+    load_dataset(str(folders), ImageOptions(10))
     left = [pack.path for pack in prepared.packs()]
     assert oldest not in left
     assert 1 <= len(left) <= 2
@@ -186,5 +187,5 @@ def test_a_pack_that_was_left_half_written_goes_after_a_while(folders: Path, tmp
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    load_dataset(str(folders), data_dir=tmp_path)
+    load_dataset(str(folders), source=Source(data_dir=tmp_path))
     assert (old.exists(), new.exists()) == (False, True)

@@ -132,17 +132,17 @@ def test_every_image_of_a_folder_is_named(weights: Path, tmp_path: Path) -> None
         assert Path(mistake.path).parent.name == mistake.true
 
 
-def test_a_source_without_splits_is_judged_whole_unless_it_was_trained_on(weights: Path, tmp_path: Path) -> None:
+def test_a_source_without_splits_is_evaluated_whole_unless_it_was_trained_on(weights: Path, tmp_path: Path) -> None:
     folders = as_class_folders(tmp_path / "digits", [str(i) for i in range(10)]) / "test"
     heard = Messages()
     evaluation = evaluated(weights, dataset=str(folders), reporter=heard)
     assert evaluation.metrics.n == 60
-    assert "test: has no splits, so all of its 60 images are judged." in heard.said
+    assert "test: has no splits, so all of its 60 images are evaluated." in heard.said
     evaluated(weights, dataset=str(folders), limit=4, reporter=heard)
-    assert "test: has no splits, so 4 of its 60 images are judged." in heard.said
+    assert "test: has no splits, so 4 of its 60 images are evaluated." in heard.said
     heard.said.clear()
     assert evaluated(weights, reporter=heard).metrics.n == 359
     assert heard.said == [
-        "optdigits: has no test split; the 359 images that were set aside in training are judged, and the other 1438 "
-        "are left out (--split train judges those)."
+        "optdigits: has no test split; the 359 images that were set aside in training are evaluated, and the other "
+        "1438 are left out (--split train evaluates those)."
     ]

@@ -4,8 +4,8 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from lrnet_cli.evaluation.foreign import measure_foreign
+from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.evaluation.macro import class_averages
-from lrnet_cli.evaluation.metrics import wilson_interval
 
 
 def drawn(n: int = 600, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
-from lrnet_cli.evaluation.metrics import compute_metrics, wilson_interval
+from lrnet_cli.evaluation.intervals import wilson_interval
+from lrnet_cli.evaluation.metrics import compute_metrics
 from lrnet_cli.models.heads import fit_temperature, head_loss, probabilities
 from lrnet_cli.settings.words import Head
 
@@ -41,6 +43,9 @@ def test_wilson_interval_of_the_textbook() -> None:
     # Newcombe 1998, table I, method 3: 81 of 263 gives 0.2553 to 0.3662.
     assert wilson_interval(81, 263) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
     assert wilson_interval(10, 10)[1] == 1.0
+    for successes, n in ((0, 1), (1, 1), (0, 26), (26, 26), (9981, 10000)):
+        expected = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+        assert wilson_interval(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])

@@ -13,7 +13,7 @@ from lrnet_cli.weights.card import WeightsCard
 LABELS = torch.tensor([0] * 40)
 
 
-def judged(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluation:
+def evaluated(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluation:
     """Evaluate a network that answers a where ``right`` says so, and b elsewhere."""
     a = classes.index("a")
     answers = torch.tensor([a if hit else 1 - a for hit in right])
@@ -29,8 +29,8 @@ def judged(right: list[bool], classes: tuple[str, ...] = ("a", "b")) -> Evaluati
 
 
 def test_mcnemar_counts_and_probability_of_a_case_worked_out_by_hand() -> None:
-    first = judged([True] * 30 + [True] * 8 + [False] * 2)
-    second = judged([True] * 30 + [False] * 8 + [True, False])
+    first = evaluated([True] * 30 + [True] * 8 + [False] * 2)
+    second = evaluated([True] * 30 + [False] * 8 + [True, False])
     found = compare_paired(first, second)
     assert (found.both_right, found.only_first, found.only_second, found.both_wrong) == (30, 8, 1, 1)
     assert found.p_value == pytest.approx(2 * (1 + 9) / 2**9)  # a fair coin: 9 throws, at most one the other way
@@ -43,17 +43,17 @@ def test_mcnemar_counts_and_probability_of_a_case_worked_out_by_hand() -> None:
 
 
 def test_networks_that_agree_do_not_differ() -> None:
-    one = judged([True, False] * 20)
+    one = evaluated([True, False] * 20)
     found = compare_paired(one, one)
     assert (found.p_value, found.difference, found.disagreements) == (1.0, 0.0, ())
 
 
 def test_classes_in_another_order_are_matched_by_name() -> None:
     right = [True, False] * 20
-    assert compare_paired(judged(right), judged(right, ("b", "a"))).difference == 0.0
+    assert compare_paired(evaluated(right), evaluated(right, ("b", "a"))).difference == 0.0
 
 
 def test_other_images_are_refused() -> None:
-    one = judged([True] * 40)
+    one = evaluated([True] * 40)
     with pytest.raises(DataError, match="not evaluated on the same images"):
         compare_paired(one, replace(one, labels=1 - one.labels))

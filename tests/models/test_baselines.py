@@ -7,8 +7,9 @@ from torch import Tensor
 from lrnet_cli.errors import UsageError
 from lrnet_cli.models.baselines import Baseline
 from lrnet_cli.models.registry import ARCHITECTURES, build, summary_of
+from lrnet_cli.settings.words import LRNETS
 
-RIVALS = [arch for arch in ARCHITECTURES if arch != "lrnet"]
+RIVALS = [arch for arch in ARCHITECTURES if arch not in LRNETS]
 
 
 @pytest.fixture
@@ -60,7 +61,17 @@ def test_the_plain_network_is_what_it_says() -> None:
         build("cnn", in_channels=1, image_size=3, num_classes=10)
 
 
-@pytest.mark.parametrize("arch", ["cnn", "alexnet", "resnet50", "inception_v3"])
+def test_the_small_residual_network_is_what_it_says() -> None:
+    summary = summary_of("resnet-small", 1, 28, 10)
+    kinds = [layer.kind for layer in summary.layers]
+    assert (kinds.count("Conv2d"), kinds.count("BatchNorm2d"), kinds.count("Linear")) == (8, 8, 1)
+    widths = [(1, 32), (32, 64), (64, 64), (64, 64), (64, 128), (128, 128), (128, 128), (128, 128)]
+    assert summary.parameters == sum(9 * a * b + 2 * b for a, b in widths) + (4 * 128 + 1) * 10
+    with pytest.raises(UsageError, match="resnet-small needs a channel, 8 pixels per side and two classes"):
+        build("resnet-small", in_channels=1, image_size=7, num_classes=10)
+
+
+@pytest.mark.parametrize("arch", ["cnn", "resnet-small", "alexnet", "resnet50", "inception_v3"])
 def test_rivals_learn_from_grey_images(arch: str) -> None:
     torch.manual_seed(0)
     network = build(arch, in_channels=1, image_size=28, num_classes=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.lrnet import LRNet, LRNetShort
 from lrnet_cli.models.registry import build
 
 
@@ -94,3 +94,16 @@ def test_sizes_that_cannot_work_are_refused(arguments: tuple[int, int, int], rea
 def test_unknown_architecture_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"'vgg'.*lrnet"):
         build("vgg", in_channels=1, image_size=28, num_classes=10)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_the_short_head_is_a_layer_a_norm_a_relu_and_the_classes(is_training: bool) -> None:
+    torch.manual_seed(0)
+    network = LRNetShort(1, 16, 5, dropout=0.0).double().train(is_training)
+    torch.nn.init.uniform_(network.bn_hidden.weight, 0.5, 1.5)
+    norm = torch.nn.BatchNorm1d(256, eps=network.bn_hidden.eps, momentum=network.bn_hidden.momentum).double()
+    norm.load_state_dict(network.bn_hidden.state_dict())
+    features = torch.rand(6, 24, 2, 2, dtype=torch.float64)
+    expected = network.out(norm.train(is_training)(network.hidden(features.flatten(1))).relu())
+    torch.testing.assert_close(network.classify(features), expected)
+    torch.testing.assert_close(network.bn_hidden.running_var, norm.running_var)

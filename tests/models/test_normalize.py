@@ -3,7 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.models.normalize import Normalized, normalize
+from lrnet_cli.data.images import ImageOptions
+from lrnet_cli.models.normalize import Normalized, normalize, suited_to
 
 HOWS = pytest.mark.parametrize("how", ["stretch", "ground"])
 
@@ -11,7 +12,7 @@ HOWS = pytest.mark.parametrize("how", ["stretch", "ground"])
 @pytest.fixture(scope="module")
 def scans() -> Tensor:
     """Give scans on black that use the grey scale up to its middle, so that a ground can be added without clipping."""
-    scans = load_dataset("optdigits", image_size=20).test.images[:50].float() / 510
+    scans = load_dataset("optdigits", ImageOptions(20)).test.images[:50].float() / 510
     return nn.functional.pad(scans, (4, 4, 4, 4))
 
 
@@ -81,3 +82,25 @@ def test_a_compiler_takes_it_in_one_piece(scans: Tensor, how: str) -> None:
     compiled = torch.compile(lambda images: normalize(images, how), backend=backend, fullgraph=True)
     assert torch.equal(compiled(scans), normalize(scans, how))
     assert len(graphs) == 1
+
+
+def grounds(levels: torch.Tensor, slope: float = 0.0) -> torch.Tensor:
+    """Return uint8 images (N, 1, 28, 28) of a stroke on grounds of these levels, 0 to 1, lighter to the right."""
+    images = levels[:, None, None, None] + slope * torch.linspace(-0.5, 0.5, 28).expand(len(levels), 1, 28, 28)
+    images[:, :, 8:20, 13:15] = 1.0
+    return (images * 255).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("levels", "slope", "expected"),
+    [
+        (torch.full((60,), 0.1), 0.0, "none"),
+        (torch.linspace(0.0, 0.6, 60), 0.0, "ground"),
+        (torch.full((60,), 0.3), 0.3, "ground"),
+        (torch.tensor([0.1, 0.6]).repeat(30), 0.0, "none"),  # the ground tells the class
+    ],
+)
+def test_grounds_that_vary_are_removed_unless_they_tell_the_class(
+    levels: torch.Tensor, slope: float, expected: str
+) -> None:
+    assert suited_to(grounds(levels, slope), torch.tensor([0, 1]).repeat(30)) == expected

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.lrnet import LRNet, LRNetShort
 from lrnet_cli.models.quantizable import FIRST, LEVELS, QuantizableLRNet
 
 
-def network_with_statistics(channels: int = 1, size: int = 28) -> LRNet:
+def network_with_statistics(channels: int = 1, size: int = 28, head: type[LRNet] = LRNet) -> LRNet:
     torch.manual_seed(0)
-    network = LRNet(channels, size).eval()
+    network = head(channels, size).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)  # some are negative, which turns pooling round
@@ -18,9 +18,12 @@ def network_with_statistics(channels: int = 1, size: int = 28) -> LRNet:
     return network
 
 
+@pytest.mark.parametrize("head", [LRNet, LRNetShort])
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 13), (1, 8)])
-def test_quantizable_and_with_equalized_channels_it_is_still_the_same_function(channels: int, size: int) -> None:
-    network = network_with_statistics(channels, size)
+def test_quantizable_and_with_equalized_channels_it_is_still_the_same_function(
+    channels: int, size: int, head: type[LRNet]
+) -> None:
+    network = network_with_statistics(channels, size, head)
     images = torch.rand(6, channels, size, size)
     expected = network(images).detach()
     tolerance = 1e-3 * float(expected.abs().max())

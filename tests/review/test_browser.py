@@ -408,7 +408,7 @@ def test_suspects_keep_their_label_or_take_the_suggested_one(
 def test_the_mistakes_of_the_tutorial_are_corrected_in_the_page(
     isolated_user: Path, opened: Callable[..., Window], lrnet: Callable[..., Any]
 ) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "collection.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "tutorials" / "collection.md").read_text(encoding="utf-8")
     exec(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0], {})
     truth = [str(label) for label in load_digits().target]
     truth.append(truth[400])

@@ -13,6 +13,7 @@ from PIL import Image
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.readers.manifest import read, read_answers
 from lrnet_cli.errors import DataError
+from lrnet_cli.reporter import Reporter
 from lrnet_cli.review.collection import audited, grouped, read_items
 from lrnet_cli.review.job import make_review
 from lrnet_cli.review.page import write_pages
@@ -141,7 +142,9 @@ def test_what_a_person_called_none_of_the_classes_is_not_trained_on(scans: Path)
     assert raw.left_out == {"images reviewed as none of the classes": 1, "images without a label yet": 1}
     said: list[str] = []
     lines("more.csv", "file_name,label,reviewed,previous", *rows * 5, "scans/4.png,,yes,a")
-    load_dataset("more.csv", on_message=said.append)
+    reporter = Reporter()
+    reporter.message = said.append  # type: ignore[method-assign]
+    load_dataset("more.csv", reporter=reporter)
     assert "more: left out 1 images reviewed as none of the classes." in said
     with pytest.raises(DataError, match="row 2: has no label"):
         read(lines("plain.csv", "file_name,label", "scans/0.png,"))

@@ -197,6 +197,6 @@ def test_a_comparison_is_readable_at_80_columns(a_run: RunWriter, in_terminal: C
 
 
 def _wilson(right: int) -> tuple[float, float]:
-    from lrnet_cli.evaluation.metrics import wilson_interval
+    from lrnet_cli.evaluation.intervals import wilson_interval
 
     return Accuracy(right / 1000, wilson_interval(right, 1000), "images").ci95

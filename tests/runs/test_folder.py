@@ -50,14 +50,16 @@ def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, name: str, read: C
 
 
 @pytest.mark.skipif(os.name != "posix", reason="makes a pipe and a sparse file")
-def test_results_that_are_a_pipe_or_huge_are_none(tmp_path: Path) -> None:
+def test_results_that_are_a_pipe_or_huge_are_damaged(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     os.mkfifo(path)
-    assert read_result(tmp_path) is None
+    with pytest.raises(TrainingError, match="pipe or device"):
+        read_result(tmp_path)
     path.unlink()
     path.touch()
     os.truncate(path, 20_000_000_000)
-    assert read_result(tmp_path) is None
+    with pytest.raises(TrainingError, match="larger than 100 MB"):
+        read_result(tmp_path)
 
 
 def test_settings_that_were_removed_are_read_if_they_did_nothing_and_else_refused(tmp_path: Path) -> None:
@@ -83,9 +85,11 @@ def test_a_value_that_cannot_be_used_is_damage(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-def test_a_result_without_a_status_is_none(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text("{}")
+def test_a_result_without_a_status_is_damaged(tmp_path: Path) -> None:
     assert read_result(tmp_path) is None
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"result\.json: is damaged .*status"):
+        read_result(tmp_path)
 
 
 @pytest.mark.parametrize("name", RELEASED)

@@ -23,12 +23,11 @@ from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
         ({"seed": -1}, "seed takes"),
         ({"limit": 0}, "limit takes"),
         ({"patience": 0}, "patience takes"),
-        ({"epochs": None}, "give epochs, max_time or both"),
         ({"max_time": 0.0}, "max_time takes"),
         ({"label_smoothing": 1.0}, "label_smoothing takes"),
         ({"cutout": 1.0}, "cutout takes"),
         ({"robust": 1.5}, "robust takes a share from 0 to 1"),
-        ({"flip": "sometimes"}, "flip takes auto or on or off"),
+        ({"flip": "sometimes"}, "flip takes auto, on or off"),
         ({"precision": "fp8"}, "precision takes"),
         ({"compile": "yes"}, "compile takes"),
         ({"procs": 0}, "procs takes"),
@@ -46,7 +45,7 @@ def test_given_settings_stand_over_those_of_the_preset() -> None:
 
 
 def test_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="default or paper or quick"):
+    with pytest.raises(UsageError, match="default, paper or quick"):
         TrainConfig.from_preset("best")
 
 
@@ -56,7 +55,7 @@ def test_presets_hold_valid_settings(preset: str) -> None:
 
 
 def test_help_tells_the_default() -> None:
-    assert SETTINGS["epochs"].description.endswith("Default: 12.")
+    assert SETTINGS["ema"].description.endswith("Default: 0.05.")
 
 
 def test_a_time_budget_takes_the_place_of_the_epochs_unless_both_are_given() -> None:

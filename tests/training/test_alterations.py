@@ -3,17 +3,17 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.processes import Processes
-from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.alterations.families import FAMILIES, Family, alter
-from lrnet_cli.training.augment import augment
+from lrnet_cli.training.augment import Ranges, augment
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.alter.__name__)
 
 
 @pytest.fixture(scope="module")
 def scans() -> Tensor:
-    return load_dataset("optdigits", image_size=28).test.images[:64].float() / 255
+    return load_dataset("optdigits", ImageOptions(28)).test.images[:64].float() / 255
 
 
 def altered(family: Family, images: Tensor, strength: float, seed: int = 0) -> Tensor:
@@ -82,7 +82,7 @@ def test_without_strength_nothing_is_drawn(scans: Tensor) -> None:
     states = []
     for robust in (0.0, 0.5):
         torch.manual_seed(0)
-        augment(scans, TrainConfig(robust=robust), mirrored)
+        augment(scans, Ranges(robust=robust), mirrored)
         states.append(torch.get_rng_state())
     torch.manual_seed(0)
     torch.rand(64, 10)

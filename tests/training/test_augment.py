@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.processes import Processes
-from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.augment import augment
+from lrnet_cli.training.augment import Ranges, augment
 
-STILL = TrainConfig(shift=0, scale=0, shear=0)
+STILL = Ranges(shift=0, scale=0, shear=0)
 
 
 def stroke(n: int) -> Tensor:
@@ -18,7 +17,7 @@ def stroke(n: int) -> Tensor:
     return images
 
 
-def altered(images: Tensor, ranges: TrainConfig = TrainConfig(), seed: int = 0) -> Tensor:  # noqa: B008 # frozen
+def altered(images: Tensor, ranges: Ranges = Ranges(), seed: int = 0) -> Tensor:  # noqa: B008 # frozen
     torch.manual_seed(seed)
     return augment(images, ranges, torch.zeros(len(images), dtype=torch.bool))
 
@@ -57,7 +56,7 @@ def test_no_ranges_change_nothing() -> None:
 
 
 def test_the_same_random_state_gives_the_same_images() -> None:
-    everything = TrainConfig(cutout=0.3)
+    everything = Ranges(cutout=0.3)
     assert torch.equal(altered(stroke(8), everything, seed=3), altered(stroke(8), everything, seed=3))
 
 
@@ -80,14 +79,14 @@ def test_cut_out_blanks_a_square_somewhere_in_each_image() -> None:
 def test_images_that_are_not_moved_keep_all_other_alterations() -> None:
     images, mirrored = torch.rand(8, 1, 9, 9), torch.rand(8) < 0.5
     torch.manual_seed(2)
-    shown = augment(images, TrainConfig(cutout=0.3), mirrored, moved=0)
+    shown = augment(images, Ranges(cutout=0.3), mirrored, moved=0)
     torch.manual_seed(2)
     assert torch.allclose(shown, augment(images, replace(STILL, cutout=0.3), mirrored), atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_alter_their_parts_as_one_would_the_whole(count: int) -> None:
-    images, everything = torch.rand(12, 1, 9, 9), TrainConfig(cutout=0.3)
+    images, everything = torch.rand(12, 1, 9, 9), Ranges(cutout=0.3)
     mirrored = torch.rand(12) < 0.5
     part_of: Callable[[int], slice] = lambda rank: Processes(rank, count).share(12)  # noqa: E731
     parts = []
@@ -96,3 +95,33 @@ def test_processes_alter_their_parts_as_one_would_the_whole(count: int) -> None:
         parts.append(augment(images[part_of(rank)], everything, mirrored[part_of(rank)], Processes(rank, count)))
     torch.manual_seed(5)
     assert torch.allclose(torch.cat(parts), augment(images, everything, mirrored), atol=1e-6)
+
+
+def test_bent_images_keep_their_ink_near_and_each_is_another() -> None:
+    images = stroke(64)
+    bent = altered(images, replace(STILL, deform=0.1))
+    assert len({image.numpy().tobytes() for image in bent}) == 64
+    assert bent.min() >= 0.25 - 1e-6
+    assert bent.max() <= 1.0 + 1e-6
+    far = torch.nn.functional.max_pool2d(images, 13, 1, 6)  # a tenth of 28 pixels, a pixel of thickness, and smoothing
+    assert (bent <= far + 1e-6).all()
+    ink = (bent - 0.25).sum((1, 2, 3)) / (images - 0.25).sum((1, 2, 3))
+    assert ink.min() < 0.8
+    assert ink.max() > 1.2  # thinner and thicker strokes
+
+
+def test_bends_fade_with_what_is_moved() -> None:
+    images = stroke(8)
+    mirrored = torch.zeros(8, dtype=torch.bool)
+    assert torch.allclose(augment(images, replace(STILL, deform=0.1), mirrored, moved=0), images, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_bend_their_parts_as_one_would_the_whole(count: int) -> None:
+    images, mirrored, parts = stroke(6), torch.zeros(6, dtype=torch.bool), []
+    for rank in range(count):
+        torch.manual_seed(5)
+        part = slice(rank * 6 // count, (rank + 1) * 6 // count)
+        parts.append(augment(images[part], Ranges(deform=0.1), mirrored[part], Processes(rank, count)))
+    torch.manual_seed(5)
+    assert torch.allclose(torch.cat(parts), augment(images, Ranges(deform=0.1), mirrored), atol=1e-6)

@@ -1,4 +1,5 @@
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,7 +42,8 @@ def test_the_pace_tells_how_many_images_the_time_allows(monkeypatch: pytest.Monk
     monkeypatch.setattr(threads.time, "perf_counter", lambda: next(readings))
     monkeypatch.setattr(batches, "candidates", lambda: (1,))
     before = torch.random.get_rng_state()
-    config = TrainConfig(epochs=None, max_time=400.0)
-    found = batches.affordable_images(config, Engine(torch.device("cpu")), split, classes=4, processes=_Agreed(count=3))
+    config = TrainConfig(max_time=400.0, arch="lrnet", normalize="none")
+    data = SimpleNamespace(train=split, dataset=SimpleNamespace(classes=tuple("abcd")))
+    found = batches.affordable_images(config, Engine(torch.device("cpu")), data, _Agreed(count=3))  # type: ignore[arg-type]
     assert found == 400 * 0.75 / 2 * min(count, 64) * 3
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -66,11 +66,18 @@ def test_another_size_keeps_what_does_not_depend_on_it(known: tuple[nn.Module, W
         dataset=card.dataset | {"content_sha256": "other"},
     )
     _, said = started(larger, trained_run)
-    assert said[0].endswith("; new and untrained: fc1.weight.")
+    assert said[0].endswith("; new and untrained: hidden.weight.")
+
+
+def test_the_blocks_start_an_lr_net_with_another_head(known: tuple[nn.Module, WeightsCard], trained_run: Path) -> None:
+    model, said = started(replace(known[1], arch="lrnet", dataset={"content_sha256": "other"}), trained_run)
+    trained = known[0].state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in model.state_dict().items() if "block" in name)
+    assert "fc1.weight" in said[0]
 
 
 def test_another_architecture_is_refused(known: tuple[nn.Module, WeightsCard], trained_run: Path) -> None:
-    with pytest.raises(TrainingError, match="is a lrnet and cannot start a alexnet; give --arch lrnet"):
+    with pytest.raises(TrainingError, match="is a lrnet-short and cannot start a alexnet; give --arch lrnet-short"):
         start_from(nn.Identity(), str(trained_run), replace(known[1], arch="alexnet", novelty=None), [], print)
 
 

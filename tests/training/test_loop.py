@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 import re
 import signal
 import sys
@@ -19,7 +20,7 @@ from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, DeviceError, InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.evaluation.evaluate import evaluate
-from lrnet_cli.models.engine import Engine, matrix_product
+from lrnet_cli.models.engine import Engine, compiler_cache, matrix_product
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
@@ -513,6 +514,14 @@ def test_a_cache_that_cannot_be_asked_has_kept_nothing(tmp_path: Path, monkeypat
     compiling._mark_of(run).touch()
     assert compiling._is_kept(run)
     assert not compiling._is_kept(replace(run, config=replace(config, normalize="ground")))
+
+
+def test_compiled_code_is_kept_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as before in the end
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("LRNET_DATA_DIR", str(tmp_path))
+    assert compiler_cache() == tmp_path / "compiled" == Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert (tmp_path / "compiled").is_dir()
 
 
 def test_a_timed_matrix_product_leaves_the_random_numbers_as_they_are() -> None:

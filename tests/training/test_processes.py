@@ -33,28 +33,29 @@ import sys
 from pathlib import Path
 import torch
 from lrnet_cli.models.fused import FusedLRNet
-from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.lrnet import LRNet, LRNetShort
 from lrnet_cli.processes import joined
 
 with joined(torch.device("cpu")) as processes:
     assert processes.count == int(sys.argv[1])
-    torch.manual_seed(0)
-    one = LRNet(2, 16, 5, dropout=0.25).double().train()
-    many = LRNet(2, 16, 5, dropout=0.25).double().train()
-    many.load_state_dict(one.state_dict())
-    images, labels = torch.rand(12, 2, 16, 16, dtype=torch.float64), torch.randint(5, (12,))
-    torch.manual_seed(1)
-    whole = FusedLRNet(one)(images)
-    torch.nn.functional.cross_entropy(whole, labels).backward()
-    torch.manual_seed(1)
-    part = FusedLRNet(many, processes)(processes.own_rows(images))
-    torch.nn.functional.cross_entropy(part, processes.own_rows(labels)).backward()
-    processes.average_gradients(many)
-    torch.testing.assert_close(processes.collect(part.detach(), 12), whole.detach(), rtol=1e-9, atol=1e-12)
-    for (name, a), b in zip(one.named_parameters(), many.parameters(), strict=True):
-        torch.testing.assert_close(b.grad, a.grad, rtol=1e-9, atol=1e-12, msg=lambda text: name + text)
-    for (name, a), b in zip(one.named_buffers(), many.buffers(), strict=True):
-        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12, msg=lambda text: name + text)
+    for head in (LRNet, LRNetShort):
+        torch.manual_seed(0)
+        one = head(2, 16, 5, dropout=0.25).double().train()
+        many = head(2, 16, 5, dropout=0.25).double().train()
+        many.load_state_dict(one.state_dict())
+        images, labels = torch.rand(12, 2, 16, 16, dtype=torch.float64), torch.randint(5, (12,))
+        torch.manual_seed(1)
+        whole = FusedLRNet(one)(images)
+        torch.nn.functional.cross_entropy(whole, labels).backward()
+        torch.manual_seed(1)
+        part = FusedLRNet(many, processes)(processes.own_rows(images))
+        torch.nn.functional.cross_entropy(part, processes.own_rows(labels)).backward()
+        processes.average_gradients(many)
+        torch.testing.assert_close(processes.collect(part.detach(), 12), whole.detach(), rtol=1e-9, atol=1e-12)
+        for (name, a), b in zip(one.named_parameters(), many.parameters(), strict=True):
+            torch.testing.assert_close(b.grad, a.grad, rtol=1e-9, atol=1e-12, msg=lambda text: name + text)
+        for (name, a), b in zip(one.named_buffers(), many.buffers(), strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12, msg=lambda text: name + text)
     assert [processes.collect(torch.arange(n)[processes.share(n)], n).tolist() for n in range(1, 8)] == [
         list(range(n)) for n in range(1, 8)
     ]
@@ -247,7 +248,7 @@ def test_the_launcher_tells_how_it_ended(
         def run(*arguments: str) -> None:
             assert arguments[:2] == ("-m", "lrnet_cli")
             assert config.nproc_per_node == 2
-            launch.note_way_on("Resume from the last checkpoint with: lrnet train --resume runs/mine")
+            launch.note_recovery_hint("Resume from the last checkpoint with: lrnet train --resume runs/mine")
             failures = {rank: ProcessFailure(rank, 1, code, "") for rank, code in exit_codes.items()}
             raise ChildFailedError("lrnet", failures)
 

@@ -1,13 +1,8 @@
-import contextlib
 import json
-import os
-import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,71 +101,6 @@ def test_stopping_again_and_again_changes_nothing(uninterrupted: Path, tmp_path:
             continue
     resume(tmp_path / "run")
     assert_same_outcome(uninterrupted, tmp_path / "run")
-
-
-# A process that has loaded everything and trains in a copy of itself whenever it reads a folder's name: a kill costs no
-# start of Python. Python forks before PyTorch has any thread.
-NURSERY = """
-import os, sys
-from pathlib import Path
-import sklearn.datasets, sklearn.metrics, scipy.stats
-import lrnet_cli.plots
-from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import clock
-from lrnet_cli.training.train import resume, train
-
-clock._CHECKPOINT_SECONDS = 0.0  # after every step, so that many kills fall into a write
-for line in sys.stdin:
-    out = Path(line.rstrip())
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        continue
-    if (out / "config.json").exists():
-        resume(out)
-    else:
-        for leftover in sorted(out.rglob("*"), reverse=True):
-            leftover.unlink()
-        train(TrainConfig(epochs=3, limit=200, seed=11, keep_checkpoint=True, out=out))
-    os._exit(0)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_run_killed_at_twenty_random_moments_equals_the_uninterrupted_one(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
-    chance = random.Random(0)
-    run, kills, finished = tmp_path / "run", 0, 0
-    command = [sys.executable, "-c", NURSERY]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as nursery:
-        assert nursery.stdin is not None
-        assert nursery.stdout is not None
-        while kills < 20:
-            nursery.stdin.write(f"{run}\n")
-            nursery.stdin.flush()
-            child = int(nursery.stdout.readline())
-            time.sleep(chance.uniform(0.02, 1.5))
-            with contextlib.suppress(ProcessLookupError):  # it has ended
-                os.kill(child, signal.SIGKILL)
-            code = int(nursery.stdout.readline())
-            assert code in (0, -signal.SIGKILL)
-            if code == 0:
-                assert_same_outcome(uninterrupted, run)
-                finished += 1
-                run = tmp_path / f"run{finished}"
-            else:
-                kills += 1
-        nursery.stdin.close()
-    if not (run / "config.json").exists():
-        shutil.rmtree(run, ignore_errors=True)
-        train(config(run))
-    else:
-        resume(run)
-    assert_same_outcome(uninterrupted, run)
 
 
 def test_a_finished_run_gives_its_result_and_reads_no_test_set_again(uninterrupted: Path) -> None:

@@ -16,6 +16,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.runs.folder import write_series
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Source
 from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.training.series import resume_series, train_series
 
@@ -119,9 +120,10 @@ def test_folds_are_apart_alike_and_the_same_every_time() -> None:
 
 
 def test_folds_leave_the_test_images_of_a_data_set_out(shared_data: Path, tmp_path: Path) -> None:
-    part = load_dataset("fashion", data_dir=tmp_path, mirror=str(shared_data), fold=(2, 6))
+    source = Source(data_dir=tmp_path, mirror=str(shared_data))
+    part = load_dataset("fashion", source=source, fold=(2, 6))
     assert (len(part.train), len(part.test)) == (50_000, 10_000)
-    own = load_dataset("fashion", data_dir=tmp_path, mirror=str(shared_data)).test
+    own = load_dataset("fashion", source=source).test
     assert not torch.equal(part.test.images, own.images)
 
 

@@ -18,7 +18,7 @@ from lrnet_cli.training.step import Step
 
 
 def a_step(**settings: Any) -> Step:
-    config = TrainConfig(**{"limit": 60, "seed": 5, "batch_size": 16} | settings)
+    config = TrainConfig(**{"limit": 60, "seed": 5, "batch_size": 16, "epochs": 12} | settings)
     engine = Engine.choose("cpu", "fp32" if config.precision == "auto" else config.precision)
     return Step(prepare(config, None, engine, ALONE, Reporter()))
 
@@ -46,6 +46,7 @@ CHANGES: list[dict[str, Any]] = [
     {"scale": 0.3},
     {"shear": 0.3},
     {"cutout": 0.5},
+    {"deform": 0.1},
     {"robust": 1.0},
     {"augment": False},
     {"precision": "bf16"},
@@ -134,3 +135,14 @@ def test_an_epoch_sees_each_image_once_but_for_the_last_part_of_a_batch() -> Non
     assert torch.equal(torch.cat(list(step.batches_left())), seen[16:])
     step.run.state.epoch, step.run.state.step = 2, 0
     assert not torch.equal(torch.cat(list(step.batches_left())), seen)
+
+
+def test_an_epoch_of_few_images_is_several_passes() -> None:
+    step = a_step(epochs=None)
+    passes, images = step.run.config.passes, len(step.run.train_split)
+    assert passes is not None
+    assert step.run.steps_per_epoch >= 40
+    seen = torch.cat(list(step.batches_left()))
+    assert len(seen) == passes * images // 16 * 16
+    assert len(seen[:images].unique()) == images  # one pass after the other
+    assert not torch.equal(seen[:images], seen[images : 2 * images])

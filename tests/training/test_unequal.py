@@ -1,6 +1,7 @@
 """Classes of unequal sizes: weights, sampling, and what decides which epoch is kept."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from lrnet_cli.data.datasets import load_dataset
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.heads import head_loss
 from lrnet_cli.processes import ALONE
@@ -63,8 +64,14 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, message:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(UsageError, match=message):
         class_weights_of(str(tmp_path / "w.json"), ("a", "b", "c"), LABELS)
-    with pytest.raises(UsageError, match="No such file"):
-        class_weights_of(str(tmp_path / "gone.csv"), ("a", "b", "c"), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"), [("gone.csv", r"gone\.csv\.$"), ("balance", r"balance\. Did you mean balanced\?$")]
+)
+def test_a_file_that_is_missing_may_be_a_word_misspelt(tmp_path: Path, name: str, ending: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no file .*{ending}"):
+        class_weights_of(str(tmp_path / name), ("a", "b", "c"), LABELS)
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
@@ -163,3 +170,10 @@ def test_numbers_of_a_class_that_is_empty_do_not_matter() -> None:
     weights = class_weights_of("balanced", ("a", "b", "c", "none"), LABELS)
     assert weights is not None
     assert np.isfinite(weights.numpy()).all()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+def test_class_weights_from_a_pipe_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.json")
+    with pytest.raises(SettingError, match="pipe or device"):
+        class_weights_of(str(tmp_path / "w.json"), ("a", "b"), LABELS)

@@ -14,9 +14,11 @@ from lrnet_cli import paths
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.registry import build
+from lrnet_cli.settings.place import Place
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.find import RELEASED, find_weights
+from lrnet_cli.weights.open import open_network
 
 CARD = WeightsCard(
     arch="lrnet",
@@ -266,3 +268,10 @@ def test_the_temperature_travels_and_files_without_one_have_one(saved: Path) -> 
 def test_a_temperature_that_makes_no_sense_is_refused(saved: Path, temperature: Any) -> None:
     with pytest.raises(WeightsError, match="the metadata cannot be used: "):
         load_weights(rewritten(saved, {"temperature": temperature}))
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_network(saved, Place(device="cpu"))
+    monkeypatch.setattr("lrnet_cli.memory.free_memory", lambda: 100_000)
+    with pytest.raises(WeightsError, match=r"a batch of images of \d+ pixels per side needs .* of memory"):
+        open_network(saved, Place(device="cpu"))

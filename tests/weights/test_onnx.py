@@ -1,13 +1,16 @@
 """ONNX files made by hand: whatever they declare, what they give is looked at before it is used."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
+from lrnet_cli.data import reader
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.export.onnx import with_card
@@ -118,3 +121,54 @@ def test_an_onnx_file_is_evaluated_on_the_cpu_of_a_machine_with_a_gpu(
         assert (result.exit_code, "Device: ONNX Runtime, cpu, fp32." in result.stderr) == (0, True), result.stderr
     refused = lrnet(*words, "--device", "cuda", "--precision", "fp32")
     assert (refused.exit_code, "runs on the CPU" in refused.stderr) == (2, True)
+
+
+def endless() -> Any:
+    """A loop of as many turns as a number of 64 bits can say, which hands on what comes before it."""
+    make, proto = onnx.helper, onnx.TensorProto
+    turn = make.make_graph(
+        [make.make_node("Identity", ["goes_on"], ["goes_on_then"]), make.make_node("Identity", ["carried"], ["next"])],
+        "turn",
+        [
+            make.make_tensor_value_info("number", proto.INT64, []),
+            make.make_tensor_value_info("goes_on", proto.BOOL, []),
+            make.make_tensor_value_info("carried", proto.FLOAT, None),
+        ],
+        [
+            make.make_tensor_value_info("goes_on_then", proto.BOOL, []),
+            make.make_tensor_value_info("next", proto.FLOAT, None),
+        ],
+    )
+    turns = onnx.numpy_helper.from_array(np.array(2**62), "turns")
+    return [
+        make.make_node("Constant", [], ["turns"], value=turns),
+        make.make_node("Loop", ["turns", "", "raw"], ["logits"], body=turn),
+    ]
+
+
+def huge() -> Any:
+    """As many zeros as take several gigabytes, of which the largest is added."""
+    make = onnx.helper
+    size = onnx.numpy_helper.from_array(np.array([1_500_000_000]), "size")
+    return [
+        make.make_node("Constant", [], ["size"], value=size),
+        make.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        make.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+        make.make_node("Add", ["raw", "zero"], ["logits"]),
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has limits of memory and time")
+@pytest.mark.parametrize(
+    ("nodes", "problem"),
+    [(endless, "takes more than 1 seconds of processor time"), (huge, "is not a usable|cannot be run|too much memory")],
+)
+def test_a_file_that_never_ends_or_fills_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: Callable[[], Any], problem: str
+) -> None:
+    monkeypatch.setattr(reader, "MOST_SECONDS", 1.0)
+    path = written(tmp_path / "hostile.onnx", *nodes())
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(WeightsError, match=rf"hostile\.onnx: .*({problem})"):
+        load_onnx(path)
+    assert psutil.Process().memory_info().rss - before < 200_000_000

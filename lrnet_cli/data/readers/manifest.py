@@ -1,10 +1,9 @@
 """Lists of image files and labels: CSV, JSON lines or Parquet, in the form of Hugging Face's ``metadata.csv``."""
 
 import csv
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ import numpy as np
 
 from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit, SplitName, refuse_excess
 from lrnet_cli.data.walk import natural
+from lrnet_cli.documents import lines_of, loaded
 from lrnet_cli.errors import DataError
 
 _FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS = "file_name", "label", "split", "group", "reviewed", "previous"
@@ -49,8 +49,8 @@ def reads(path: Path) -> bool:
     if path.is_dir():
         return _listed_in(path) is not None
     if path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as source, suppress(csv.Error):
-            return _FILE in next(csv.reader(source), [])
+        with suppress(csv.Error, ValueError):
+            return _FILE in next(csv.reader(lines_of(path, errors="replace")), [])
         return False
     return path.suffix.lower() in (".jsonl", ".parquet")
 
@@ -128,21 +128,24 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
         if suffix == ".parquet":
             yield from enumerate(_parquet_rows(path), 1)
             return
-        with path.open(newline="", encoding="utf-8-sig") as source:
-            if suffix == ".csv":
-                table = csv.DictReader(source)
-                if twice := [name for name in _COLUMNS if (table.fieldnames or []).count(name) > 1]:
-                    raise DataError(f"{path}: has the column {twice[0]} twice; remove one.")
-                for row in table:
-                    yield table.line_num, row
-                return
-            for number, line in enumerate(source, 1):
-                if line.strip():
-                    yield number, json.loads(line)
+        if suffix == ".csv":
+            table = csv.DictReader(lines_of(path))
+            _refuse_twins(path, table.fieldnames or [])
+            for row in table:
+                yield table.line_num, row
+            return
+        for number, line in enumerate(lines_of(path), 1):
+            if line.strip():
+                yield number, loaded(line)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
-    except (csv.Error, ValueError, RecursionError) as error:
+    except (csv.Error, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from error
+
+
+def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
+    if twice := [name for name in _COLUMNS if columns.count(name) > 1]:
+        raise DataError(f"{path}: has the column {twice[0]} twice; remove one.")
 
 
 def _parquet_rows(path: Path) -> list[_Row]:
@@ -155,6 +158,7 @@ def _parquet_rows(path: Path) -> list[_Row]:
             refuse_excess(_BYTES_OF_ROW * file.metadata.num_rows, str(path))
             # Without the others, such as one with the images themselves.
             columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+            _refuse_twins(path, columns)
             rows: list[_Row] = file.read(columns).to_pylist()
     except DataError:
         raise

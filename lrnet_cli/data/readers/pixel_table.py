@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lrnet_cli.data.readers.raw import RawDataset, check_range, checked, numbered, refuse_excess
+from lrnet_cli.documents import lines_of
 from lrnet_cli.errors import DataError
 
 _BYTES_A_CHARACTER = 2  # of a table of numbers in memory, at least
@@ -20,24 +21,22 @@ def reads(path: Path) -> bool:
 def read(path: Path) -> RawDataset:
     """Read a table of pixels, row by row; raises ``DataError`` naming the file and what is wrong with it."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as source:
-            header = next(csv.reader(source), [])
-            if "label" not in header:
-                separator = "; write commas instead of semicolons" if ";" in "".join(header) else ""
-                raise DataError(f"{path}: the first line has no column named label{separator}.")
-            if "file" in "".join(header).lower():
-                raise DataError(
-                    f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}."
-                )
-            pixels = len(header) - 1
-            side = round(pixels**0.5)
-            if pixels < 1 or side * side != pixels:
-                raise DataError(f"{path}: {pixels} pixel columns do not make a square image.")
-            line = source.readline()
-            if not line.strip():
-                raise DataError(f"{path}: holds no images.")
-            refuse_excess(_BYTES_A_CHARACTER * path.stat().st_size, str(path))
-            table = np.loadtxt(chain([line], source), delimiter=",", dtype=np.int64, ndmin=2)
+        lines = lines_of(path)
+        header = next(csv.reader(lines), [])
+        if "label" not in header:
+            separator = "; write commas instead of semicolons" if ";" in "".join(header) else ""
+            raise DataError(f"{path}: the first line has no column named label{separator}.")
+        if "file" in "".join(header).lower():
+            raise DataError(f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}.")
+        pixels = len(header) - 1
+        side = round(pixels**0.5)
+        if pixels < 1 or side * side != pixels:
+            raise DataError(f"{path}: {pixels} pixel columns do not make a square image.")
+        line = next(lines, "")
+        if not line.strip():
+            raise DataError(f"{path}: holds no images.")
+        refuse_excess(_BYTES_A_CHARACTER * path.stat().st_size, str(path))
+        table = np.loadtxt(chain([line], lines), delimiter=",", dtype=np.int64, ndmin=2)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
     except csv.Error as error:

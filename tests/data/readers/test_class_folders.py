@@ -9,6 +9,7 @@ from PIL import Image
 from lrnet_cli.data.datasets import Dataset, load_dataset
 from lrnet_cli.data.walk import natural
 from lrnet_cli.errors import DataError
+from lrnet_cli.reporter import Reporter
 
 
 def images(folder: Path, count: int = 6, suffix: str = ".png") -> Path:
@@ -21,9 +22,10 @@ def images(folder: Path, count: int = 6, suffix: str = ".png") -> Path:
 
 
 def loaded(root: Path) -> tuple[Dataset, str]:
-    said: list[str] = []
-    dataset = load_dataset(str(root), on_message=said.append)
-    return dataset, "\n".join(said)
+    messages: list[str] = []
+    reporter = Reporter()
+    reporter.message = messages.append
+    return load_dataset(str(root), reporter=reporter), "\n".join(messages)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +186,11 @@ def test_progress_counts_every_image_of_every_split(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for label in ("a", "b"):
             images(tmp_path / split / label)
-    heard: list[tuple[int, int]] = []
-    load_dataset(str(tmp_path), on_images=lambda done, total: heard.append((done, total)))
-    assert heard == [(number, 24) for number in range(1, 25)]
+    progress: list[tuple[int, int]] = []
+    reporter = Reporter()
+    reporter.images = lambda done, total: progress.append((done, total))
+    load_dataset(str(tmp_path), reporter=reporter)
+    assert progress == [(number, 24) for number in range(1, 25)]
 
 
 def test_copies_of_training_images_among_the_tests_are_counted(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Lists of files, as people and Hugging Face write them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from lrnet_cli.data.check import check_dataset
 from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.splits import cut_of
 from lrnet_cli.errors import DataError
 from lrnet_cli.reporter import Reporter
@@ -46,10 +48,11 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def loaded(path: Path, **settings: Any) -> tuple[Dataset, str]:
-    said: list[str] = []
-    dataset = load_dataset(str(path), on_message=said.append, **settings)
-    return dataset, "\n".join(said)
+def loaded(path: Path, fold: tuple[int, int] | None = None) -> tuple[Dataset, str]:
+    messages: list[str] = []
+    reporter = Reporter()
+    reporter.message = messages.append
+    return load_dataset(str(path), fold=fold, reporter=reporter), "\n".join(messages)
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet", "metadata.csv"])
@@ -94,6 +97,20 @@ def test_a_column_given_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file_name,label,label\na.png,cat,dog\n")
     with pytest.raises(DataError, match=r"list\.csv: has the column label twice"):
         loaded(tmp_path / "list.csv")
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    texts = arrow.array(["a.png"])
+    parquet.write_table(arrow.table([texts] * 3, names=["file_name", "label", "label"]), tmp_path / "list.parquet")
+    with pytest.raises(DataError, match=r"list\.parquet: has the column label twice"):
+        loaded(tmp_path / "list.parquet")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a sparse file")
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_a_line_without_end_is_refused_without_being_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 20_000_000_000)
+    with pytest.raises(DataError, match=r"more than 10 million characters|no column named label"):
+        read_raw(tmp_path / name)
 
 
 def test_names_that_look_the_same_are_remarked_on(tmp_path: Path) -> None:
@@ -194,7 +211,9 @@ def test_what_does_not_fit_is_named_by_row(tmp_path: Path, text: str, message: s
         load_dataset(str(tmp_path / "list.csv"))
 
 
-@pytest.mark.parametrize("line", ["[1, 2]", "3", "{", '{"file_name": null, "label": "x"}', "[" * 200_000])
+@pytest.mark.parametrize(
+    "line", ["[1, 2]", "3", "{", '{"file_name": null, "label": "x"}', "[" * 200_000, '{"label": 1, "label": 2}']
+)
 def test_json_lines_that_do_not_fit_are_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "list.jsonl").write_text('{"file_name": "a.png", "label": "x"}\n' + line + "\n")
     with pytest.raises(DataError, match=r"list\.jsonl"):

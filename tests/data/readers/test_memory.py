@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.settings.config import TrainConfig
@@ -126,7 +127,7 @@ def test_an_encrypted_npz_is_refused(tmp_path: Path) -> None:
 
 def test_images_that_do_not_fit_at_the_size_asked_for_are_refused(little_memory: None) -> None:
     with pytest.raises(DataError, match=r"1797 images of 200×200 pixels: needs 0\.1 GB.*give a smaller --image-size"):
-        load_dataset("optdigits", image_size=200)
+        load_dataset("optdigits", ImageOptions(200))
 
 
 @pytest.mark.usefixtures("isolated_user")

@@ -1,0 +1,121 @@
+"""A process that reads image files for this one: a file may crash it, or take all its time, and ends nothing else."""
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lrnet_cli.errors import ImageError
+
+MOST_SECONDS = 5.0  # of processor time for a file
+reads_large = True  # or, in a process that reads for another, leaves a large image until no other one is read
+_LOWER_PRIORITY = 5  # niceness: what is read waits for the network, which has the cores first
+_PROGRAM = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from lrnet_cli.data import reader; reader.serve()"
+)
+
+
+class LargeImageError(ImageError):
+    """An image is so large that only one such may be in memory at a time; it was not read."""
+
+
+class EndedError(Exception):
+    """The process has ended, perhaps ``by_time``; the text says how, of a file that alone was read."""
+
+    def __init__(self, reason: str, *, by_time: bool = False) -> None:
+        super().__init__(reason)
+        self.by_time = by_time
+
+
+class Reader:
+    """A process that reads files; what it imports is what this one would, but nothing from the working folder."""
+
+    def __init__(self) -> None:
+        from multiprocessing.spawn import get_executable  # which programs that embed Python set
+
+        self._process = subprocess.Popen(  # noqa: S603 # this Python
+            [get_executable(), "-P", "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for this process, which ends the other
+            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),  # Windows'
+        )
+        self._send([path for path in sys.path if path])
+
+    def read(self, read: Callable[[Any], Any], files: Sequence[object], *, alone: bool = False) -> list[Any]:
+        """Return the result of ``read`` for each of ``files``; for a large image it is an error, unless read ``alone``.
+
+        Raises ``EndedError`` if the process ends, as it does when a file takes too much of its time, and what ``read``
+        raises.
+        """
+        assert self._process.stdout is not None
+        try:
+            # Texts take a tenth of the time that paths do.
+            self._send((read, [os.fspath(x) if isinstance(x, os.PathLike) else x for x in files], MOST_SECONDS, alone))
+            results = pickle.load(self._process.stdout)  # noqa: S301 # from our own process
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self.end()
+            if -self._process.returncode == getattr(signal, "SIGPROF", None):
+                raise EndedError(
+                    f"takes more than {MOST_SECONDS:g} seconds of processor time to read", by_time=True
+                ) from error
+            raise EndedError("ends the process that reads it; it is damaged, or needs too much memory") from error
+        if isinstance(results, Exception):
+            raise results
+        return list(results)
+
+    def _send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, as its missing answer will say
+            self._process.stdin.write(pickle.dumps(message))
+            self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """Make the process end, whatever it does; who waits for its answer learns it."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """End the process, and give back what it took."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self._process.wait()
+
+
+def serve() -> None:
+    """Read files for the process that started this one, until it ends or closes its pipe."""
+    global reads_large  # as each request says
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a decoder prints is no answer
+    if hasattr(os, "nice"):
+        os.nice(_LOWER_PRIORITY)
+    while True:
+        try:
+            read, sources, seconds, reads_large = pickle.load(sys.stdin.buffer)  # noqa: S301 # the parent's
+        except EOFError:
+            os._exit(0)
+        results: object
+        try:
+            results = [_timed(read, source, seconds) for source in sources]
+        except Exception as error:
+            results = error
+        answers.write(pickle.dumps(results))
+        answers.flush()
+
+
+def _timed(read: Callable[[Any], Any], source: object, seconds: float) -> Any:
+    """Return the result of ``read``, which ends this process if it takes longer: no decoder can be interrupted."""
+    if not hasattr(signal, "ITIMER_PROF"):  # as on Windows
+        return read(source)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends a process that does not handle it
+    try:
+        return read(source)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

@@ -1,1 +1,0 @@
-"""The kinds of corruption that evaluation measures: a first twelve, and further ones."""

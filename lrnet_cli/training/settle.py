@@ -1,0 +1,132 @@
+"""What a run chooses from its images where its settings leave it open; each choice is one line, and is recorded."""
+
+import math
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.normalize import suited_to
+from lrnet_cli.processes import Processes
+from lrnet_cli.reporter import OnMessage, Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.units import duration_of
+from lrnet_cli.settings.words import Arch
+from lrnet_cli.training.augment import Ranges
+from lrnet_cli.training.batches import affordable_images, batch_size_of, images_per_second
+from lrnet_cli.training.data import Data
+from lrnet_cli.training.inherit import single_weights
+from lrnet_cli.training.trial import accuracy_after
+from lrnet_cli.weights.file import load_weights
+
+_FEW = 60  # training images in the median class, up to which images are deformed
+_LEAST_SIDE = 16  # pixels, from which on there is something to bend
+_DEFORMED = Ranges(shift=0.08, scale=0.15, shear=0.2, deform=0.1)
+_RIVALS: tuple[Arch, ...] = ("lrnet-short", "resnet-small")
+_RACE_SHARE, _LONGEST_RACE = 0.05, 60.0  # of a run's time for each, and seconds
+_SHORT_RUN = 150.0  # seconds, of which a race would take too much
+# Images that a run sees, each counted every time: by the root of their number and by their pixels, and no fewer than so
+# many passes. LR-Net needs fewer than others, and more time for each.
+_SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 8000, 28
+_FEWEST_PASSES, _STEPS_PER_EPOCH = 12, 40
+
+
+def settled(config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter) -> TrainConfig:
+    """Return ``config``, with its seed, with everything chosen: augmentation, network, batch size and end.
+
+    What is set already, as in a resumed run, stands. A race between networks is timed, so that another run with the
+    same seed may choose another one; which it was is recorded.
+    """
+    config, choices = _for_images(config, data), list(config.choices)
+
+    def choose(text: str) -> None:
+        choices.append(text)
+        reporter.message(text)
+
+    if config.arch == "auto":
+        config = _with_arch(config, data, engine, processes, choose)
+    config = replace(config, batch_size=_batch_size(config, data, engine, processes), choices=tuple(choices))
+    if config.passes is None:
+        config = replace(config, passes=1 if config.epochs is not None else _passes(config, len(data.train)))
+    if config.epochs is None and config.max_time is None:
+        assert config.passes is not None
+        seen = _seen(config.arch, data) * (1.0 if config.folds is None else 2 / config.folds)
+        config = replace(config, epochs=math.ceil(seen / (config.passes * len(data.train))))
+        _tell_time(config, data, engine, processes, reporter)
+    return config
+
+
+def _passes(config: TrainConfig, images: int) -> int:
+    """Return how often an epoch shows each image, so that it has steps enough to be worth a validation."""
+    assert config.batch_size is not None
+    return math.ceil(_STEPS_PER_EPOCH / max(1, images // config.batch_size))
+
+
+def _for_images(config: TrainConfig, data: Data) -> TrainConfig:
+    """Return ``config`` with what the images themselves decide: size, crop, normalisation and augmentation."""
+    preprocessing, counts = data.dataset.preprocessing, torch.bincount(data.train.labels)
+    few = float(counts[counts > 0].float().median()) <= _FEW and preprocessing.image_size >= _LEAST_SIDE
+    deform = config.deform if config.deform is not None else _DEFORMED.deform if few and config.augment else 0.0
+    usual = _DEFORMED if deform else Ranges()
+    return replace(
+        config,
+        image_size=preprocessing.image_size,
+        channels=preprocessing.channels,
+        crop="on" if preprocessing.crop == "content" else "off",
+        normalize=suited_to(data.train.images, data.train.labels) if config.normalize == "auto" else config.normalize,
+        deform=deform,
+        shift=usual.shift if config.shift is None else config.shift,
+        scale=usual.scale if config.scale is None else config.scale,
+        shear=usual.shear if config.shear is None else config.shear,
+    )
+
+
+def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Processes, choose: OnMessage) -> TrainConfig:
+    """Return ``config`` with its network: that of ``init``, or the winner of a race, if there is time for one."""
+    first, other = _RIVALS
+    if config.init is not None:
+        return replace(config, arch=cast("Arch", load_weights(single_weights(config.init))[1].arch))
+    if processes.together:
+        return replace(config, arch=first)
+    pace = images_per_second(other, config, engine, data, processes)
+    seconds = config.max_time or (math.inf if pace is None else _seen(other, data) / pace)
+    if seconds < _SHORT_RUN:
+        return replace(config, arch=first)
+    limit = min(_LONGEST_RACE, _RACE_SHARE * seconds)
+    candidates = [replace(config, arch=arch, passes=1) for arch in _RIVALS]
+    candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
+    reached = {one.arch: accuracy_after(one, data, engine, processes, limit) for one in candidates}
+    winner = max(reached, key=reached.__getitem__)  # the first of equal ones
+    figures = ", ".join(f"{arch} {accuracy:.3f}" for arch, accuracy in reached.items())
+    choose(
+        f"Network: {winner}, the better one on {len(data.val)} validation images after {limit:.0f} s each ({figures}); "
+        f"--arch {winner} saves that time."
+    )
+    return replace(config, arch=winner)
+
+
+def _seen(arch: str, data: Data) -> float:
+    """Return how many images, each counted every time, a run on ``data`` sees."""
+    images, pixels = len(data.train), (data.dataset.preprocessing.image_size / _OF_SIDE) ** 2
+    return max(_SEEN.get(arch, _SEEN_BY_OTHERS) * math.sqrt(images) * min(1.0, pixels), _FEWEST_PASSES * images)
+
+
+def _tell_time(config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter) -> None:
+    """Say how long the run will take here, if that is more than a minute."""
+    pace = images_per_second(config.arch, config, engine, data, processes)
+    assert config.epochs is not None
+    assert config.passes is not None
+    if pace is None or (seconds := config.epochs * config.passes * len(data.train) / pace) < 60:
+        return
+    reporter.message(
+        f"{config.epochs} epochs, which take about {duration_of(1.15 * seconds)} here; --max-time "
+        f"{duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy."
+    )
+
+
+def _batch_size(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> int:
+    affordable = None
+    if config.batch_size is None and config.max_time is not None:
+        affordable = affordable_images(config, engine, data, processes)
+    return batch_size_of(config.batch_size, len(data.train), processes.count, affordable)
