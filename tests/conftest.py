@@ -1,6 +1,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ from lrnet_cli.threads import fix_threads
 from lrnet_cli.training.train import train
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 # What would change the output, or let a test reach this user's own folders or the network.
 CLEARED = ("CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "LRNET_DEBUG", "LRNET_MIRROR", "NO_COLOR", "PY_COLORS")
 
@@ -133,6 +138,18 @@ def in_terminal() -> Callable[..., tuple[int, str]]:
         return process.wait(), shown.decode()
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Give a real Chromium, where there is one."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as session:
+        browser = session.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

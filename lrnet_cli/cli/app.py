@@ -21,6 +21,7 @@ from lrnet_cli.cli import (
     launch,
     output,
     predict,
+    review,
     train,
 )
 from lrnet_cli.cli.help import Command, Group
@@ -107,6 +108,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...], str, str]] = {
     "eval": (eval.eval_command, eval.EXAMPLES, _WORK, "Evaluate a network on a data set."),
     "predict": (predict.predict_command, predict.EXAMPLES, _WORK, "Classify images."),
     "audit": (audit.audit_command, audit.EXAMPLES, _WORK, "Check labels on a random sample."),
+    "review": (review.review_command, review.EXAMPLES, _WORK, "Confirm and correct labels in a browser."),
     "compare": (compare.compare_command, compare.EXAMPLES, _WORK, "Compare finished runs."),
     "export": (export.export_command, export.EXAMPLES, _WORK, "Write a network as .onnx or .pt2."),
     "download": (download.download_command, download.EXAMPLES, _MACHINE, "Download data sets."),

@@ -27,8 +27,8 @@ def check_command(request: CheckRequest, json: Json = False) -> None:
     if request.report is not None:
         from lrnet_cli.report.check import write_check_page  # matplotlib takes a second
 
-        write_check_page(request.report, checked)
-        output.message(f"Report: {request.report}")
+        for page in write_check_page(request.report, checked, request.dataset):
+            output.message(f"Report: {page}")
     out = Output(json)
     out.document(checked.document())
     _show(checked, out)

@@ -77,7 +77,8 @@ def _show(job: "PredictionJob") -> None:
         for _ in _with_errors_shown(job):
             pass
     elif request.row_format is not None:
-        write = row_writer(Data(), RowStyle(request.row_format, top_k, request.label_set is not None))
+        style = RowStyle(request.row_format, top_k, request.label_set is not None, bool(request.merge))
+        write = row_writer(Data(), style)
         for record in _with_errors_shown(job):
             write(record)
     elif request.format == "json":

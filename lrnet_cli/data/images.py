@@ -153,9 +153,14 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
-def flat_image(source: ImageSource) -> Image.Image:
-    """Return an image as 8-bit ``L`` or ``RGB`` of its own size, the right way up; raises what ``prepare`` raises."""
+def flat_image(source: ImageSource, side: int | None = None) -> Image.Image:
+    """Return an image as 8-bit ``L`` or ``RGB``, the right way up; raises what ``prepare`` raises.
+
+    It has its own size, or, where that is faster, at least twice ``side`` pixels along the longer side.
+    """
     with image_errors():
+        if side is not None and isinstance(source, str | os.PathLike):
+            return _flatten(open_image(source, _REDUCED * side, []))
         return _flat(source, None, None)
 
 

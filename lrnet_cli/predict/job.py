@@ -33,13 +33,14 @@ class Summary:
     """How many images have a prediction (``done``), and how many cannot be read (``failed``).
 
     Both include those whose rows were in ``output`` before. Of the images predicted now, ``unknown`` are in none of the
-    classes, and ``inverted`` had light and dark swapped.
+    classes, ``inverted`` had light and dark swapped, and ``reviewed`` have a person's answer.
     """
 
     done: int = 0
     failed: int = 0
     unknown: int = 0
     inverted: int = 0
+    reviewed: int = 0
 
     def add(self, record: Record) -> None:
         """Count the image of ``record``."""
@@ -47,8 +48,10 @@ class Summary:
             self.failed += 1
             return
         self.done += 1
-        self.unknown += record["index"] is None
+        reviewed = record.get("reviewed", False)
+        self.unknown += record["index"] is None and not reviewed
         self.inverted += record["inverted"]
+        self.reviewed += reviewed
 
 
 class PredictionJob:
@@ -127,6 +130,8 @@ class PredictionJob:
             yield from recorder.promise.remarks(self.outcome)
         if self.rows is not None:
             yield f"{summary.done} images have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
+        if recorder.request.merge:
+            yield f"{summary.reviewed} of the labels are answers of a person."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:
             yield (
                 f"{summary.inverted} of {summary.done} images were inverted, since the weights know "
@@ -183,14 +188,23 @@ def _row_file(recorder: Recorder) -> RowFile:
     assert request.output is not None
     assert form is not None
     bounds = float(request.min_confidence), float(request.max_novelty)
-    settings: list[object] = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
+    settings: list[object] = [
+        form,
+        recorder.top_k,
+        *bounds,
+        request.invert,
+        str(request.save_inputs),
+        str(request.explain),
+    ]
     if (request.max_error, request.label_set) != (None, None):
         settings += [request.max_error, request.confidence, request.by_class, request.label_set]
+    if request.merge:
+        settings += [f"{path}: {label}" for path, label in sorted(recorder.answers.items())]
     digest = hashlib.sha256((fingerprint_of(recorder.weights) + json.dumps(settings)).encode())
     fingerprint, drafts = digest.hexdigest()[:8], recorder.promise is not None
     return RowFile(
         request.output,
-        RowStyle(form, recorder.top_k, request.label_set is not None),
+        RowStyle(form, recorder.top_k, request.label_set is not None, bool(request.merge)),
         fingerprint,
         resume=request.resume,
         drafts=drafts,
@@ -198,10 +212,11 @@ def _row_file(recorder: Recorder) -> RowFile:
 
 
 def _settled(draft: Record, outcome: Outcome) -> Record:
-    """Return the record of a draft, which is ``unknown`` if its label is not accepted."""
+    """Return the record of a draft, which is ``unknown`` if the network's label is not accepted."""
     record: Record = {**draft}
     if "seen" in record:
         seen = record.pop("seen")
-        if record["index"] is not None and not outcome.accepts(seen["score"], record["index"]):
+        is_own = record["index"] is not None and not record.get("reviewed", False)
+        if is_own and not outcome.accepts(seen["score"], record["index"]):
             record["label"], record["index"] = UNKNOWN, None
     return record

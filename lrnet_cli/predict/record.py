@@ -1,5 +1,6 @@
 """What ``lrnet predict`` says of an image file: a record, and PNG files of what the network saw and why."""
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Required, TypedDict
 
+from lrnet_cli import paths
 from lrnet_cli.data.files import longer_side
 from lrnet_cli.data.images import write_pixels
+from lrnet_cli.data.readers.manifest import read_answers
 from lrnet_cli.devices import resolve_device
 from lrnet_cli.errors import ImageError, UsageError
-from lrnet_cli.predict.classifier import Classifier, Prediction
+from lrnet_cli.predict.classifier import NONE_OF_THESE, Classifier, Prediction
 from lrnet_cli.predict.inputs import shown
 from lrnet_cli.predict.promised import Promise, Seen
 from lrnet_cli.promise.label_sets import label_set
@@ -32,7 +35,9 @@ class Record(TypedDict, total=False):
     """The answer for one image file, with values as in ``Prediction``, or the ``error`` if it cannot be read.
 
     ``label_set`` are the labels of ``PredictRequest.label_set``, and ``input`` and ``explanation`` the paths of PNG
-    files, where these are asked for. ``seen`` is there only until a promised threshold is set.
+    files, where these are asked for. ``seen`` is there only until a promised threshold is set. With the answers of a
+    person, ``reviewed`` says whether the label is one; ``probability`` is then what the network gives it, or 0 if it
+    has no such class.
     """
 
     path: Required[str]
@@ -47,13 +52,15 @@ class Record(TypedDict, total=False):
     seen: Seen
     input: str
     explanation: str
+    reviewed: bool
 
 
 class Recorder:
     """Predicts image files with the network and the settings of ``request``.
 
-    ``weights`` is the network's file, ``top_k`` how many classes a record has, and ``sides`` are the longer sides, in
-    pixels, of the first images. Raises what ``Classifier.load`` and ``Explainer`` raise.
+    ``weights`` is the network's file, ``top_k`` how many classes a record has, ``answers`` are those of a person by
+    absolute path, and ``sides`` the longer sides, in pixels, of the first images. Raises what ``Classifier.load``,
+    ``read_answers`` and ``Explainer`` raise.
     """
 
     def __init__(self, request: PredictRequest, weights: Path) -> None:
@@ -74,6 +81,9 @@ class Recorder:
             self.promise = Promise(str(weights), card, aim, request.max_novelty, by_class=request.by_class)
         self._least_odds = None if request.label_set is None else self.classifier.least_odds(request.label_set)
         self.sides: list[int] = []
+        self.answers: dict[str, str] = {}
+        for answers in request.merge:
+            self.answers |= read_answers(paths.expanded(answers))
         self._savers = _savers_of(request, weights)
 
     def records(self, numbered: Iterator[tuple[int, Path]]) -> Iterator[Record]:
@@ -96,6 +106,9 @@ class Recorder:
         ):
             record, number = self._record_of(source, outcome), numbers.popleft()
             if not isinstance(outcome, ImageError):
+                if self.request.merge:
+                    record["reviewed"] = False
+                    self._answer(record, source, outcome)
                 for saver in self._savers:
                     record[saver.key] = saver.save(number, source, outcome)
                 if len(self.sides) < _SIZED:
@@ -120,6 +133,16 @@ class Recorder:
         if self.promise is not None:
             record["seen"] = self.classifier.seen(outcome)
         return record
+
+    def _answer(self, record: Record, source: Path, outcome: Prediction) -> None:
+        """Put the answer of a person into ``record`` if there is one."""
+        answer = self.answers.get(os.path.abspath(source))  # noqa: PTH100 # links stay as they are
+        if answer is None:
+            return
+        classes = self.classifier.card.classes
+        record["label"], record["reviewed"] = answer or NONE_OF_THESE, True
+        record["index"] = classes.index(answer) if answer in classes else None
+        record["probability"] = dict(outcome.top).get(answer, 0.0)
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,15 @@ _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "err
 
 @dataclass(frozen=True)
 class RowStyle:
-    """How records are written as rows, with ``top_k`` classes and perhaps a ``label_set``."""
+    """How records are written as rows, with ``top_k`` classes, perhaps a ``label_set``, and whether one is ``reviewed``.
+
+    The column ``reviewed`` is yes where the label is a person's answer.
+    """
 
     form: RowFormat
     top_k: int
     label_set: bool = False
+    reviewed: bool = False
 
 
 def row_writer(target: Target, style: RowStyle, *, header: bool = True) -> Callable[[Record], None]:
@@ -44,13 +48,16 @@ def row_writer(target: Target, style: RowStyle, *, header: bool = True) -> Calla
     write_cells = table_writer(target, spreadsheet=style.form == "spreadsheet")
     if header:
         following = [f"{name}_{rank}" for rank in range(2, style.top_k + 1) for name in ("label", "probability")]
-        write_cells([*_COLUMNS, *following, *(["label_set"] if style.label_set else [])])
+        more = [name for name in ("label_set", "reviewed") if getattr(style, name)]
+        write_cells([*_COLUMNS, *following, *more])
 
     def write_row(record: Record) -> None:
         following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
         following += [""] * (2 * (style.top_k - 1) - len(following))
         if style.label_set:  # as JSON: names may hold any other mark between them
             following.append(json.dumps(record["label_set"], ensure_ascii=False) if "label_set" in record else "")
+        if style.reviewed:
+            following.append("yes" if record.get("reviewed") else "")
         write_cells([*(record.get(name, "") for name in _COLUMNS), *following])
         target.flush()
 

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
 from lrnet_cli import __version__, paths
-from lrnet_cli.escape import printable
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.report import Report
@@ -29,6 +27,7 @@ from lrnet_cli.plots import (
     plot_severities,
     write_png,
 )
+from lrnet_cli.review.document import environment
 from lrnet_cli.runs.folder import read_rows
 from lrnet_cli.weights.find import fingerprint_of
 
@@ -85,17 +84,6 @@ def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robust
     lines = {name: _accuracies(robustness, clean) for name, (clean, robustness) in networks.items()}
     with paths.write_errors(path), paths.replacing(path) as temporary:
         write_png(plot_robustness(lines), temporary)
-
-
-def environment() -> Environment:
-    """Return where templates are found; text that fills them in is escaped, and nothing may be missing."""
-    return Environment(
-        loader=PackageLoader("lrnet_cli", "report"),
-        autoescape=True,
-        finalize=lambda value: printable(value, keep="\n") if type(value) is str else value,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
 
 
 def as_data_uri(pixels: NDArray[np.uint8]) -> str:

@@ -96,6 +96,9 @@ class PredictRequest(Place):
     output: Path | None = setting(None, "Write csv or jsonl rows to this file, which appears once it is complete.")
     resume: bool = setting(False, "Add rows to --output for the inputs that have none, also after an interruption.")
     spreadsheet: bool = setting(False, _SPREADSHEET)
+    merge: tuple[str, ...] = setting(
+        (), "Let the answers in this list, which lrnet review saved, stand before the network's; repeat it for more."
+    )
     save_inputs: Path | None = setting(None, "Write each image as the network saw it, as a PNG file, to this folder.")
     explain: Path | None = setting(
         None,
@@ -188,6 +191,37 @@ class CheckRequest(Source):
 
     dataset: str = setting(..., "A known data set or a path.", argument=True)
     report: Path | None = setting(None, "Write a page with a contact sheet, one HTML file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewRequest(Device):
+    """Which labels to show to a person, and where the page is written."""
+
+    source: Path = setting(
+        ...,
+        "Predictions or a list of labels (.csv, .jsonl, .parquet), a folder of images, or a run with folds, for its "
+        "suspects.",
+        argument=True,
+    )
+    output: Path | None = setting(
+        None,
+        "The page to write; or a .csv file, for the list with the answers so far.",
+        default_text="SOURCE-review.html, here",
+    )
+    weights: str | None = setting(
+        None,
+        "Show what this network saw, too; it also labels images without a label, and says how likely other labels are.",
+    )
+    answers: tuple[str, ...] = setting(
+        (), "Answers that a page saved before, a list; they stand, and are not asked again. Repeat it for more."
+    )
+    audit: bool = setting(False, "Show the images as one group without their labels, each to be answered afresh.")
+    from_folders: bool = setting(False, "Take the name of the folder that an image lies in as its label.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.audit and self.from_folders:
+            raise SettingError("{audit} hides the labels that {from_folders} takes; choose one.")
 
 
 @dataclass(frozen=True, kw_only=True)

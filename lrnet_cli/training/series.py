@@ -8,7 +8,7 @@ from typing import Any
 
 from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
-from lrnet_cli.errors import InterruptedRunError, SettingError, TrainingError
+from lrnet_cli.errors import InterruptedRunError, LRNetError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.promise.stored import out_of_fold, read_evidence, write_evidence
 from lrnet_cli.reporter import Reporter
@@ -23,7 +23,7 @@ from lrnet_cli.runs.folder import (
     write_result,
     write_series,
 )
-from lrnet_cli.runs.suspects import find_suspects, write_suspects
+from lrnet_cli.runs.suspects import SUSPECTS_NAME, find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.inherit import rooted
 from lrnet_cli.training.train import resume, train
@@ -131,12 +131,16 @@ def _write_evidence(folder: Path, run_dirs: Sequence[Path]) -> None:
 
 def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Reporter) -> int:
     """Write the labels that look wrong, and a page that shows them; return how many there are."""
-    from lrnet_cli.report.suspects import write_suspects_page  # Jinja and matplotlib take a second
+    from lrnet_cli.review.job import write_suspects_page  # Jinja takes a while
 
     suspects = find_suspects(member.out for member in members if member.out is not None)
     write_suspects(folder, suspects)
-    write_suspects_page(folder / "suspects.html", f"Labels to look at: {folder.name}", suspects)
-    reporter.message(f"{len(suspects)} labels look wrong to networks that did not see them: {folder / 'suspects.html'}")
+    shown = folder / SUSPECTS_NAME
+    try:
+        shown = write_suspects_page(folder, suspects) or shown
+    except LRNetError as error:  # which is no reason to lose the result
+        reporter.message(f"The page of suspects could not be written: {error}")
+    reporter.message(f"{len(suspects)} labels look wrong to networks that did not see them: {shown}")
     return len(suspects)
 
 

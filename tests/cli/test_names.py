@@ -108,6 +108,8 @@ def test_a_training_says_them_harmlessly(named: Named) -> None:
         "info --weights RUN --json",
         "info",
         "check DATA --report check.html",
+        "review DATA --weights RUN --output page.html",
+        "review IMAGES --from-folders --output list.csv",
         "train --resume RUN",
         "train --dataset DATA/nowhere",
         "cache",

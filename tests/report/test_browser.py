@@ -1,6 +1,5 @@
 """The report in a real browser: it renders, asks for nothing, and answers to mouse, keyboard and screen readers."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,8 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_report
 from lrnet_cli.settings.requests import EvalRequest
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 HOSTILE = "<script>document.title='owned'</script>\"'&</title>{{7*7}}"
 CPU = Engine(torch.device("cpu"))
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +35,6 @@ def report(setup: EvaluationSetup, tmp_path_factory: pytest.TempPathFactory) -> 
     report = Report(EvalRequest(), setup, setup.evaluate(), robustness=robustness)
     write_report(path, report, f"lrnet eval --dataset {HOSTILE}")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with playwright.sync_playwright() as session:
-        browser = session.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[(375, 812, "light"), (375, 812, "dark"), (1280, 900, "light"), (1280, 900, "dark")])

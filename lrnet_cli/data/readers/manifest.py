@@ -1,25 +1,47 @@
 """Lists of image files and labels: CSV, JSON lines or Parquet, in the form of Hugging Face's ``metadata.csv``."""
 
 import csv
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit, refuse_excess
+from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit, SplitName, refuse_excess
 from lrnet_cli.data.walk import natural
 from lrnet_cli.documents import lines_of, loaded
 from lrnet_cli.errors import DataError
 
-_FILE, _LABEL, _SPLIT, _GROUP = "file_name", "label", "split", "group"
-_COLUMNS = (_FILE, _LABEL, _SPLIT, _GROUP)
+_FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS = "file_name", "label", "split", "group", "reviewed", "previous"
+_COLUMNS = (_FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS)
+_YES, _NO = {"yes", "true", "1"}, {"", "no", "false", "0"}
 _BYTES_OF_ROW = 400  # in memory, at least
 _IN_FOLDER = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 _Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of a list, whose file is called ``name`` there.
+
+    ``split`` is ``train`` if the list names none, and ``previous`` the label before a review. ``reviewed`` says that a
+    person answered, and then an empty ``label`` that the image is of none of the classes. It is None in a list without
+    that column.
+    """
+
+    name: str
+    file: Path
+    label: str
+    split: SplitName
+    group: str
+    reviewed: bool | None
+    previous: str
 
 
 def reads(path: Path) -> bool:
@@ -37,23 +59,26 @@ def read(path: Path) -> RawDataset:
     """Read a list with the columns ``file_name`` and ``label`` and, if there are any, ``split`` and ``group``.
 
     Files are relative to the list's folder. Images of one group, such as a page or a patient, stay in one split
-    whenever the images are cut. Raises ``DataError`` naming the row and what is wrong with it.
+    whenever the images are cut. In a list that was reviewed, images without a label are left out. Raises ``DataError``
+    naming the row and what is wrong with it.
     """
-    path = path if not path.is_dir() else _listed_in(path) or path
-    rows = [_checked(path, number, row) for number, row in _numbered_rows(path)]
+    rows, left_out = list[Listed](), Counter[str]()
+    for row in read_rows(path):
+        if row.label:
+            rows.append(row)
+        else:
+            left_out["images reviewed as none of the classes" if row.reviewed else "images without a label yet"] += 1
     if not rows:
-        raise DataError(f"{path}: lists no images.")
-    classes = tuple(sorted({label for _, label, _, _ in rows}, key=natural))
+        raise DataError(f"{path}: lists no images{' with a label' if left_out else ''}.")
+    classes = tuple(sorted({row.label for row in rows}, key=natural))
     if len(classes) < 2:
         raise DataError(f"{path}: only one class, {classes[0]}; a classifier needs two.")
     index = {label: number for number, label in enumerate(classes)}
-    has_groups = any(group for *_, group in rows)
+    has_groups = any(row.group for row in rows)
 
-    def split(name: str) -> RawSplit | None:
+    def split(name: SplitName) -> RawSplit | None:
         # Without a group of its own, an image is one by itself.
-        chosen = [
-            (path.parent / file, index[label], group or file) for file, label, part, group in rows if part == name
-        ]
+        chosen = [(row.file, index[row.label], row.group or row.name) for row in rows if row.split == name]
         if not chosen:
             return None
         files, labels, groups = zip(*chosen, strict=True)
@@ -62,15 +87,42 @@ def read(path: Path) -> RawDataset:
     train = split("train")
     if train is None:
         raise DataError(f"{path}: lists no training images; leave the column {_SPLIT} empty, or write train in it.")
-    return RawDataset(classes, train, split("val"), split("test"))
+    return RawDataset(classes, train, split("val"), split("test"), dict(left_out))
+
+
+def read_rows(path: Path, *, labelled: bool = True) -> Iterator[Listed]:
+    """Yield the rows of a list; raises ``DataError`` naming the row and what is wrong with it.
+
+    In a list with the column ``reviewed``, and if they need not be ``labelled``, rows may have no label.
+    """
+    path = path if not path.is_dir() else _listed_in(path) or path
+    for number, row in numbered_rows(path):
+        yield _checked(path, number, row, labelled=labelled)
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """Return what a person answered, by the absolute path of the image: its label, or an empty text for no class.
+
+    Raises ``DataError`` for a list that cannot be read or that nobody reviewed.
+    """
+    try:
+        rows = list(read_rows(path, labelled=False))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if all(row.reviewed is None for row in rows):
+        raise DataError(f"{path}: has no column {_REVIEWED}; give a list that was saved by the page of: lrnet review")
+    return {os.path.abspath(row.file): row.label for row in rows if row.reviewed}  # noqa: PTH100 # links stay
 
 
 def _listed_in(folder: Path) -> Path | None:
     return next((folder / name for name in _IN_FOLDER if (folder / name).is_file()), None)
 
 
-def _numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
-    """Yield each row with its line in the file, or its place in a Parquet file."""
+def numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
+    """Yield each row as it stands, with its line in the file, or its number in a Parquet file.
+
+    Raises ``DataError`` for a file that is damaged.
+    """
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
@@ -115,28 +167,40 @@ def _parquet_rows(path: Path) -> list[_Row]:
     return rows
 
 
-def _checked(path: Path, number: int, row: object) -> tuple[str, str, str, str]:
-    """Return file, label, split and group of a row, as text."""
+def _checked(path: Path, number: int, row: object, *, labelled: bool) -> Listed:
+    """Return a row with its values as text."""
     where = f"{path}: row {number}"
     if not isinstance(row, dict):
         raise DataError(f"{where}: is not an object with {_FILE} and {_LABEL}.")
     texts = dict.fromkeys(_COLUMNS, "")
     for name in texts:
         value = row.get(name)
-        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        if name != _REVIEWED and (isinstance(value, bool) or not isinstance(value, str | int | float | None)):
             raise DataError(f"{where}: {name} is neither text nor a number.")
-        texts[name] = _text_of(value)
-    for name in (_FILE, _LABEL):
+        texts[name] = text_of(value)
+    needed = (_FILE, _LABEL) if labelled and _REVIEWED not in row else (_FILE,)
+    for name in needed:
         if not texts[name]:
             columns = ", ".join(str(column) for column in islice(row, 6))
             raise DataError(f"{where}: has no {name}; its columns are: {columns}.")
-    wanted = texts[_SPLIT].casefold() or "train"
-    if wanted not in SPLIT_NAMES:
+    split = texts[_SPLIT].casefold() or "train"
+    if split not in SPLIT_NAMES:
         raise DataError(f"{where}: the split {texts[_SPLIT]!r} is none of: {', '.join(SPLIT_NAMES)}.")
-    return texts[_FILE], texts[_LABEL], SPLIT_NAMES[wanted], texts[_GROUP]
+    reviewed = texts[_REVIEWED].casefold()
+    if reviewed not in _YES | _NO:
+        raise DataError(f"{where}: {_REVIEWED} is {texts[_REVIEWED]!r}; write yes, or leave it empty.")
+    return Listed(
+        texts[_FILE],
+        path.parent / texts[_FILE],
+        texts[_LABEL],
+        SPLIT_NAMES[split],
+        texts[_GROUP],
+        reviewed in _YES if _REVIEWED in row else None,
+        texts[_PREVIOUS],
+    )
 
 
-def _text_of(value: str | float | None) -> str:
+def text_of(value: str | float | None) -> str:
     """Return a cell as text: NaN is missing, and a whole number has no decimals, whatever pandas made of a column."""
     if value is None or value != value:
         return ""
