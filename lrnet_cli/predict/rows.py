@@ -25,9 +25,9 @@ _COLUMNS = ("path", "label", "index", "probability", "novelty", "inverted", "err
 
 @dataclass(frozen=True)
 class RowStyle:
-    """How records are written as rows, with ``top_k`` classes, perhaps a ``label_set``, and whether one is ``reviewed``.
+    """How records are written: with ``top_k`` classes, perhaps a ``label_set``, and whether they are ``reviewed``.
 
-    The column ``reviewed`` is yes where the label is a person's answer.
+    That column is yes where the label is a person's answer.
     """
 
     form: RowFormat
