@@ -14,7 +14,8 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.training.certainty import altered
-from lrnet_cli.training.prepare import Run, prepare
+from lrnet_cli.training.prepare import prepare
+from lrnet_cli.training.run import Run
 from lrnet_cli.weights.file import load_weights
 
 

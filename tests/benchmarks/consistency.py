@@ -58,6 +58,7 @@ def main() -> None:
                     dataset=dataset,
                     limit=options.limit,
                     epochs=epochs,
+                    arch="lrnet",
                     robust=options.robust,
                     normalize="ground",
                     seed=0,

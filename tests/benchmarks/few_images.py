@@ -49,6 +49,8 @@ def main() -> None:
             name = arm.format(options.init)
             config = TrainConfig(
                 dataset=str(table),
+                arch="lrnet",
+                crop="off",
                 epochs=max(1, min(60, round(options.images / total))),
                 init=None if arm == "scratch" else options.init,
                 freeze="blocks" if "frozen" in arm else None,

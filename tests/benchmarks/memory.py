@@ -55,7 +55,9 @@ def measure(n: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), n)
         start = time.perf_counter()
-        config = TrainConfig(dataset=folder, batch_size=128, seed=0, compile="off", out=Path(folder) / "run")
+        config = TrainConfig(
+            dataset=folder, arch="lrnet", batch_size=128, seed=0, compile="off", out=Path(folder) / "run"
+        )
         try:
             loop.train(config, steps, lambda: steps.taken >= 5)
         except InterruptedRunError:

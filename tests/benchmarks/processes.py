@@ -16,7 +16,18 @@ import numpy as np
 
 
 def train(folder: Path, threads: int, *options: str) -> float:
-    command = [sys.executable, "-m", "lrnet_cli", "train", "--dataset", str(folder / "set.npz"), "--json", "--no-test"]
+    command = [
+        sys.executable,
+        "-m",
+        "lrnet_cli",
+        "train",
+        "--arch",
+        "lrnet",
+        "--dataset",
+        str(folder / "set.npz"),
+        "--json",
+        "--no-test",
+    ]
     command += ["--epochs", "2", "--batch-size", "128", "--compile", "off", "--seed", "0"]
     with tempfile.TemporaryDirectory(dir=folder) as out:
         done = subprocess.run(

@@ -46,7 +46,11 @@ def main(names: list[str]) -> None:
         np.savez(folder / "set.npz", **arrays)
         for recipe in names or RECIPES:
             settings = {"dataset": str(folder / "set.npz"), "epochs": 5, "batch_size": 128, "seed": 0, "test": False}
-            settings |= {"still_epochs": 0.0}  # there was no such setting when the recipe was chosen
+            settings |= {
+                "still_epochs": 0.0,
+                "arch": "lrnet",
+                "normalize": "none",
+            }  # there was no such setting when the recipe was chosen
             result = train(TrainConfig(**settings, **RECIPES[recipe], out=folder / recipe))
             row = {"recipe": recipe, "val_accuracy": result["val_accuracy"], "seconds": round(result["seconds"])}
             print(json.dumps(row), flush=True)

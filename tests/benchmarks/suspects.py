@@ -43,6 +43,7 @@ def main() -> None:
     wrong = write_images(options.dataset, options.folder / "images", options.count, options.share)
     config = TrainConfig(
         dataset=str(options.folder / "images"),
+        arch="lrnet",
         epochs=options.epochs,
         seed=0,
         compile="off",
