@@ -64,7 +64,8 @@ def lrnet(*words: str) -> str:
 
 
 def training(batch_size: int, limit: int, threads: list[str]) -> float:
-    settings = f"--arch lrnet --image-size 28 --batch-size {batch_size} --limit {limit} --epochs 1 --compile off --no-test --seed 0"
+    settings = f"--arch lrnet --image-size 28 --batch-size {batch_size} --limit {limit} --epochs 1"
+    settings += " --compile off --no-test --seed 0"
     with tempfile.TemporaryDirectory() as folder:
         found = json.loads(lrnet("train", *settings.split(), "--out", f"{folder}/run", *threads, "--json"))
     return float(found["train_images_per_second"])
