@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lrnet_cli.errors import ImageError
@@ -55,7 +56,8 @@ class Reader:
         assert self._process.stdout is not None
         try:
             # Texts take a tenth of the time that paths do.
-            self._send((read, [os.fspath(x) if isinstance(x, os.PathLike) else x for x in files], MOST_SECONDS, alone))
+            sent = [os.fspath(x) if isinstance(x, os.PathLike) else x for x in files]
+            self._send((read, sent, MOST_SECONDS, alone, Path.cwd()))
             results = pickle.load(self._process.stdout)  # noqa: S301 # from our own process
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self.end()
@@ -98,11 +100,12 @@ def serve() -> None:
         os.nice(_LOWER_PRIORITY)
     while True:
         try:
-            read, sources, seconds, reads_large = pickle.load(sys.stdin.buffer)  # noqa: S301 # the parent's
+            read, sources, seconds, reads_large, folder = pickle.load(sys.stdin.buffer)  # noqa: S301 # the parent's
         except EOFError:
             os._exit(0)
         results: object
         try:
+            os.chdir(folder)  # from which names are relative; the other process may have changed its own
             results = [_timed(read, source, seconds) for source in sources]
         except Exception as error:
             results = error

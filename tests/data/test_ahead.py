@@ -191,3 +191,14 @@ def test_a_large_image_is_read_once_it_is_its_turn(tmp_path: Path) -> None:
     read = partial(read_image, preprocessing=Preprocessing(8, 1, "light-on-dark"), invert="no")
     outcomes = list(read_ahead(sources, read))
     assert [isinstance(outcome, Read) for _, outcome in outcomes] == [False] * 100 + [True] * 100
+
+
+def test_relative_names_follow_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = partial(read_image, preprocessing=Preprocessing(8, 1, "light-on-dark"), invert="no")
+    for level in (10, 200):
+        (tmp_path / str(level)).mkdir()
+        Image.new("L", (8, 8), level).save(tmp_path / str(level) / "a.png")
+        monkeypatch.chdir(tmp_path / str(level))
+        [(_, outcome)] = read_ahead(["a.png"], read)
+        assert isinstance(outcome, Read)
+        assert (outcome.pixels == level).all()

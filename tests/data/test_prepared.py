@@ -1,7 +1,7 @@
 """Prepared images are kept, found again, and never those of another file."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from lrnet_cli.data import prepared, reading
+from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.datasets import Dataset, load_dataset
-from lrnet_cli.data.images import ImageOptions, read_image
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.settings.place import Source
 
 COUNT = 300
@@ -36,11 +37,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Give a list of the files that are decoded."""
     files: list[Path] = []
 
-    def noted(source: Path, **settings: Any) -> Any:
-        files.append(source)
-        return read_image(source, **settings)
+    def noted(sources: Iterable[Path], read: Any) -> Any:
+        for source, outcome in read_ahead(sources, read):
+            files.append(source)
+            yield source, outcome
 
-    monkeypatch.setattr(reading, "read_image", noted)
+    monkeypatch.setattr(reading, "read_ahead", noted)
     return files
 
 

@@ -272,6 +272,6 @@ def test_a_temperature_that_makes_no_sense_is_refused(saved: Path, temperature: 
 
 def test_a_batch_that_does_not_fit_into_memory_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_network(saved, Place(device="cpu"))
-    monkeypatch.setattr("lrnet_cli.memory.free_memory", lambda: 100_000)
+    monkeypatch.setattr("lrnet_cli.memory.free_memory", lambda: 1000)
     with pytest.raises(WeightsError, match=r"a batch of images of \d+ pixels per side needs .* of memory"):
         open_network(saved, Place(device="cpu"))
