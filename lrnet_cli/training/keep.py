@@ -73,7 +73,7 @@ class Keep:
         card = self.run.card
         if self.run.state.moved or not self.run.config.augment:
             return card
-        recipe = card.protocol["recipe"] | {"shift": 0.0, "scale": 0.0, "shear": 0.0, "flip": "off"}
+        recipe = card.protocol["recipe"] | {"shift": 0.0, "scale": 0.0, "shear": 0.0, "deform": 0.0, "flip": "off"}
         return replace(card, protocol=card.protocol | {"recipe": recipe})
 
     def _write_epoch(self, row: EpochRow, card: WeightsCard) -> None:

@@ -112,7 +112,7 @@ def test_help_and_completion_name_every_choice(command: str) -> None:
 @pytest.mark.usefixtures("_narrow")
 def test_the_first_panel_of_train_is_for_every_day(lrnet: CliRun) -> None:
     first = set(shown_by(lrnet, "train").split("╭─")[1].split())
-    everyday = "dataset max-time epochs folds runs robust normalize out resume seed json help"
+    everyday = "dataset max-time epochs folds runs crop robust normalize out resume seed json help"
     assert {word for word in first if re.fullmatch(r"--\w[\w-]*", word)} == {f"--{name}" for name in everyday.split()}
 
 
@@ -122,7 +122,7 @@ def test_the_commands_are_listed_in_the_order_of_use_with_examples(lrnet: CliRun
     first, second = shown.split("╭─ Commands")[1].split("╭─ Data and this machine")
     listed = [re.findall(r"^  (\w+) +[A-Z].*\.", panel, re.MULTILINE) for panel in (first, second)]  # a line for each
     assert listed == [
-        ["check", "train", "eval", "predict", "review", "compare", "export"],
+        ["check", "train", "eval", "predict", "audit", "review", "compare", "export"],
         ["download", "info", "cache", "bench"],
     ]
     assert "lrnet train --dataset" in shown.split("Examples:")[1]
