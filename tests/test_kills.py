@@ -107,7 +107,7 @@ def write_images(folder: Path, count: int) -> Path:
 
 
 def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
-    images, rows = write_images(tmp_path / "images", 600), tmp_path / "rows.csv"
+    images, rows = write_images(tmp_path / "images", 300), tmp_path / "rows.csv"
     whole = subprocess.run(
         [sys.executable, "-m", "lrnet_cli", "predict", str(images), "--format", "csv"],
         check=True,
@@ -120,7 +120,7 @@ def test_a_prediction(killed: Callable[..., int], tmp_path: Path) -> None:
         rows.unlink()
 
     words = ("predict", images, "--output", rows, "--resume")
-    killed(*words, seconds=2.0, again=check)
+    killed(*words, seconds=1.0, again=check)
     subprocess.run([sys.executable, "-m", "lrnet_cli", *map(str, words)], check=True, capture_output=True)
     check()
 
