@@ -1,5 +1,6 @@
 """``lrnet info``."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -103,8 +104,8 @@ def _show_installation(data_dir: Path | None, out: Output) -> None:
     _show_entries(out, document)
 
 
-def _show_entries(out: Output, document: dict[str, object]) -> None:
-    out.document({"schema": "lrnet.info/1"} | document)
+def _show_entries(out: Output, document: Mapping[str, object]) -> None:
+    out.document({"schema": "lrnet.info/1", **document})
     for key, value in document.items():
         parts = value if isinstance(value, dict) else {}
         nested = {name: part for name, part in parts.items() if isinstance(part, dict)}

@@ -22,7 +22,8 @@ from lrnet_cli.training.series import resume_series, train_series
 
 
 def short(out: Path, **settings: Any) -> TrainConfig:
-    return TrainConfig(**({"epochs": 1, "limit": 120, "seed": 5, "out": out} | settings))
+    # The network that takes least time: a series is the same for all.
+    return TrainConfig(**({"arch": "cnn", "epochs": 1, "limit": 120, "seed": 5, "out": out} | settings))
 
 
 def figures(result: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -138,7 +139,7 @@ def test_too_many_folds_for_a_class_are_refused() -> None:
         ({"dataset": "nowhere/at/all"}, {"runs": 2}, "There is no data set 'nowhere/at/all'"),
         ({}, {"runs": 0}, "runs takes a whole number from 1 to 1000"),
         ({}, {"folds": 1}, "folds takes a whole number from 2 up"),
-        ({"procs": 2}, {"runs": 2}, "train in one process"),
+        ({"procs": 2, "arch": "lrnet"}, {"runs": 2}, "train in one process"),
     ],
 )
 def test_what_makes_no_series_is_refused(tmp_path: Path, settings: Any, series: Any, reason: str) -> None:
@@ -181,7 +182,9 @@ def test_exchanged_labels_are_found_among_the_first_suspects(tmp_path: Path) -> 
         folder = tmp_path / "set" / str(given)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(scans.images[number, 0].numpy()).save(folder / f"{number}.png")
-    config = TrainConfig(dataset=str(tmp_path / "set"), image_size=8, epochs=6, seed=0, out=tmp_path / "run")
+    config = TrainConfig(
+        dataset=str(tmp_path / "set"), arch="cnn", image_size=8, epochs=10, seed=0, out=tmp_path / "run"
+    )
     result = train_series(config, folds=3)
     rows = list(csv.DictReader((tmp_path / "run" / "suspects.csv").read_text().splitlines()))
     assert result["suspects"] == len(rows)
