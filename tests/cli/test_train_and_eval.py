@@ -109,7 +109,7 @@ def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
     assert (done.exit_code, json.loads(done.stdout)["epochs"]) == (0, 1)
     longer = lrnet("train --resume r --epochs 2 --json")
     assert (longer.exit_code, json.loads(longer.stdout)["epochs"]) == (0, 2)
-    assert lrnet("train --resume nowhere").exit_code == 1
+    assert lrnet("train --resume nowhere").exit_code == 2
 
 
 def test_folders_of_the_environment_are_not_kept_in_a_run(
