@@ -155,7 +155,7 @@ def test_a_network_learns_from_a_teacher_alone_what_labels_do_not_say(
         return (predict_logits(network, images) / 4).softmax(1)
 
     teacher, student, other = (answers(folder) for folder in (trained_run, tmp_path / "taught", tmp_path / "alone"))
-    assert (student - teacher).abs().mean() < 0.6 * (other - teacher).abs().mean()
+    assert (student - teacher).abs().mean() < 0.8 * (other - teacher).abs().mean()
     assert taught["status"] == alone["status"] == "finished"
 
 
