@@ -45,7 +45,7 @@ import sklearn.datasets
 import torch
 import lrnet_cli.plots
 import lrnet_cli.predict.job
-import lrnet_cli.report.suspects
+import lrnet_cli.review.page
 from lrnet_cli.cli.app import app
 from lrnet_cli.data import download, prepared, transfer
 from lrnet_cli.data.datasets import load_dataset

@@ -8,7 +8,7 @@ from typing import Any
 from lrnet_cli.documents import JsonObject, shaped
 from lrnet_cli.errors import SettingError, TrainingError
 from lrnet_cli.escape import in_shell
-from lrnet_cli.settings.config import SETTINGS, TrainConfig
+from lrnet_cli.settings.config import PRESETS, SETTINGS, TrainConfig
 from lrnet_cli.settings.mirror import shareable
 
 # Settings of earlier versions, with the value that did nothing.
@@ -28,7 +28,9 @@ def command_of(config: TrainConfig) -> str:
     for name, item in SETTINGS.items():
         value = getattr(config, name)
         # A preset changes other settings, so those are compared with the preset's values, not the defaults.
-        before = item.default if name in ("preset", "arch", "max_time") else getattr(usual, name)
+        before = item.default if name in ("preset", "max_time") else getattr(usual, name)
+        if name == "arch":
+            before = PRESETS[config.preset].get(name, item.default)
         if item.role == "place" or not item.option or value is None or value == before:
             continue
         if isinstance(value, bool):

@@ -85,7 +85,8 @@ def test_the_sigmoid_head_evaluates(lrnet: CliRun) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Signals, isolated_user: Path) -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "train", "--epochs", "500", "--limit", "300", "--out", "r", "--json"]
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--arch", "cnn", "--epochs", "5000", "--limit", "60"]
+    command += ["--out", "r", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not Path("r/curves.png").exists():
         time.sleep(0.05)
@@ -200,7 +201,7 @@ def test_a_run_on_real_digits_learns(lrnet: CliRun, shared_data: Path) -> None:
 def test_a_bar_is_drawn_on_a_terminal_only(
     isolated_user: Path, in_terminal: Callable[..., tuple[int, str]], lrnet: CliRun
 ) -> None:
-    words = ["train", "--epochs", "1", "--limit", "60", "--no-test", "--out"]
+    words = ["train", "--arch", "cnn", "--epochs", "1", "--limit", "60", "--no-test", "--out"]
     code, shown = in_terminal([sys.executable, "-m", "lrnet_cli", *words, "r"])
     assert code == 0
     assert "epoch 1/1" in shown

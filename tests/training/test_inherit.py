@@ -23,6 +23,8 @@ from lrnet_cli.training.train import resume, train
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 
+# Of a run of the network that takes least time, where another would show no more.
+QUICK: dict[str, Any] = {"arch": "cnn", "epochs": 1, "limit": 300, "seed": 5}
 ENGINE = Engine.choose("cpu", "fp32")
 
 
@@ -162,9 +164,9 @@ def test_a_network_learns_from_a_teacher_alone_what_labels_do_not_say(
 def test_a_run_with_ancestors_is_resumed_to_the_same_result_from_any_folder(
     finished_run: Callable[..., Path], stop_after: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher = finished_run("teacher", epochs=1, limit=300, seed=5)
+    teacher = finished_run("teacher", **QUICK)
     monkeypatch.chdir(teacher.parent)
-    settings: dict[str, Any] = {"epochs": 2, "limit": 300, "seed": 5, "init": teacher.name, "distill": (teacher.name,)}
+    settings: dict[str, Any] = QUICK | {"epochs": 2, "init": teacher.name, "distill": (teacher.name,)}
     whole = train(TrainConfig(**settings, out=tmp_path / "whole"))
     train(TrainConfig(**settings, out=tmp_path / "stopped"), *stop_after(20))
     monkeypatch.chdir(tmp_path)
@@ -177,8 +179,8 @@ def test_a_run_with_ancestors_is_resumed_to_the_same_result_from_any_folder(
 def test_a_run_without_a_checkpoint_yet_is_resumed_from_the_weights_that_it_starts_from(
     finished_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    known = finished_run("teacher", epochs=1, limit=300, seed=5)
-    settings: dict[str, Any] = {"epochs": 1, "limit": 300, "seed": 5, "lr": 1e-12, "init": str(known)}
+    known = finished_run("teacher", **QUICK)
+    settings: dict[str, Any] = QUICK | {"lr": 1e-12, "init": str(known)}
     with pytest.raises(InterruptedRunError):
         train(TrainConfig(**settings, out=tmp_path / "run"), should_stop=lambda: True)
     shutil.rmtree(tmp_path / "run" / "checkpoint")  # as if it had been killed before its first one
@@ -194,11 +196,11 @@ def test_what_a_run_takes_over_may_not_change_before_it_is_resumed(
     finished_run: Callable[..., Path], tmp_path: Path, role: str
 ) -> None:
     known = tmp_path / "known.safetensors"
-    shutil.copy(finished_run("teacher", epochs=1, limit=300, seed=5) / "model.safetensors", known)
+    shutil.copy(finished_run("teacher", **QUICK) / "model.safetensors", known)
     if role == "class_weights":
         known = tmp_path / "weights.csv"
         known.write_text("".join(f"{number},1\n" for number in range(10)))
-    config = TrainConfig(epochs=1, limit=300, seed=5, out=tmp_path / "run")
+    config = TrainConfig(**QUICK, out=tmp_path / "run")
     with pytest.raises(InterruptedRunError):
         train(replace(config, **{role: (str(known),) if role == "distill" else str(known)}), should_stop=lambda: True)
     known.write_bytes(known.read_bytes() + b" ")

@@ -119,7 +119,11 @@ def test_a_balanced_sampler_shows_every_class_equally_often(unequal: Path, tmp_p
 
 def test_weights_help_small_classes_and_the_card_tells(unequal: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"dataset": str(unequal), "image_size": 8, "seed": 3, "epochs": 2, "augment": False}
-    train(TrainConfig(**settings, class_weights="balanced", select="balanced-accuracy", out=tmp_path / "weighed"))
+    train(
+        TrainConfig(
+            **settings, arch="cnn", class_weights="balanced", select="balanced-accuracy", out=tmp_path / "weighed"
+        )
+    )
     _, card = load_weights(tmp_path / "weighed" / "model.safetensors")
     assert card.protocol["recipe"]["class_weights"] == "balanced"
     rows = list(csv.DictReader((tmp_path / "weighed" / "metrics.csv").read_text().splitlines()))
@@ -134,7 +138,7 @@ def test_weights_help_small_classes_and_the_card_tells(unequal: Path, tmp_path: 
 @pytest.mark.parametrize("select", ["balanced-accuracy", "macro-f1", "loss", "accuracy"])
 def test_the_epoch_kept_is_the_best_by_what_is_chosen(unequal: Path, tmp_path: Path, select: Any) -> None:
     settings: dict[str, Any] = {"dataset": str(unequal), "image_size": 8, "seed": 1, "epochs": 3, "limit": 60}
-    result = train(TrainConfig(**settings, select=select, out=tmp_path / "run"))
+    result = train(TrainConfig(**settings, arch="cnn", select=select, out=tmp_path / "run"))
     rows = read_rows(tmp_path / "run")
     column = "val_accuracy" if select == "accuracy" else "val_score"
     assert result["best_epoch"] == max(rows, key=lambda row: (row[column], row["epoch"]))["epoch"]
