@@ -185,7 +185,7 @@ def _row_file(recorder: Recorder) -> RowFile:
     bounds = float(request.min_confidence), float(request.max_novelty)
     settings = [form, recorder.top_k, *bounds, request.invert, str(request.save_inputs), str(request.explain)]
     if (request.max_error, request.label_set) != (None, None):
-        settings += [request.max_error, request.confidence, request.by_class, request.label_set]
+        settings += [str(request.max_error), request.confidence, request.by_class, str(request.label_set)]
     digest = hashlib.sha256((fingerprint_of(recorder.weights) + json.dumps(settings)).encode())
     fingerprint, drafts = digest.hexdigest()[:8], recorder.promise is not None
     return RowFile(

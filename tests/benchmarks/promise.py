@@ -28,7 +28,7 @@ MEASURES = ("novelty", "grounds", "contrasts")
 
 def answer(dataset: str, weights: str, target: Path, mirror: str | None) -> None:
     """Write the log-odds, labels and measures of the test images, plain and altered, and of another data set."""
-    from lrnet_cli.evaluation.corruptions import corrupt
+    from lrnet_cli.evaluation.corruptions import CORRUPTIONS, corrupt
     from lrnet_cli.evaluation.setup import load_foreign, load_setup
     from lrnet_cli.models.engine import Engine
     from lrnet_cli.models.logits import predict_logits
@@ -41,7 +41,8 @@ def answer(dataset: str, weights: str, target: Path, mirror: str | None) -> None
     _, others = load_foreign(setup, foreign, EvalRequest(mirror=mirror, limit=ALTERED_IMAGES))
     kinds = {"plain": setup.split.images, "foreign": others}
     part = setup.split.images[:ALTERED_IMAGES]
-    kinds |= {f"{kind} {severity}": corrupt(part, kind, severity, 0) for kind, severity in ALTERED}
+    by_name = {kind.name: kind for kind in CORRUPTIONS}
+    kinds |= {f"{name} {severity}": corrupt(part, by_name[name], severity, 0) for name, severity in ALTERED}
     stored = {}
     for name, images in kinds.items():
         outputs = predict_logits(setup.opened.described, images)
