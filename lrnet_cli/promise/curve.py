@@ -35,7 +35,7 @@ def risk_coverage(scores: Floats, wrong: Booleans) -> RiskCoverage:
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     ends: Indices = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1  # images down to each score
-    errors: Indices = np.cumsum(wrong[order])[ends - 1]
+    errors: Indices = np.cumsum(wrong[order], dtype=np.int64)[ends - 1]
     risks, widths = errors / ends, np.diff(ends, prepend=0)
     shown = np.unique(np.searchsorted(ends, np.ceil(np.linspace(1 / _POINTS, 1, _POINTS) * len(scores))))
     bounds = upper_bound(errors[shown], ends[shown], 0.95)
