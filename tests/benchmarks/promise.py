@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrnet_cli.promise.audit import audited
 from lrnet_cli.promise.decision import Ranked, decide
-from lrnet_cli.promise.evidence import Evidence, Floats, evidence_of, log_odds, tones
+from lrnet_cli.promise.evidence import Evidence, Floats, evidence_of, log_odds, rounded, tones
 from lrnet_cli.promise.label_sets import least_odds
 from lrnet_cli.promise.shift import Stack, differences
 from lrnet_cli.promise.threshold import Aim
@@ -71,12 +71,12 @@ def evidence(part: Table) -> Evidence:
 
 
 def ranked(part: Table) -> Ranked:
-    return Ranked(np.where(part["novelty"] > 1, -np.inf, part["odds"].max(1)), part["odds"].argmax(1))
+    return Ranked(np.where(part["novelty"] > 1, -np.inf, rounded(part["odds"].max(1))), part["odds"].argmax(1))
 
 
 def stack_of(part: Table) -> Stack:
     scores, predicted = part["odds"].max(1), part["odds"].argmax(1)
-    return Stack(scores, predicted, part["novelty"], part["grounds"], part["contrasts"])
+    return Stack(rounded(scores), predicted, *(rounded(part[name]) for name in MEASURES))
 
 
 def oracle(scores: Floats, wrong: NDArray[np.bool_], max_error: float) -> float:
