@@ -21,7 +21,7 @@ from lrnet_cli.errors import ImageError, SettingError, UsageError
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
 from lrnet_cli.predict.promised import Outcome, Promise, Seen, evidence_in
-from lrnet_cli.promise.evidence import Floats, log_odds, tones
+from lrnet_cli.promise.evidence import Floats, log_odds, rounded, tones
 from lrnet_cli.promise.label_sets import images_for_sets, label_set, least_odds
 from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.settings.place import Place
@@ -61,7 +61,7 @@ class Prediction:
     @property
     def score(self) -> float:
         """How sure the network is: the log-odds of the most likely class."""
-        return float(self.odds.max())
+        return float(rounded(self.odds).max())
 
 
 @dataclass(frozen=True)

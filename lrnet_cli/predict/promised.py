@@ -10,7 +10,7 @@ import numpy as np
 from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.promise.bound import images_needed
 from lrnet_cli.promise.decision import Decision, Ranked, decide
-from lrnet_cli.promise.evidence import Evidence
+from lrnet_cli.promise.evidence import Evidence, rounded
 from lrnet_cli.promise.shift import Difference, Stack, differences
 from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.weights.card import WeightsCard
@@ -119,7 +119,7 @@ class Promise:
         ranked = np.where([answer["is_class"] for answer in seen], scores, -np.inf)
         decision = self.decide(Ranked(ranked, predicted))
         accepted = decision.accepted(Ranked(ranked, predicted))
-        novelty = np.array([answer["novelty"] for answer in seen if answer["novelty"] is not None])
+        novelty = rounded(np.array([answer["novelty"] for answer in seen if answer["novelty"] is not None]))
         stack = Stack(
             scores,
             predicted,

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from lrnet_cli.promise.evidence import Floats
+from lrnet_cli.promise.evidence import Floats, Indices
 
 
-def upper_bound(errors: Floats, images: Floats, confidence: float) -> Floats:
+def upper_bound(errors: Indices, images: Indices, confidence: float) -> Floats:
     """Return the error rates (N,) that are not exceeded, with this confidence, after ``errors`` of ``images`` (N,)."""
     from scipy.stats import beta
 

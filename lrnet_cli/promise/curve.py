@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrnet_cli.promise.bound import upper_bound
-from lrnet_cli.promise.evidence import Booleans, Floats
+from lrnet_cli.promise.evidence import Booleans, Floats, Indices
 
 _POINTS = 50
 
@@ -34,8 +34,8 @@ def risk_coverage(scores: Floats, wrong: Booleans) -> RiskCoverage:
     """Return the curve of images with ``scores`` (N,), of which some are ``wrong`` (N,); equal scores go together."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1  # images down to each distinct score
-    errors = np.cumsum(wrong[order])[ends - 1]
+    ends: Indices = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1  # images down to each score
+    errors: Indices = np.cumsum(wrong[order], dtype=np.int64)[ends - 1]
     risks, widths = errors / ends, np.diff(ends, prepend=0)
     shown = np.unique(np.searchsorted(ends, np.ceil(np.linspace(1 / _POINTS, 1, _POINTS) * len(scores))))
     bounds = upper_bound(errors[shown].astype(float), ends[shown].astype(float), 0.95)

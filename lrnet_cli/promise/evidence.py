@@ -82,6 +82,12 @@ def log_odds(logits: Floats, *, yes_or_no: bool) -> Floats:
     return odds
 
 
+def rounded(values: Floats) -> Floats:
+    """Return ``values`` as they are stored: new ones are compared with these, and many images share some values."""
+    kept: Floats = np.round(values.astype(np.float64), _DIGITS)
+    return kept
+
+
 def tones(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """Return ground and contrast (N,), from 0 to 1, of uint8 images (N, C, S, S).
 
@@ -90,9 +96,7 @@ def tones(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     grey = images.mean(1) / 255
     border = np.concatenate([grey[:, 0], grey[:, -1], grey[:, 1:-1, 0], grey[:, 1:-1, -1]], 1)
     low, high = np.quantile(grey.reshape(len(grey), -1), (0.05, 0.95), axis=1)
-    grounds: Floats = np.median(border, axis=1)
-    contrasts: Floats = high - low
-    return grounds, contrasts
+    return rounded(np.median(border, axis=1)), rounded(high - low)
 
 
 def evidence_of(odds: Floats, labels: Indices, *, novelty: Floats, grounds: Floats, contrasts: Floats) -> Evidence:
@@ -110,4 +114,4 @@ def evidence_of(odds: Floats, labels: Indices, *, novelty: Floats, grounds: Floa
 
 
 def _stored(values: Floats) -> tuple[float, ...]:
-    return tuple(np.round(values.astype(np.float64), _DIGITS).tolist())
+    return tuple(rounded(values).tolist())

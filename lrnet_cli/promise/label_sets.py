@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from lrnet_cli.promise.evidence import Floats
+from lrnet_cli.promise.evidence import Floats, rounded
 
 
 def images_for_sets(coverage: float) -> int:
@@ -27,5 +27,5 @@ def least_odds(truths: Floats, coverage: float) -> float:
 
 def label_set(odds: Floats, least: float) -> list[int]:
     """Return the classes of log-odds ``odds`` (classes,) from ``least`` up, the most likely first, never none."""
-    order = np.argsort(-odds, kind="stable")
-    return [int(index) for rank, index in enumerate(order) if rank == 0 or odds[index] >= least]
+    order, stored = np.argsort(-odds, kind="stable"), rounded(odds)
+    return [int(index) for rank, index in enumerate(order) if rank == 0 or stored[index] >= least]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lrnet_cli.promise.audit import audited
 from lrnet_cli.promise.decision import Ranked, decide
-from lrnet_cli.promise.evidence import Evidence, Floats, evidence_of, log_odds, tones
+from lrnet_cli.promise.evidence import Evidence, Floats, evidence_of, log_odds, rounded, tones
 from lrnet_cli.promise.label_sets import least_odds
 from lrnet_cli.promise.shift import Stack, differences
 from lrnet_cli.promise.threshold import Aim
@@ -28,7 +28,7 @@ MEASURES = ("novelty", "grounds", "contrasts")
 
 def answer(dataset: str, weights: str, target: Path, mirror: str | None) -> None:
     """Write the log-odds, labels and measures of the test images, plain and altered, and of another data set."""
-    from lrnet_cli.evaluation.corruptions import corrupt
+    from lrnet_cli.evaluation.corruptions import CORRUPTIONS, corrupt
     from lrnet_cli.evaluation.setup import load_foreign, load_setup
     from lrnet_cli.models.engine import Engine
     from lrnet_cli.models.logits import predict_logits
@@ -41,7 +41,8 @@ def answer(dataset: str, weights: str, target: Path, mirror: str | None) -> None
     _, others = load_foreign(setup, foreign, EvalRequest(mirror=mirror, limit=ALTERED_IMAGES))
     kinds = {"plain": setup.split.images, "foreign": others}
     part = setup.split.images[:ALTERED_IMAGES]
-    kinds |= {f"{kind} {severity}": corrupt(part, kind, severity, 0) for kind, severity in ALTERED}
+    by_name = {kind.name: kind for kind in CORRUPTIONS}
+    kinds |= {f"{name} {severity}": corrupt(part, by_name[name], severity, 0) for name, severity in ALTERED}
     stored = {}
     for name, images in kinds.items():
         outputs = predict_logits(setup.opened.described, images)
@@ -70,12 +71,12 @@ def evidence(part: Table) -> Evidence:
 
 
 def ranked(part: Table) -> Ranked:
-    return Ranked(np.where(part["novelty"] > 1, -np.inf, part["odds"].max(1)), part["odds"].argmax(1))
+    return Ranked(np.where(part["novelty"] > 1, -np.inf, rounded(part["odds"].max(1))), part["odds"].argmax(1))
 
 
 def stack_of(part: Table) -> Stack:
     scores, predicted = part["odds"].max(1), part["odds"].argmax(1)
-    return Stack(scores, predicted, part["novelty"], part["grounds"], part["contrasts"])
+    return Stack(rounded(scores), predicted, *(rounded(part[name]) for name in MEASURES))
 
 
 def oracle(scores: Floats, wrong: NDArray[np.bool_], max_error: float) -> float:

@@ -2,7 +2,7 @@ import numpy as np
 
 from lrnet_cli.promise.audit import audited
 from lrnet_cli.promise.curve import risk_coverage
-from lrnet_cli.promise.evidence import evidence_of
+from lrnet_cli.promise.evidence import evidence_of, tones
 from lrnet_cli.promise.shift import Stack, differences
 
 
@@ -50,6 +50,16 @@ def test_foreign_images_and_other_light_raise_the_alarm() -> None:
     random = np.random.default_rng(0)
     assert sum(_evidence_and_stack(random, foreign=0.05) for _ in range(40)) >= 38
     assert sum(_evidence_and_stack(random, light=0.05) for _ in range(40)) >= 38
+
+
+def test_values_that_many_images_share_raise_no_alarm() -> None:
+    images = np.zeros((300, 1, 8, 8), np.uint8)
+    images[:, :, 2:6, 2:6] = 253  # whose share of 255 has more digits than are stored
+    grounds, contrasts = tones(images)
+    scores, predicted = np.linspace(1, 9, 300), np.zeros(300, np.int64)
+    odds = np.stack([scores, -scores], 1)
+    evidence = evidence_of(odds, predicted, novelty=scores / 9, grounds=grounds, contrasts=contrasts)
+    assert differences(Stack(scores, predicted, scores / 9, grounds, contrasts), evidence) == []
 
 
 def test_the_curve_ends_at_the_error_of_all_and_its_area_is_the_mean_risk() -> None:
