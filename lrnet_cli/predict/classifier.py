@@ -60,7 +60,7 @@ class Prediction:
 
     @property
     def score(self) -> float:
-        """How sure the network is: the log-odds of the most likely class."""
+        """The log-odds of the most likely class, by which images are ranked."""
         return float(rounded(self.odds).max())
 
 

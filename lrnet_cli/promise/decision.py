@@ -37,7 +37,7 @@ class Decision:
 
     @property
     def refused(self) -> tuple[int | None, ...]:
-        """The classes for which nothing can be promised: too few labelled images, or too many errors; None is all."""
+        """The classes for which nothing can be promised, by too few labelled images or too many errors; None is all."""
         return tuple(index for index, threshold in self.thresholds.items() if not threshold.is_kept)
 
 

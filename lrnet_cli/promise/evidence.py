@@ -84,8 +84,7 @@ def log_odds(logits: Floats, *, yes_or_no: bool) -> Floats:
 
 def rounded(values: Floats) -> Floats:
     """Return ``values`` as they are stored: new ones are compared with these, and many images share some values."""
-    kept: Floats = np.round(values.astype(np.float64), _DIGITS)
-    return kept
+    return values.astype(np.float64).round(_DIGITS)
 
 
 def tones(images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
