@@ -305,6 +305,8 @@ class TrainConfig(Place, Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.epochs is not None and self.passes is None:  # whoever counts epochs counts passes
+            object.__setattr__(self, "passes", 1)
         if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
             raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
         if self.processes > 1 and not self.fuse:

@@ -31,6 +31,8 @@ def command_of(config: TrainConfig) -> str:
         before = item.default if name in ("preset", "max_time") else getattr(usual, name)
         if name == "arch":
             before = PRESETS[config.preset].get(name, item.default)
+        elif name == "passes" and config.epochs is not None:
+            before = 1
         if item.role == "place" or not item.option or value is None or value == before:
             continue
         if isinstance(value, bool):

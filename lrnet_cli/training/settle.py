@@ -48,7 +48,7 @@ def settled(config: TrainConfig, data: Data, engine: Engine, processes: Processe
         config = _with_arch(config, data, engine, processes, choose)
     config = replace(config, batch_size=_batch_size(config, data, engine, processes), choices=tuple(choices))
     if config.passes is None:
-        config = replace(config, passes=1 if config.epochs is not None else _passes(config, len(data.train)))
+        config = replace(config, passes=_passes(config, len(data.train)))
     if config.epochs is None and config.max_time is None:
         assert config.passes is not None
         seen = _seen(config.arch, data) * (1.0 if config.folds is None else 2 / config.folds)
