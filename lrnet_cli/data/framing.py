@@ -21,23 +21,20 @@ _LARGE = 1.5  # times the largest size that is chosen: from there on, detail is 
 def framed(name: str, split: RawSplit, own: Preprocessing, options: ImageOptions, reporter: Reporter) -> Preprocessing:
     """Return ``own`` with the image size and the cropping that suit the training images ``split`` of ``name``.
 
-    What ``options`` say of either stands. Images in memory keep their size. What was chosen, and why, is a message.
+    With ``crop="auto"`` both are chosen, unless ``options`` give the size; images in memory keep theirs. What was
+    chosen, and why, is a message.
     """
-    is_files, crop, size = isinstance(split.images, list), options.crop == "on", own.image_size
-    choose_size = is_files and options.image_size is None
-    if options.crop != "auto" and not choose_size:
-        return replace(own, crop="content" if crop else "none")
-    contents = contents_of(split)
+    if options.crop != "auto":
+        return replace(own, crop="content" if options.crop == "on" else "none")
+    contents, size = contents_of(split), own.image_size
     if not contents.boxes:  # no image can be read, which is reported when all of them are
         return own
-    if options.crop == "auto":
-        crop, why = contents.decide(size_for(contents.side(cropped=False)) if choose_size else size)
-        if crop:
-            reporter.message(
-                f"{name}: images are cropped to their content, because {why} (--crop off keeps them whole)."
-            )
-        elif contents.told_by is not None and contents.fill < 1:
-            reporter.message(f"{name}: images are kept whole: {why}.")
+    choose_size = isinstance(split.images, list) and options.image_size is None
+    crop, why = contents.decide(size_for(contents.side(cropped=False)) if choose_size else size)
+    if crop:
+        reporter.message(f"{name}: images are cropped to their content, because {why} (--crop off keeps them whole).")
+    elif contents.told_by is not None and contents.fill < 1:
+        reporter.message(f"{name}: images are kept whole: {why}.")
     if choose_size:
         side = contents.side(cropped=crop)
         size = size_for(side)

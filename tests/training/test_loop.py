@@ -422,7 +422,8 @@ def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
     pace: float,
     left: float,
 ) -> None:
-    config = TrainConfig(epochs=epochs, max_time=max_time, seed=0, limit=200, batch_size=16, out=tmp_path / "run")
+    words = {"arch": "lrnet", "passes": 1, "seed": 0, "limit": 200, "batch_size": 16}
+    config = TrainConfig(epochs=epochs, max_time=max_time, out=tmp_path / "run", **words)
     run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     monkeypatch.setattr(Clock, "elapsed", 40.0)
     run.state.steps_taken = run.steps_per_epoch // 2
@@ -437,7 +438,7 @@ def test_the_epochs_left_leave_time_for_the_validations_between_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(
-        epochs=None, max_time=100.0, test=False, seed=0, limit=200, batch_size=16, out=tmp_path / "run"
+        arch="lrnet", passes=1, max_time=100.0, test=False, seed=0, limit=200, batch_size=16, out=tmp_path / "run"
     )
     run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     clock = Clock(run, 10, lambda: False, 0.0)
@@ -494,7 +495,8 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
     pays: bool,
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    config = TrainConfig(epochs=None if max_time else 1, max_time=max_time, seed=0, limit=200, out=tmp_path / "run")
+    end = {"epochs": None if max_time else 1, "max_time": max_time}
+    config = TrainConfig(arch="lrnet", seed=0, limit=200, out=tmp_path / "run", **end)
     run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
     run.state.steps_taken = 10
     if kept:
