@@ -66,7 +66,7 @@ def test_an_onnx_file_is_evaluated_and_shown_as_any_weights_are(exported: Path, 
     found = json.loads(lrnet("eval", "--weights", exported, "--precision", "bf16", "--json").stdout)
     own = json.loads(lrnet("eval", "--weights", trained_run, "--precision", "fp32", "--json").stdout)
     assert (found["accuracy"], found["precision"]) == (own["accuracy"], "fp32")
-    assert json.loads(lrnet("info", "--weights", exported, "--json").stdout)["arch"] == "lrnet"
+    assert json.loads(lrnet("info", "--weights", exported, "--json").stdout)["arch"] == "lrnet-short"
 
 
 def test_an_onnx_file_can_be_used_without_lrnet(exported: Path) -> None:

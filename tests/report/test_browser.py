@@ -97,8 +97,8 @@ def test_the_classes_are_sorted_and_filtered(page: Any) -> None:
 
 
 def test_texts_from_outside_are_text(page: Any) -> None:
-    assert page.title() == f"lrnet on {HOSTILE}"
-    assert page.locator("h1").inner_text() == f"lrnet on {HOSTILE}"
+    assert page.title() == f"lrnet-short on {HOSTILE}"
+    assert page.locator("h1").inner_text() == f"lrnet-short on {HOSTILE}"
     assert page.locator("#matrix thead th").first.inner_text() == HOSTILE
     assert page.locator("img[src=x]").count() == 0
 
