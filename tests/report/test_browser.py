@@ -61,12 +61,13 @@ def test_the_page_shows_all_its_parts(page: Any) -> None:
         "Confusion matrix",
         "Classes",
         "Reliability",
+        "Error of the accepted labels",
         "Most confident mistakes",
         "Robustness",
         "Training",
         "Settings and provenance",
     ]
-    assert page.locator("svg").count() == len(CORRUPTIONS) + 2  # and reliability and curves
+    assert page.locator("svg").count() == len(CORRUPTIONS) + 3  # and reliability, accepted labels and curves
     assert [title.split(":")[0] for title in page.locator("h3").all_inner_texts()] == [
         "Corruptions like some in training",
         "Corruptions unlike any in training",
