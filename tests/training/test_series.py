@@ -159,7 +159,7 @@ def test_the_command_trains_compares_and_evaluates_a_series(lrnet: Callable[...,
     assert (document["schema"], len(document["runs"])) == ("lrnet.series/1", 2)
     assert lrnet(f"train --resume {folder} --epochs 3").exit_code == 2
     (row,) = json.loads(lrnet(f"compare {folder} --json").stdout)["rows"]
-    assert (row["arch"], row["seeds"], row["parameters"]) == ("lrnet", [3, 4], 975_846)
+    assert (row["arch"], row["seeds"], row["parameters"]) == ("lrnet-short", [3, 4], 920_614)
     assert f"{folder}: the mean of 2 networks." in lrnet(f"eval --weights {folder}").stderr
     evaluated = lrnet(f"eval --weights {folder / 'seed-4'} --dataset optdigits --json")
     assert json.loads(evaluated.stdout)["accuracy"] == pytest.approx(document["runs"][1]["test_accuracy"])
