@@ -107,7 +107,7 @@ def test_the_command_shows_what_int8_costs(trained_run: Path, tmp_path: Path, lr
 def test_a_larger_loss_than_allowed_is_refused(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = quantize.frozen
+    made = quantize.quantizable
 
     def spoilt(*given: object) -> nn.Module:
         network = made(*given)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_a_larger_loss_than_allowed_is_refused(
             block.convs["stage2_3x3"].weight.data.mul_(-1)  # type: ignore[union-attr, index]
         return network
 
-    monkeypatch.setattr(quantize, "frozen", spoilt)
+    monkeypatch.setattr(quantize, "quantizable", spoilt)
     with pytest.raises(ExportError, match=r"points of accuracy are lost on \d+ images .*allowed: 0.1"):
         export_int8(trained_run, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
