@@ -48,7 +48,7 @@ def test_the_card_has_the_command_that_repeats_the_run(trained_run: Path) -> Non
 def test_the_card_says_the_recipe_in_words(trained_run: Path) -> None:
     card = (trained_run / "README.md").read_text(encoding="utf-8")
     assert "- Recipe: arch lrnet-short, preset default, epochs 4, max_time none" in card
-    assert ", augment on, shift 0.05, " in card
+    assert ", augment on, deform 0, shift 0.05, " in card
 
 
 @pytest.mark.parametrize(
