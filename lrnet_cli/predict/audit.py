@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -68,10 +69,8 @@ def draw(request: AuditRequest) -> Draw:
     count = min(request.n, len(stack))
     chosen = np.sort(np.random.default_rng(seed).choice(len(stack), count, replace=False))
     names = list(stack)
-    try:
+    with paths.write_errors(target):
         paths.write_table(target, _COLUMNS, ((names[index], stack[names[index]]) for index in chosen.tolist()))
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror or error}).") from error
     return Draw(target, count, len(stack), seed)
 
 
@@ -86,8 +85,10 @@ def judge(request: AuditRequest) -> Verdict:
     if twice:
         raise UsageError(f"{request.answers}: has {twice[0]} more than once; keep one row of each image.")
     checked = [row for row in answers if row["reviewed"] == _YES]
+    accepted = {os.path.abspath(name): label for name, label in stack.items()}  # noqa: PTH100 # links stay as they are
     for row in checked:
-        if stack.get(row["file_name"]) != row["previous"]:
+        # A review page names files in full, because its list may be saved anywhere.
+        if accepted.get(os.path.abspath(row["file_name"])) != row["previous"]:  # noqa: PTH100
             raise UsageError(
                 f"{request.answers}: {row['file_name']} has no accepted label {row['previous']!r} in {request.labels}; "
                 "give the labels from which the list was drawn."

@@ -144,18 +144,21 @@ def test_an_audit_draws_accepted_labels_and_reads_the_answers_back(lrnet: CliRun
     assert {row["label"] for row in listed} == {"seven"}
     assert len({row["file_name"] for row in listed}) == 300
 
-    def reviewed(wrong: int, checked: int = 300) -> None:
+    def reviewed(wrong: int, checked: int = 300, *, in_full: bool = False) -> None:
         with Path("reviewed.csv").open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("file_name", "label", "reviewed", "previous"))
             for number, row in enumerate(listed):
                 label = "" if number < wrong else "seven"
-                table.writerow((row["file_name"], label, "yes" if number < checked else "", "seven"))
+                name = Path(row["file_name"]).absolute() if in_full else row["file_name"]
+                table.writerow((name, label, "yes" if number < checked else "", "seven"))
 
     words = "audit labels.csv --answers reviewed.csv --max-error 0.02"
     reviewed(5)
     kept = lrnet(words)
     assert (kept.exit_code, "does not contradict the promised error of 2 %" in kept.stdout) == (0, True)
+    reviewed(5, in_full=True)  # as a review page saves them
+    assert lrnet(words).stdout == kept.stdout
     reviewed(30, checked=290)
     broken = lrnet(f"{words} --json")
     document = json.loads(broken.stdout)
