@@ -97,14 +97,14 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
     limit = min(_LONGEST_RACE, _RACE_SHARE * seconds)
     candidates = [replace(config, arch=arch, passes=1) for arch in _RIVALS]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
-    reached = {one.arch: accuracy_after(one, data, engine, processes, limit) for one in candidates}
-    winner = max(reached, key=reached.__getitem__)  # the first of equal ones
-    figures = ", ".join(f"{arch} {accuracy:.3f}" for arch, accuracy in reached.items())
+    reached = [accuracy_after(one, data, engine, processes, limit) for one in candidates]
+    winner = candidates[reached.index(max(reached))]  # the first of equal ones
+    figures = ", ".join(f"{one.arch} {accuracy:.3f}" for one, accuracy in zip(candidates, reached, strict=True))
     choose(
-        f"Network: {winner}, the better one on {len(data.val)} validation images after {limit:.0f} s each ({figures}); "
-        f"--arch {winner} saves that time."
+        f"Network: {winner.arch}, the better one on {len(data.val)} validation images after {limit:.0f} s each "
+        f"({figures}); --arch {winner.arch} saves that time."
     )
-    return replace(config, arch=winner)
+    return replace(winner, passes=config.passes)  # its batch size was timed for the race
 
 
 def _seen(arch: str, data: Data) -> float:
