@@ -79,8 +79,9 @@ def answered(
         yield _head(items, patience), _body(items, patience)
     finally:
         left.set()
-        # As soon as it runs Python again, such as to read the next of endless heads.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        if thread.is_alive():  # or its number may be another thread's by now
+            # As soon as it runs Python again, such as to read the next of endless heads.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         with contextlib.suppress(queue.Empty):  # or the thread would wait for room forever
             while True:
                 items.get_nowait()
