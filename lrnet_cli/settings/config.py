@@ -5,7 +5,7 @@ Nothing here imports PyTorch, so that the command line can show the settings wit
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.settings.place import Place, Source
@@ -278,9 +278,10 @@ class TrainConfig(Place, Source):
         "augmentation",
         within=_SHARE,
     )
-    robust: float = setting(
+    robust: float | Literal["auto"] = setting(
         0.0,
-        "Add stains, uneven light, blur, noise and more to most training images, up to this strength, from 0 to 1.",
+        "Add stains, uneven light, blur, noise and more to most training images, up to this strength, from 0 to 1; "
+        "auto is as much as these images can bear.",
         "augmentation",
         panel="basic",
         within=Range("share", 0, 1, high_included=True),
@@ -322,7 +323,8 @@ class TrainConfig(Place, Source):
 
     @property
     def robust_strength(self) -> float:
-        """The strength of what ``robust`` adds in training and to a copy of the validation images; 0 for none."""
+        """The strength, once chosen, of what ``robust`` adds in training and to a copy of validation images."""
+        assert self.robust != "auto"
         return self.robust if self.augment else 0.0
 
     @classmethod
