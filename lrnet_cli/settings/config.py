@@ -92,7 +92,7 @@ class TrainConfig(Place, Source):
     )
     max_time: float | None = setting(
         None,
-        "Fit the complete run, including its schedule, into this time: 90s, 30m, 1h30m, or seconds.",
+        "Fit the complete run, or all its --folds, into this time: 90s, 30m, 1h30m, or seconds.",
         "recipe",
         panel="basic",
         within=_POSITIVE,
