@@ -175,8 +175,11 @@ class TrainConfig(Place, Source):
     )
     schedule: Schedule = setting("one-cycle", "How the learning rate changes over the run.", "recipe")
     weight_decay: float = setting(0.05, "Decoupled weight decay (AdamW).", "recipe", within=Range("number", 0))
-    dropout: float = setting(
-        0.0, "Share of units dropped after each hidden fully connected layer.", "recipe", within=_SHARE
+    dropout: float | None = setting(
+        None,
+        "Share of units dropped after hidden fully connected layers. Default: 0.3 before resnet-small's class layer.",
+        "recipe",
+        within=_SHARE,
     )
     label_smoothing: float = setting(
         0.05, "Share of the target that is spread evenly over all classes.", "recipe", within=_SHARE

@@ -25,6 +25,7 @@ from lrnet_cli.weights.file import load_weights
 _FEW = 60  # training images in the median class, up to which images are deformed
 _LEAST_SIDE = 16  # pixels, from which on there is something to bend
 _DEFORMED = Ranges(shift=0.08, scale=0.15, shear=0.2, deform=0.1)
+_DROPOUT = {"resnet-small": 0.3}  # whose class layer has many inputs; others do better without, in runs of minutes
 _RIVALS: tuple[Arch, ...] = ("lrnet-short", "resnet-small")
 _STRENGTHS = (0.0, 0.25, 0.5, 1.0)  # of alterations
 _BEARABLE = 0.01  # of the clean validation images, or one of them, that alterations may cost
@@ -52,6 +53,7 @@ def settled(
 
     if config.arch == "auto":
         config = _with_arch(config, data, engine, processes, choose)
+    config = _with_dropout(config)
     if config.init is not None and begins and not processes.together:
         _measure_start(config, data, engine, processes, choose)
     if config.robust == "auto":
@@ -65,6 +67,10 @@ def settled(
         config = replace(config, epochs=math.ceil(seen / (config.passes * len(data.train))))
         _tell_time(config, data, engine, processes, reporter)
     return config
+
+
+def _with_dropout(config: TrainConfig) -> TrainConfig:
+    return config if config.dropout is not None else replace(config, dropout=_DROPOUT.get(config.arch, 0.0))
 
 
 def _passes(config: TrainConfig, images: int) -> int:
@@ -104,7 +110,7 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
         return replace(config, arch=first)
     limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
     robust = 0.0 if config.robust == "auto" else config.robust
-    candidates = [replace(config, arch=arch, passes=1, robust=robust) for arch in _RIVALS]
+    candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=robust)) for arch in _RIVALS]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
     reached = [accuracy_after(one, data, engine, processes, limit) for one in candidates]
     winner = candidates[reached.index(max(reached))]  # the first of equal ones

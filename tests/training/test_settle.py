@@ -88,12 +88,13 @@ def chosen(data: Data, processes: Processes = ALONE, **settings: Any) -> tuple[T
 def test_the_better_network_of_a_race_is_trained_and_recorded(race: Callable[..., Any]) -> None:
     ran = race(lrnet_short=0.4, resnet_small=0.7)
     config, messages = chosen(data_of(scans(3000), 100), max_time=600.0)
-    assert config.arch == "resnet-small"
+    assert (config.arch, config.dropout) == ("resnet-small", 0.3)
     assert ran == [("lrnet-short", 30.0), ("resnet-small", 30.0)]
     assert config.choices == tuple(messages[:1])
     assert "resnet-small, the better one on 20 validation images after 30 s each" in messages[0]
     race(lrnet_short=0.7, resnet_small=0.7)
-    assert chosen(data_of(scans(3000), 100), max_time=600.0)[0].arch == "lrnet-short"
+    config, _ = chosen(data_of(scans(3000), 100), max_time=600.0)
+    assert (config.arch, config.dropout) == ("lrnet-short", 0.0)
 
 
 @pytest.mark.usefixtures("paces")
