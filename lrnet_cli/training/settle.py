@@ -33,7 +33,7 @@ _TRIAL_SHARE, _LONGEST_TRIAL = 0.05, 60.0  # of a run's time for each, and secon
 _SHORT_RUN = 150.0  # seconds, of which a race would take too much
 # Images that a run sees, each counted every time: by the root of their number and by their pixels, and no fewer than so
 # many passes. LR-Net needs fewer than others, and more time for each.
-_SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 8000, 28
+_SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 6500, 28
 _FEWEST_PASSES, _STEPS_PER_EPOCH = 12, 40
 
 
