@@ -330,6 +330,11 @@ class TrainConfig(Place, Source):
         assert self.robust != "auto"
         return self.robust if self.augment else 0.0
 
+    @property
+    def two_stages(self) -> bool:
+        """Whether images are first learned as they are, and then altered ones, taught by what was learned."""
+        return self.robust_strength > 0 and not self.distill
+
     @classmethod
     def from_preset(cls, preset: str, **given: object) -> "TrainConfig":
         """Return the settings of ``preset`` and architecture, overridden by those in ``given`` that are not None."""

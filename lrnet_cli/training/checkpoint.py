@@ -179,6 +179,8 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     for number, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{index}.{name}": tensor for name, tensor in values.items()}
+    if state.taught is not None:
+        tensors["taught"] = state.taught
     tensors |= {"sums": state.sums, "random.cpu": torch.get_rng_state()}
     if state.sums.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(state.sums.device)
@@ -206,6 +208,8 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor]) -> None:
             content["state"].setdefault(int(index), {})[kind] = alike.detach()
         optimizer.load_state_dict(content)
     state.sums.copy_(tensors["sums"])
+    if "taught" in tensors:
+        state.taught = tensors["taught"].to(state.sums.device)
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and state.sums.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], state.sums.device)

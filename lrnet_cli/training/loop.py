@@ -31,6 +31,9 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
             for batch in step.batches_left():
                 if run.state.step and clock.progress >= 1:
                     break
+                if step.begins_second_stage(clock.progress):
+                    with clock.paused():
+                        step.begin_second_stage()
                 step(batch, clock.progress, clock.epochs_left)
                 clock.tick()
                 threads.follow()

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lrnet_cli.settings.config import TrainConfig
 
+SECOND_STAGE = 0.5
+"""The progress from which a run of two stages is in the second one."""
 _WARM_UP = 0.3  # share of a one-cycle run in which the learning rate rises
 _FIRST_SHARE, _LAST_SHARE = 1 / 25, 1 / 250_000  # of the highest learning rate
 _MOMENTUM, _RMS_OF_ADAMW = 0.95, 0.2
@@ -19,10 +21,13 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     """Return the learning rate at ``progress``, the share in [0, 1] of a run's steps that are taken.
 
     One-cycle (Smith and Topin 2018, arXiv:1708.07120): a cosine from a 25th of ``config.lr`` up to it over the first
-    three tenths, then a cosine down to nearly zero. A function of progress alone, it needs no state.
+    three tenths, then a cosine down to nearly zero; each of two stages has a cycle. A function of progress alone, it
+    needs no state.
     """
     if config.schedule == "constant":
         return config.lr
+    if config.two_stages:
+        progress = 2 * progress - (progress >= SECOND_STAGE)
     if progress < _WARM_UP:
         low, share = _FIRST_SHARE, progress / _WARM_UP
     else:

@@ -44,7 +44,7 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     run = assembled(config, data, model, engine, processes, reporter)
     if config.distill:
         taught = teachers_logits(config.distill, card, run.train_split, data.unseen, engine, reporter.message)
-        run = replace(run, taught=taught)
+        run.state.taught = taught
     # What cannot be used has been refused by now, before there is a folder.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
     if resumed is not None and load_checkpoint(run_dir, run.state, dataset.content_sha256, reporter.message):

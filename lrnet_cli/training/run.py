@@ -25,9 +25,8 @@ class Run:
     """A run that is ready to train: its settings as resolved, its data where the engine computes, and its folder.
 
     ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training images;
-    ``taught`` are the teachers' logits for the training images, if there are teachers. ``mirrors`` says whether
-    images are mirrored every other time; ``skipped`` are the image files that could not be read. A trial has no
-    folder, and writes nothing.
+    ``mirrors`` says whether images are mirrored every other time; ``skipped`` are the image files that could not be
+    read. A trial has no folder, and writes nothing.
     """
 
     config: TrainConfig
@@ -44,7 +43,6 @@ class Run:
     mirrors: bool
     skipped: Sequence[Skipped]
     reporter: Reporter
-    taught: Tensor | None = None
     folder: Path = Path()
 
     @property

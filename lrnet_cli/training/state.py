@@ -22,7 +22,8 @@ class TrainingState:
     of steps taken in it, and ``sums`` adds up their loss and accuracy; ``steps_taken`` counts the steps of all epochs.
     ``seconds`` is the time spent in steps and ``elapsed`` that of the complete run. ``compiled`` is None until it is
     decided whether steps are compiled. ``moved`` says whether any step has moved or mirrored images. ``threads`` are
-    the numbers of threads of the steps on a CPU, each with the number of steps before it.
+    the numbers of threads of the steps on a CPU, each with the number of steps before it. ``taught`` (N, classes) are
+    logits for the training images to learn from, if there are any: teachers' or, in a second stage, the first one's.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class TrainingState:
     compiled: bool | None = None
     moved: bool = False
     threads: list[tuple[int, int]] = field(default_factory=list)
+    taught: Tensor | None = None
 
     @classmethod
     def start(cls, model: nn.Module, config: TrainConfig, device: torch.device) -> "TrainingState":

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from lrnet_cli.data.splits import Split
 from lrnet_cli.models.heads import head_loss, taught_loss
-from lrnet_cli.models.logits import as_input
+from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.training.augment import augment
 from lrnet_cli.training.captured import Captured, Given
-from lrnet_cli.training.optimizers import learning_rate
+from lrnet_cli.training.optimizers import SECOND_STAGE, learning_rate
 from lrnet_cli.training.run import Run
+from lrnet_cli.training.state import recompute_batch_statistics
 
 _STATISTICS_IMAGES = 1024
 _TAUGHT_WEIGHT = 0.9  # of the teachers' answers in the loss; the labels have the rest
-_ROBUST_IN_FULL = 0.5  # the progress from which alterations have their full strength
+_ROBUST_IN_FULL = 0.5  # the progress of its stage, or of the only one, from which alterations have their full strength
 _FLIP_STREAM = 2**32  # beyond every epoch's number
 _STEPS_BEFORE_CAPTURE = 12  # by when all that is kept from step to step exists
 _STEPS_AHEAD = 2  # that a GPU is given while it is at work
@@ -78,6 +79,27 @@ class Step:
             chosen.append(np.concatenate([draws.permutation(members) for _ in range(rounds)])[:share])
         return torch.from_numpy(draws.permutation(np.concatenate(chosen))[: len(labels)])
 
+    def begins_second_stage(self, progress: float) -> bool:
+        """Return whether ``begin_second_stage`` is due, when ``progress``, in [0, 1], of the run is over."""
+        return self.run.config.two_stages and self.run.state.taught is None and progress >= SECOND_STAGE
+
+    @torch.no_grad()
+    def begin_second_stage(self) -> None:
+        """Go on from the network as it would be kept, which teaches from now on.
+
+        A network that does not yet know the images as they are learns little from altered ones, and loses less of what
+        it knows if it is reminded of its answers.
+        """
+        run, state = self.run, self.run.state
+        network = run.engine.place(state.evaluated, run.normalize, run.processes)
+        recompute_batch_statistics(network, self.statistics_images, run.batch_size, run.processes)
+        logits = predict_logits(network, run.train_split.images, processes=run.processes)
+        state.taught = logits.to(run.train_split.labels.device)
+        for own, kept in zip(state.model.parameters(), state.evaluated.parameters(), strict=True):
+            own.copy_(kept)
+        self.network.train()
+        self._captured, self._taken = None, 0
+
     def __call__(self, batch: Tensor, progress: float, epochs_left: float) -> None:
         """Take one step on the images at the indices ``batch``, when ``progress``, in [0, 1], of the run is over."""
         state, given = self.run.state, self.given(progress, epochs_left)
@@ -98,15 +120,16 @@ class Step:
     def given(self, progress: float, epochs_left: float) -> Given:
         """Return what the next step is given besides images.
 
-        What ``--robust`` does to them grows to its full strength with ``progress``: a network that does not yet know
-        the images as they are learns little from altered ones. In the still epochs, images are not moved or
-        mirrored: the network learns last what it will be asked.
+        What ``--robust`` does to them grows to its full strength in the second stage, or with ``progress`` where there
+        is one only. In the still epochs, images are not moved or mirrored: the network learns last what it will be
+        asked.
         """
         config, state = self.run.config, self.run.state
+        altering = 2 * (progress - SECOND_STAGE) if config.two_stages else progress
         return Given(
             rate=learning_rate(config, progress),
             moved=float(config.augment and epochs_left > config.still_epochs),
-            robust_share=min(1.0, progress / _ROBUST_IN_FULL),
+            robust_share=min(1.0, max(0.0, altering) / _ROBUST_IN_FULL),
             # The average's memory is a share of the steps so far, however many will come.
             newest=1 / max(1.0, config.ema * state.steps_taken),
             epoch=state.epoch,
@@ -132,8 +155,8 @@ class Step:
         run, config = self.run, self.run.config
         logits, labels = self.forward(self.inputs(batch, given)), run.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
-        if run.taught is not None:
-            loss = torch.lerp(loss, taught_loss(logits, run.taught[batch], config.head), _TAUGHT_WEIGHT)
+        if run.state.taught is not None:
+            loss = torch.lerp(loss, taught_loss(logits, run.state.taught[batch], config.head), _TAUGHT_WEIGHT)
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     def inputs(self, batch: Tensor, given: Given) -> Tensor:

@@ -22,9 +22,8 @@ from lrnet_cli.weights.card import WeightsCard
 
 @dataclass(frozen=True)
 class Tried:
-    """What a short training made: ``model``, its view ``network`` to evaluate, and its ``accuracy`` in [0, 1]."""
+    """What a short training made: a ``network`` to evaluate, its ``card``, and its ``accuracy`` in [0, 1]."""
 
-    model: nn.Module
     network: nn.Module
     card: WeightsCard
     accuracy: float
@@ -38,28 +37,21 @@ def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: P
     return tried_for(config, data, engine, processes, seconds).accuracy
 
 
-def tried_for(
-    config: TrainConfig,
-    data: Data,
-    engine: Engine,
-    processes: Processes,
-    seconds: float,
-    start: nn.Module | None = None,
-) -> Tried:
-    """Train as ``config`` for ``seconds``, from the weights of ``start``, if given, or else as a run would begin.
+def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> Tried:
+    """Train as ``config`` for ``seconds``.
 
     The schedule fits the time. The global generator is left unchanged.
     """
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
         model = network_of(config, card_of(config, data), None, data.unseen, silent)
-        if start is not None:
-            model.load_state_dict(start.state_dict())
         run = assembled(config, data, model, engine, processes, SILENT)
         state, step = run.state, Step(run)
         step.network.train()
         begun, progress = time.perf_counter(), 0.0
         while progress < 1:
             for batch in step.batches_left():
+                if step.begins_second_stage(progress):
+                    step.begin_second_stage()
                 step(batch, progress, math.inf)
                 progress = (time.perf_counter() - begun) / seconds
                 if progress >= 1:
@@ -67,4 +59,4 @@ def tried_for(
             state.epoch, state.step = state.epoch + 1, 0
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
-        return Tried(state.evaluated, network, run.card, evaluate(network, run.val_split, run.card).metrics.accuracy)
+        return Tried(network, run.card, evaluate(network, run.val_split, run.card).metrics.accuracy)

@@ -108,6 +108,19 @@ def test_stopping_again_and_again_changes_nothing(uninterrupted: Path, tmp_path:
     assert_same_outcome(uninterrupted, tmp_path / "run")
 
 
+def test_a_run_stopped_in_its_second_stage_goes_on_taught_by_its_first(tmp_path: Path, stop_after: Stopping) -> None:
+    def in_stages(run: str) -> TrainConfig:
+        return quick(tmp_path / run, epochs=4, robust=1.0, arch="resnet-small")
+
+    train(in_stages("whole"))
+    reporter, should_stop = stop_after(25)
+    assert train(in_stages("run"), reporter, should_stop)["status"] == "interrupted"
+    with safe_open(tmp_path / "run" / "checkpoint" / "latest.safetensors", "pt") as checkpoint:
+        assert "taught" in checkpoint.keys()  # noqa: SIM118: it is no mapping
+    resume(tmp_path / "run")
+    assert_same_outcome(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_finished_run_gives_its_result_and_reads_no_test_set_again(uninterrupted: Path) -> None:
     messages = Messages()
     before = (uninterrupted / "model.safetensors").read_bytes()
@@ -241,6 +254,8 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
     assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
     assert rates[-1] < 0.002
     assert learning_rate(TrainConfig(lr=0.1, schedule="constant"), 0.9) == 0.1
+    in_stages = [learning_rate(TrainConfig(lr=1.0, robust=0.5), step / 200) for step in range(200)]
+    assert in_stages == [pytest.approx(rate) for rate in [*rates, *rates]]
 
 
 @pytest.mark.slow

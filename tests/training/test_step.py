@@ -1,6 +1,7 @@
 """Single steps, where a whole training would say no more."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.logits import as_input
+from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
@@ -91,17 +92,49 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, int], Tensor]:
     return of
 
 
-def test_what_robust_adds_grows_over_the_first_half_of_a_run() -> None:
+@pytest.mark.parametrize(("distill", "begins"), [((), 0.5), (("digits",), 0.0)])
+def test_what_robust_adds_grows_over_the_first_half_of_its_stage(distill: tuple[str, ...], begins: float) -> None:
     step = a_step(robust=1.0, shift=0.0, scale=0.0, shear=0.0, flip="off")
+    step.run = replace(step.run, config=replace(step.run.config, distill=distill))
     batch = torch.arange(16)
     shown = []
-    for progress in (0.0, 0.1, 0.5, 1.0):
+    for progress in (begins, begins + 0.1 * (1 - begins), begins + 0.5 * (1 - begins), 1.0):
         torch.manual_seed(0)
         shown.append(step.inputs(batch, step.given(progress, 9.0)))
     torch.testing.assert_close(shown[0], as_input(step.run.train_split.images[batch]), rtol=0, atol=1e-6)
     changes = [float((inputs - shown[0]).abs().mean()) for inputs in shown]
     assert 0 < changes[1] < changes[2]
     assert torch.equal(shown[2], shown[3])
+
+
+def test_a_second_stage_goes_on_from_the_network_to_keep_and_its_answers() -> None:
+    step = a_step(robust=1.0)
+    state = step.run.state
+    step.network.train()
+    for batch in step.batches_left():
+        assert not step.begins_second_stage(0.49)
+        step(batch, 0.49, 9.0)
+    assert step.begins_second_stage(0.5)
+    kept = [parameter.clone() for parameter in state.evaluated.parameters()]
+    assert not all(map(torch.equal, kept, state.model.parameters()))
+    step.begin_second_stage()
+    assert not step.begins_second_stage(0.5)
+    assert all(map(torch.equal, kept, state.model.parameters()))
+    network = step.run.engine.place(state.evaluated, step.run.normalize).eval()
+    assert state.taught is not None
+    assert torch.equal(state.taught, predict_logits(network, step.run.train_split.images))
+    batch = torch.arange(16)
+    torch.manual_seed(0)
+    taught, _ = step.loss(batch, step.given(1.0, 9.0))
+    state.taught = state.taught.flip(1)
+    torch.manual_seed(0)
+    assert not torch.equal(step.loss(batch, step.given(1.0, 9.0))[0], taught)
+
+
+def test_one_stage_is_enough_without_alterations_or_with_teachers_of_its_own() -> None:
+    assert not a_step().begins_second_stage(0.9)
+    assert not TrainConfig(robust=0.5, distill=("digits",)).two_stages
+    assert not TrainConfig(robust=0.5, augment=False).two_stages
 
 
 @pytest.mark.parametrize("still_epochs", [2.0, 0.5, 0.0])
