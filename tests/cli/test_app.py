@@ -140,8 +140,7 @@ def test_nothing_in_the_working_folder_is_imported(isolated_user: Path, more: li
     for name in ("json", "lrnet_cli", "numpy", "PIL", "rich", "sitecustomize", "torch", "typer"):
         Path(f"{name}.py").write_text("import os\nos._exit(9)\n", encoding="utf-8")
     # -P leaves the working folder out, as the installed script does; the processes that it starts must do so too.
-    command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--arch", "cnn", "--epochs", "1", "--limit", "60"]
-    command += ["--no-test", *more]
+    command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--epochs", "1", "--limit", "60", "--no-test", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, list(Path().glob("runs/*/model.safetensors")) != []) == (0, True), done.stderr
 

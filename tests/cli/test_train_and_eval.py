@@ -175,7 +175,8 @@ def test_predict_and_eval_compute_in_the_precision_that_is_asked_for(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_before_the_first_epoch_ended_is_130_too(isolated_user: Path) -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "train", "--image-size", "64", "--batch-size", "16", "--out", "r"]
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--arch", "lrnet", "--image-size", "64", "--epochs", "1"]
+    command += ["--batch-size", "16", "--out", "r"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not Path("r/config.json").exists():
         time.sleep(0.05)
