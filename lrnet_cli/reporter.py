@@ -15,6 +15,11 @@ def silent(*_: object) -> None:
     """Report nothing."""
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Return ``number`` and what there is of that number: ``one``, or ``several``."""
+    return f"{number} {one if number == 1 else several}"
+
+
 @dataclass(frozen=True)
 class EpochRow:
     """One row of ``metrics.csv``. Losses are means per image in nats, accuracies shares in [0, 1].

@@ -30,8 +30,12 @@ from torch import Tensor
 from lrnet_cli.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, CatalogEntry, CatalogFile
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.download import check_files
+from lrnet_cli.data.images import Preprocessing
+from lrnet_cli.models.registry import build
 from lrnet_cli.runs.folder import read_result
 from lrnet_cli.settings.place import Source
+from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.file import save_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")]
 KILLS = int(os.environ.get("LRNET_KILLS", "6"))
@@ -81,7 +85,8 @@ def work(kind, words):
         download.download(entry, Path(words[1]), mirror=words[2])
     else:
         out = Path(words[1])
-        config = TrainConfig(dataset=words[0], image_size=8, batch_size=16, epochs=2, seed=0, threads="1", out=out)
+        settings = {"arch": "cnn", "image_size": 8, "batch_size": 16, "epochs": 2, "seed": 0, "threads": "1"}
+        config = TrainConfig(dataset=words[0], out=out, **settings)
         if (out / "config.json").exists():
             resume(out)
         elif (out / "series.json").exists():
@@ -156,7 +161,11 @@ def write_images(folder: Path, count: int) -> Path:
 
 def test_a_prediction(work: Callable[..., Iterator[None]], tmp_path: Path) -> None:
     images, rows, whole = write_images(tmp_path / "images", 300), tmp_path / "rows.csv", b""
-    for _ in work("predict", images, "--output", rows, "--resume"):
+    weights, sizes = tmp_path / "run" / "model.safetensors", {"in_channels": 1, "image_size": 8, "num_classes": 2}
+    weights.parent.mkdir()
+    card = WeightsCard("cnn", sizes, ("a", "b"), "softmax", Preprocessing(8, 1, "light-on-dark"), 0)
+    save_weights(weights, build("cnn", **sizes).eval(), card)
+    for _ in work("predict", images, "--weights", weights, "--output", rows, "--resume"):
         whole = whole or rows.read_bytes()
         assert rows.read_bytes() == whole
         assert [path.name for path in tmp_path.glob("[!.]*") if path.is_file()] == ["rows.csv"]

@@ -37,6 +37,8 @@ def check_command(request: CheckRequest, json: Json = False) -> None:
 
 
 def _show(checked: "Check", out: Output) -> None:
+    from lrnet_cli.data.reading import kinds_of
+
     counts = checked.counts
     totals = {split: sum(of_split.values()) for split, of_split in counts.items()}
     images = ", ".join(f"{count} {split}" for split, count in totals.items())
@@ -53,7 +55,7 @@ def _show(checked: "Check", out: Output) -> None:
     out.line(f"  detail kept   {kept}")
     out.line(f"  advice        --image-size {checked.advised_size}{' --channels 3' if checked.colour else ''}")
     if checked.left_out:
-        out.line(f"  left out      {', '.join(f'{count} {kind}' for kind, count in checked.left_out.items())}")
+        out.line(f"  left out      {', '.join(kinds_of(checked.left_out))}")
     out.line("Nothing deserves a look." if not checked.findings else "What deserves a look:")
     for finding in checked.findings:
         out.line(f"  - {finding}")

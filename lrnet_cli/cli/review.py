@@ -6,6 +6,7 @@ from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
+from lrnet_cli.reporter import counted
 from lrnet_cli.settings.requests import ReviewRequest
 
 EXAMPLES = (
@@ -37,7 +38,7 @@ def review_command(request: ReviewRequest, json: Json = False) -> None:
     )
     for written in made.pages or (made.list,):
         out.line(str(written))
-    output.message(f"{made.images} images, {made.answers} of them answered.")
+    output.message(f"{counted(made.images, 'image', 'images')}, {made.answers} of them answered.")
     if made.pages:
         output.message("Open the page in a browser; the key ? shows what its keys do.")
     for path, reason in made.unread[:_NAMED]:

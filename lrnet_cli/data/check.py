@@ -20,7 +20,7 @@ from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Skipped, listed, refuse_excess, refuse_unreadable, torn_groups, twins
 from lrnet_cli.data.splits import Split, validation_apart
 from lrnet_cli.errors import ImageError, LRNetError
-from lrnet_cli.reporter import Reporter, silent
+from lrnet_cli.reporter import Reporter, counted, silent
 from lrnet_cli.settings.requests import CheckRequest
 
 FEWEST = 20  # images of a class, below which it is called small
@@ -62,6 +62,7 @@ class Check:
     colour: int
     polarity: Mapping[str, int]
     faint: tuple[str, ...]
+    paged: tuple[str, ...]
     damaged: tuple[Skipped, ...]
     left_out: Mapping[str, int]
     copies: tuple[Pair, ...]
@@ -116,6 +117,7 @@ def check_dataset(request: CheckRequest, reporter: Reporter) -> Check:
         colour=sum(one.is_colour for one in seen),
         polarity=dict(Counter(one.polarity for one in seen)),
         faint=tuple(one.name for one in seen if one.contrast < _FAINT),
+        paged=tuple(one.name for one in seen if one.has_pages),
         damaged=tuple(damaged),
         left_out=dict(raw.left_out),
         copies=tuple(_copies(seen)),
@@ -204,24 +206,24 @@ def _detail_at(size: int, sample: Sequence[Image.Image]) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def _findings(found: Check) -> Iterator[str]:
-    train = found.counts.get("train", {})
+def _findings(checked: Check) -> Iterator[str]:
+    train = checked.counts.get("train", {})
     totals = Counter[str]()
-    for of_split in found.counts.values():
+    for of_split in checked.counts.values():
         totals.update(of_split)
-    if found.refusal is not None:
-        yield f"lrnet train refuses this data set: {found.refusal}"
-    if found.damaged:
-        images = _counted(found.damaged, "image", "images")
-        yield f"{images} cannot be read: {_names(item.path for item in found.damaged)}."
-    if sentence := twins(found.classes):
+    if checked.refusal is not None:
+        yield f"lrnet train refuses this data set: {checked.refusal}"
+    if checked.damaged:
+        images = counted(len(checked.damaged), "image", "images")
+        yield f"{images} cannot be read: {_names(item.path for item in checked.damaged)}."
+    if sentence := twins(checked.classes):
         yield sentence
-    if small := [f"{name} ({totals[name]})" for name in found.classes if totals[name] < FEWEST]:
-        yield f"{_counted(small, 'class has', 'classes have')} fewer than {FEWEST} images: {listed(small)}."
-    if "test" in found.counts and (lacking := [name for name in found.classes if not train.get(name)]):
-        yield f"{_counted(lacking, 'class has', 'classes have')} no training images: {listed(lacking)}."
+    if small := [f"{name} ({totals[name]})" for name in checked.classes if totals[name] < FEWEST]:
+        yield f"{counted(len(small), 'class has', 'classes have')} fewer than {FEWEST} images: {listed(small)}."
+    if "test" in checked.counts and (lacking := [name for name in checked.classes if not train.get(name)]):
+        yield f"{counted(len(lacking), 'class has', 'classes have')} no training images: {listed(lacking)}."
     for exact, kind in ((True, "exact"), (False, "near")):
-        pairs = [pair for pair in found.copies if pair.exact == exact]
+        pairs = [pair for pair in checked.copies if pair.exact == exact]
         groups = {
             "in different splits, which makes a test too easy": [p for p in pairs if p.splits[0] != p.splits[1]],
             "with different labels": [pair for pair in pairs if pair.labels[0] != pair.labels[1]],
@@ -229,18 +231,17 @@ def _findings(found: Check) -> Iterator[str]:
         }
         for where, alike in groups.items():
             if alike:
-                yield f"{_counted(alike, f'{kind} copy', f'{kind} copies')} {where}: {_pairs(alike)}."
-    if found.torn:
-        yield f"{_counted(found.torn, 'group is', 'groups are')} in more than one split: {listed(found.torn)}."
-    if found.faint:
-        yield f"{_counted(found.faint, 'image has', 'images have')} hardly any contrast: {_names(found.faint)}."
-    both = [found.polarity.get(kind, 0) for kind in ("light-on-dark", "dark-on-light")]
+                yield f"{counted(len(alike), f'{kind} copy', f'{kind} copies')} {where}: {_pairs(alike)}."
+    if checked.torn:
+        yield f"{counted(len(checked.torn), 'group is', 'groups are')} in more than one split: {listed(checked.torn)}."
+    if checked.faint:
+        yield f"{counted(len(checked.faint), 'image has', 'images have')} hardly any contrast: {_names(checked.faint)}."
+    if checked.paged:
+        images = counted(len(checked.paged), "image has", "images have")
+        yield f"{images} several frames or pages, of which only the first is read: {_names(checked.paged)}."
+    both = [checked.polarity.get(kind, 0) for kind in ("light-on-dark", "dark-on-light")]
     if min(both) > 0.02 * sum(both):
         yield f"{both[0]} images are light on dark and {both[1]} dark on light, so that none will be inverted."
-
-
-def _counted(found: Sequence[object], one: str, several: str) -> str:
-    return f"{len(found)} {one if len(found) == 1 else several}"
 
 
 def _names(files: Iterable[str]) -> str:

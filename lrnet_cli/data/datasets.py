@@ -26,7 +26,7 @@ from lrnet_cli.reporter import SILENT, OnMessage, Reporter
 from lrnet_cli.settings.place import Source
 
 _FOLDER_IMAGE_SIZE = 28  # pixels, the paper's
-_POLARITY_SAMPLE = 1000  # images
+_POLARITY_SAMPLE = 500  # images at most
 _DEFAULT_OPTIONS, _DEFAULT_SOURCE = ImageOptions(), Source()
 
 
@@ -204,7 +204,7 @@ def preprocessing_of(split: RawSplit, options: ImageOptions) -> Preprocessing:
 
 
 def _polarity_of(train: Split, rule: PolarityRule) -> Polarity:
-    sample = train.images[:: max(1, len(train) // _POLARITY_SAMPLE)]
+    sample = train.images[:: max(1, -(-len(train) // _POLARITY_SAMPLE))]
     return common_polarity((np.asarray(image).transpose(1, 2, 0) for image in sample), rule)
 
 

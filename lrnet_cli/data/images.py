@@ -153,15 +153,17 @@ def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
-def flat_image(source: ImageSource, side: int | None = None) -> Image.Image:
+def flat_image(source: ImageSource, side: int | None = None, remarks: list[str] | None = None) -> Image.Image:
     """Return an image as 8-bit ``L`` or ``RGB``, the right way up; raises what ``prepare`` raises.
 
-    It has its own size, or, where that is faster, at least twice ``side`` pixels along the longer side.
+    It has its own size, or, where that is faster, at least twice ``side`` pixels along the longer side. ``remarks``
+    receives what deserves one.
     """
+    remarks = [] if remarks is None else remarks
     with image_errors():
         if side is not None and isinstance(source, str | os.PathLike):
-            return _flatten(open_image(source, _REDUCED * side, []))
-        return _flat(source, None, None)
+            return _flatten(open_image(source, _REDUCED * side, remarks))
+        return _flat(source, None, remarks)
 
 
 def _flat(source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None) -> Image.Image:

@@ -30,6 +30,7 @@ class Seen:
     is_colour: bool
     polarity: str
     contrast: float
+    has_pages: bool
 
 
 @dataclass
@@ -48,8 +49,9 @@ class Source:
 
 def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
     """Return what matters of an image, and the image itself, no larger than is needed, if it is sampled."""
+    remarks = list[str]()
     try:
-        image = flat_image(source.image)
+        image = flat_image(source.image, remarks=remarks)
     except ImageError as error:
         return error
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
@@ -65,6 +67,7 @@ def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
         is_colour=is_colour,
         polarity=polarity_of(pixels, "plane"),
         contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
+        has_pages=bool(remarks),
     )
     if not source.is_sampled:
         return None, seen

@@ -1,7 +1,8 @@
 """From the images of a source to tensors: read ahead, past damaged files, and with what deserves a remark."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.memory import excess
-from lrnet_cli.reporter import Reporter
+from lrnet_cli.reporter import Reporter, counted
 
 _FEW_UNREADABLE, _MOST_UNREADABLE = 1, 0.05  # images, and a share, of a class
 _SMALL = 3  # images, which training, validation and test need
+_PLURAL = re.compile(r"(?<!\.)\b(file|folder|image|link)s\b")  # and no suffix of a file
 _NAMED = 6  # classes, files or kinds in one remark
 
 Splits = tuple[Split | None, Split | None, Split | None]
@@ -41,10 +43,10 @@ def remarks(
 ) -> Iterator[str]:
     """Yield a sentence for each thing that the owner of the data set ``name`` would want to know."""
     if raw.left_out:
-        yield f"{name}: left out {listed(f'{count} {kind}' for kind, count in raw.left_out.items())}."
+        yield f"{name}: left out {listed(kinds_of(raw.left_out))}."
     if skipped:
         yield (
-            f"{name}: skipped {len(skipped)} images that cannot be read: "
+            f"{name}: skipped {counted(len(skipped), 'image', 'images')} that cannot be read: "
             f"{listed(f'{item.path} ({item.reason})' for item in skipped)}."
         )
     if sentence := twins(raw.classes):
@@ -52,10 +54,11 @@ def remarks(
     if not isinstance(raw.train.images, list):
         return
     if torn := torn_groups(raw):
-        yield f"{name}: {len(torn)} groups are in more than one split: {listed(torn)}."
+        yield f"{name}: {counted(len(torn), 'group is', 'groups are')} in more than one split: {listed(torn)}."
     if several:
         names = listed(Path(path).name for path in several)
-        yield f"{name}: {len(several)} images have several frames or pages; only the first is read: {names}."
+        images = counted(len(several), "image has", "images have")
+        yield f"{name}: {images} several frames or pages; only the first is read: {names}."
     counts = [
         np.bincount(split.labels.numpy(), minlength=len(raw.classes)) if split is not None else None for split in splits
     ]
@@ -71,7 +74,8 @@ def remarks(
     }
     for kind, found in kinds.items():
         if found.any():
-            yield f"{name}: classes {kind}: {listed(raw.classes[index] for index in np.flatnonzero(found))}."
+            noun = "class" if found.sum() == 1 else "classes"
+            yield f"{name}: {noun} {kind}: {listed(raw.classes[index] for index in np.flatnonzero(found))}."
 
 
 class Reading:
@@ -190,6 +194,11 @@ def torn_groups(raw: RawDataset) -> list[str]:
     parts = [set(part.groups or ()) for part in raw.parts.values()]
     counts = Counter(group for part in parts for group in part)
     return sorted(group for group, count in counts.items() if count > 1)
+
+
+def kinds_of(left_out: Mapping[str, int]) -> list[str]:
+    """Return the counts of what was ``left_out``, whose kinds are in the plural, each with its kind."""
+    return [counted(count, _PLURAL.sub(r"\1", kind, count=1), kind) for kind, count in left_out.items()]
 
 
 def listed(items: Iterable[str]) -> str:

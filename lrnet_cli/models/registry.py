@@ -1,6 +1,7 @@
 """Networks by name, as ``--arch`` and weight files call them."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import get_args
 
 import torch
@@ -35,6 +36,7 @@ def build(arch: str, *, in_channels: int, image_size: int, num_classes: int, dro
     return ARCHITECTURES[arch](in_channels, image_size, num_classes, dropout=dropout)
 
 
+@lru_cache
 def summary_of(arch: str, in_channels: int, image_size: int, num_classes: int) -> Summary:
     """Return the layers and costs of the network ``arch``, without using memory; raises what ``build`` raises."""
     with torch.device("meta"):

@@ -1,11 +1,9 @@
 """The job of ``lrnet audit``: accepted labels for a person to check, and what the answers say of all of them."""
 
-import csv
-import io
 import os
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lrnet_cli import paths
-from lrnet_cli.documents import loaded, open_regular
-from lrnet_cli.errors import UsageError
+from lrnet_cli.data.readers.manifest import numbered_rows
+from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.predict.classifier import NONE_OF_THESE, UNKNOWN
 from lrnet_cli.promise.audit import Audited, audited
 from lrnet_cli.settings.requests import AuditRequest
@@ -59,7 +57,8 @@ class Verdict:
 def draw(request: AuditRequest) -> Draw:
     """Write the list of images to check, drawn without replacement, and return what it is; never overwrites a file.
 
-    Raises ``UsageError`` for labels that cannot be read, and for a list that cannot be written.
+    Raises ``DataError`` for a file that cannot be read, and ``UsageError`` for one without accepted labels, and for a
+    list that cannot be written.
     """
     stack = _accepted(request.labels)
     target = request.output or request.labels.with_name(f"{request.labels.stem}-audit.csv")
@@ -75,7 +74,10 @@ def draw(request: AuditRequest) -> Draw:
 
 
 def judge(request: AuditRequest) -> Verdict:
-    """Return what the answers say; raises ``UsageError`` for answers that are not about the labels."""
+    """Return what the answers say; raises ``UsageError`` for answers that are not about the labels.
+
+    Raises ``DataError`` for a file that cannot be read.
+    """
     assert request.answers is not None
     stack, answers = _accepted(request.labels), _rows(request.answers)
     missing = {*_COLUMNS, "reviewed", "previous"} - (answers[0].keys() if answers else set())
@@ -115,12 +117,11 @@ def _accepted(path: Path) -> dict[str, str]:
     return stack
 
 
-def _rows(path: Path) -> list[Mapping[str, Any]]:
+def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
     try:
-        with open_regular(path) as content, io.TextIOWrapper(content, "utf-8-sig", newline="") as text:
-            rows = list(map(loaded, text)) if path.suffix.lower() == ".jsonl" else list(csv.DictReader(text))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read ({error}).") from error
+        rows = [row for _, row in numbered_rows(path)]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{path}: its rows cannot be read; give a file that lrnet predict wrote.")
+        raise DataError(f"{path}: its rows cannot be read; give a file that lrnet predict wrote.")
     return rows

@@ -19,7 +19,7 @@ from lrnet_cli.predict.record import Record, Recorder
 from lrnet_cli.predict.rows import RowFile, RowStyle, Spool
 from lrnet_cli.predict.shared import shared_out
 from lrnet_cli.processes import Processes, joined, loss_named
-from lrnet_cli.reporter import Reporter
+from lrnet_cli.reporter import Reporter, counted
 from lrnet_cli.settings.requests import PredictRequest
 from lrnet_cli.weights.find import find_weights, fingerprint_of
 
@@ -129,7 +129,8 @@ class PredictionJob:
         if recorder.promise is not None and self.outcome is not None:
             yield from recorder.promise.remarks(self.outcome)
         if self.rows is not None:
-            yield f"{summary.done} images have a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
+            images = counted(summary.done, "image has", "images have")
+            yield f"{images} a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
         if recorder.request.merge:
             yield f"{summary.reviewed} of the labels are answers of a person."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:

@@ -15,6 +15,7 @@ from lrnet_cli.documents import shaped
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.predictions import PROBABILITY_OF
 from lrnet_cli.predict.record import ClassShare
+from lrnet_cli.reporter import counted
 from lrnet_cli.runs.suspects import Suspect
 from lrnet_cli.settings.words import Invert
 
@@ -151,8 +152,8 @@ def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
                 invert=invert,
             )
         )
-    left_out = f"{errors} images that could not be read when they were predicted are left out."
-    return items, (left_out,) if errors else ()
+    images = counted(errors, "image is left out because it", "images are left out because they")
+    return items, (f"{images} could not be read when predicted.",) if errors else ()
 
 
 def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:

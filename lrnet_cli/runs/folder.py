@@ -221,11 +221,15 @@ def write_skipped(run_dir: Path, skipped: Sequence[Skipped]) -> None:
 
 
 def write_rows(run_dir: Path, rows: list[EpochRow]) -> None:
-    """Write ``metrics.csv`` and ``curves.png``."""
-    from lrnet_cli.plots import plot_curves, write_png  # takes a second
-
+    """Write ``metrics.csv``."""
     names = [column.name for column in fields(EpochRow) if any(getattr(row, column.name) is not None for row in rows)]
     paths.write_table(run_dir / "metrics.csv", names, ([getattr(row, name) for name in names] for row in rows))
+
+
+def write_curves(run_dir: Path, rows: list[EpochRow]) -> None:
+    """Write ``curves.png``."""
+    from lrnet_cli.plots import plot_curves, write_png  # takes a second
+
     figure = plot_curves([asdict(row) for row in rows])
     with paths.replacing(run_dir / "curves.png") as temporary:
         write_png(figure, temporary)

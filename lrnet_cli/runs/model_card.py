@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from lrnet_cli import paths
+from lrnet_cli.data.reading import kinds_of
 from lrnet_cli.documents import JsonObject
 from lrnet_cli.escape import as_json, in_markdown, in_words
 from lrnet_cli.evaluation.evaluate import RECORDED, Evaluation
 from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.reporter import counted
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import command_of
 from lrnet_cli.settings.words import Select
@@ -156,6 +158,7 @@ def _choice(config: TrainConfig) -> str:
 
 def _not_used(data: DataNote) -> dict[str, str]:
     """Return the line that says what of the data was not used, if there is any."""
-    kinds = [f"{data['skipped']} images that cannot be read"] if data.get("skipped") else []
-    kinds += [f"{count} {kind}" for kind, count in data.get("left_out", {}).items()]
+    skipped = data.get("skipped", 0)
+    kinds = [f"{counted(skipped, 'image', 'images')} that cannot be read"] if skipped else []
+    kinds += kinds_of(data.get("left_out", {}))
     return {"Not used": ", ".join(kinds)} if kinds else {}

@@ -119,7 +119,7 @@ def drop_checkpoints(run_dir: Path) -> None:
 
 
 @contextmanager
-def alone_in(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]:
+def run_lock(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock on the run in ``run_dir`` that ends with this process; ``TrainingError`` if another one holds it."""
     if not ranks.is_first() or not run_dir.is_dir():
         yield

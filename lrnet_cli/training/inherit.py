@@ -26,7 +26,7 @@ from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights
 _FEW_SEEN = 0.01  # of the images, such as blank ones, that may be alike by chance
 
 
-def rooted(config: TrainConfig) -> TrainConfig:
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return ``config`` with its paths as they are from every working folder: a run may be resumed from another.
 
     Raises ``UsageError`` for a data set that there is none of.

@@ -1,13 +1,14 @@
 """What a run leaves while it trains: rows, the best weights, checkpoints."""
 
 import math
+import time
 from dataclasses import replace
 
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.reporter import EpochRow
-from lrnet_cli.runs.folder import write_rows
+from lrnet_cli.runs.folder import write_curves, write_rows
 from lrnet_cli.training.certainty import altered, calibrated, score_of
 from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.clock import Clock
@@ -18,6 +19,8 @@ from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import save_weights
 
+_CURVES_SECONDS = 10.0  # between two drawings, of which each takes a third of a second
+
 
 class Keep:
     """Writes a run's files while it trains; of several processes only the first one writes."""
@@ -25,6 +28,7 @@ class Keep:
     def __init__(self, run: Run, step: Step, clock: Clock) -> None:
         self.run, self.step, self.clock = run, step, clock
         robust = run.config.robust_strength
+        self._drawn = time.monotonic()
         self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
 
     def checkpoint(self) -> None:
@@ -84,3 +88,6 @@ class Keep:
         if state.best is row:
             save_weights(run.folder / WEIGHTS_NAME, state.evaluated, card)
         write_rows(run.folder, state.rows)
+        if time.monotonic() - self._drawn >= _CURVES_SECONDS:
+            write_curves(run.folder, state.rows)
+            self._drawn = time.monotonic()

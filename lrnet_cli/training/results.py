@@ -11,7 +11,7 @@ from lrnet_cli.evaluation.evaluate import Evaluation, evaluate, recorded
 from lrnet_cli.evaluation.predictions import write_predictions
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
-from lrnet_cli.runs.folder import Status, read_result, write_config, write_result, write_skipped
+from lrnet_cli.runs.folder import Status, read_result, write_config, write_curves, write_result, write_skipped
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.units import as_text
@@ -81,6 +81,8 @@ class Results:
         }
         if status != "interrupted":
             self._learn_novelty()
+        if run.processes.is_first:
+            write_curves(run.folder, state.rows)
         self._complete(result, None)
         return result
 

@@ -25,7 +25,7 @@ from lrnet_cli.runs.folder import (
 )
 from lrnet_cli.runs.suspects import SUSPECTS_NAME, find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.inherit import rooted
+from lrnet_cli.training.inherit import with_absolute_paths
 from lrnet_cli.training.train import resume, train
 
 
@@ -51,7 +51,7 @@ def train_series(
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
-    config = rooted(replace(config, seed=seed))
+    config = with_absolute_paths(replace(config, seed=seed))
     folder = create_run_dir(config, name_of(config.dataset))
     write_series(folder, config, runs, folds)
     return resume_series(folder, reporter, should_stop)

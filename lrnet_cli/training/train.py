@@ -16,8 +16,8 @@ from lrnet_cli.runs.folder import check_run_dir, figures_of, read_config, read_r
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
-from lrnet_cli.training.checkpoint import alone_in, drop_checkpoints, has_checkpoint
-from lrnet_cli.training.inherit import rooted, with_absolute_folders
+from lrnet_cli.training.checkpoint import drop_checkpoints, has_checkpoint, run_lock
+from lrnet_cli.training.inherit import with_absolute_folders, with_absolute_paths
 from lrnet_cli.training.loop import train_and_test
 from lrnet_cli.training.prepare import prepare
 
@@ -37,7 +37,7 @@ def train(
     """
     if config.out is not None:
         check_run_dir(config.out)  # before data are read
-    return _carry_out(rooted(config), None, _heard(reporter), should_stop)
+    return _train(with_absolute_paths(config), None, _reporter_of_first(reporter), should_stop)
 
 
 def resume(
@@ -53,9 +53,9 @@ def resume(
     learning rate then follows from here on, and give what belongs to one machine, such as another ``device``,
     ``procs`` or ``data_dir``. A run that is done returns its result.
     """
-    reporter = _heard(reporter)
+    reporter = _reporter_of_first(reporter)
     read_config(run_dir)  # or say that this is no run, before anything is written there
-    with alone_in(run_dir, reporter.message):
+    with run_lock(run_dir, reporter.message):
         before, recorded = read_config(run_dir)
         config = with_absolute_folders(changed(before, **(changes or {})))
         result = read_result(run_dir)
@@ -66,10 +66,10 @@ def resume(
             if is_longer and not has_checkpoint(run_dir):
                 raise TrainingError(f"{run_dir}: is finished, and kept no checkpoint to continue from; {anew}")
             if not is_longer:
-                way_on = (
+                advice = (
                     "raise --epochs or --max-time to continue." if has_checkpoint(run_dir) else f"to train on, {anew}"
                 )
-                reporter.message(f"{run_dir} is already finished; {way_on}")
+                reporter.message(f"{run_dir} is already finished; {advice}")
                 return result
         others = [
             f"{name} {recorded.get(name)} then, {now} now"
@@ -78,10 +78,10 @@ def resume(
         ]
         if others:
             reporter.message(f"Versions have changed since the run began ({'; '.join(others)}): results may differ.")
-        return _carry_out(config, run_dir, reporter, should_stop)
+        return _train(config, run_dir, reporter, should_stop)
 
 
-def _carry_out(
+def _train(
     config: TrainConfig, resumed: Path | None, reporter: Reporter, should_stop: Callable[[], bool]
 ) -> dict[str, Any]:
     started, folder = time.perf_counter(), resumed
@@ -89,24 +89,24 @@ def _carry_out(
     with (
         threads_of_operations(available_threads()),  # which the run changes
         joined(engine.device) as processes,
-        loss_named(processes, lambda: _way_on(folder)),
+        loss_named(processes, lambda: _recovery_hint(folder)),
     ):
         run = prepare(config, resumed, engine, processes, reporter)
         folder = run.folder
-        with _way_on_named(folder), nullcontext() if resumed else alone_in(folder, reporter.message):
+        with _write_errors_named(folder), nullcontext() if resumed else run_lock(folder, reporter.message):
             result = train_and_test(run, should_stop, started - run.state.elapsed)
             if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
                 drop_checkpoints(folder)
             return result
 
 
-def _heard(reporter: Reporter | None) -> Reporter:
+def _reporter_of_first(reporter: Reporter | None) -> Reporter:
     """Return ``reporter``, or one that reports nothing if it is None or another process reports for this one."""
     return reporter if reporter is not None and ranks.is_first() else Reporter()
 
 
 @contextmanager
-def _way_on_named(folder: Path) -> Iterator[None]:
+def _write_errors_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -117,6 +117,6 @@ def _way_on_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _way_on(folder: Path | None) -> str:
+def _recovery_hint(folder: Path | None) -> str:
     begun = folder is not None and (folder / "config.json").exists()
     return f"Resume with: {resuming(folder)}" if begun else "Training had not started."

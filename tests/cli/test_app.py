@@ -137,7 +137,7 @@ def test_a_pipe_gets_no_escapes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--procs", "2"]], ids=["one process", "two"])
 def test_nothing_in_the_working_folder_is_imported(isolated_user: Path, more: list[str]) -> None:
-    for name in ("json", "numpy", "PIL", "rich", "sitecustomize", "torch", "typer"):
+    for name in ("json", "lrnet_cli", "numpy", "PIL", "rich", "sitecustomize", "torch", "typer"):
         Path(f"{name}.py").write_text("import os\nos._exit(9)\n", encoding="utf-8")
     # -P leaves the working folder out, as the installed script does; the processes that it starts must do so too.
     command = [sys.executable, "-P", "-m", "lrnet_cli", "train", "--epochs", "1", "--limit", "60", "--no-test", *more]

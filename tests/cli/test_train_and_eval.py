@@ -17,6 +17,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.weights.file import load_weights
 
 CliRun = Callable[..., Any]
+SHORT = "--arch cnn --limit 60 --epochs 1 --no-test"
 
 
 def test_train_prints_its_result_as_json_and_a_line_an_epoch(lrnet: CliRun) -> None:
@@ -77,7 +78,7 @@ def test_eval_for_people_shows_interval_classes_and_confusion(lrnet: CliRun, tra
 
 
 def test_the_sigmoid_head_evaluates(lrnet: CliRun) -> None:
-    assert lrnet("train --head sigmoid --epochs 1 --limit 200 --seed 0 --out r").exit_code == 0
+    assert lrnet("train --arch cnn --head sigmoid --epochs 1 --limit 200 --seed 0 --out r").exit_code == 0
     assert lrnet("eval --weights r").exit_code == 0
 
 
@@ -88,7 +89,7 @@ def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Sig
     command = [sys.executable, "-m", "lrnet_cli", "train", "--arch", "cnn", "--epochs", "5000", "--limit", "60"]
     command += ["--out", "r", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not Path("r/curves.png").exists():
+    while process.poll() is None and not Path("r/metrics.csv").exists():
         time.sleep(0.05)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
@@ -102,7 +103,7 @@ def test_a_signal_ends_training_cleanly_with_the_best_weights(number: signal.Sig
 
 
 def test_resume_goes_on_with_the_runs_own_settings(lrnet: CliRun) -> None:
-    assert lrnet("train --epochs 1 --limit 200 --seed 3 --keep-checkpoint --out r").exit_code == 0
+    assert lrnet("train --arch cnn --epochs 1 --limit 200 --seed 3 --keep-checkpoint --out r").exit_code == 0
     refused = lrnet("train --resume r --lr 0.1 --no-fuse")
     assert refused.exit_code == 2
     assert "leave out: --fuse, --lr" in refused.stderr
@@ -117,7 +118,7 @@ def test_folders_of_the_environment_are_not_kept_in_a_run(
     lrnet: CliRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LRNET_MIRROR", str(tmp_path / "mirror"))
-    words = "train --limit 60 --epochs 1 --no-test"
+    words = f"train {SHORT}"
     assert lrnet(f"{words} --out r").exit_code == 0
     assert lrnet(f"{words} --data-dir {tmp_path} --runs 1 --out s").exit_code == 0
     kept = [json.loads(Path(name).read_text())["settings"] for name in ("r/config.json", "s/series.json")]
@@ -126,7 +127,7 @@ def test_folders_of_the_environment_are_not_kept_in_a_run(
 
 
 def test_a_resumed_run_may_have_its_data_sets_elsewhere(lrnet: CliRun) -> None:
-    assert lrnet("train --limit 60 --epochs 1 --no-test --keep-checkpoint --data-dir one --out r").exit_code == 0
+    assert lrnet(f"train {SHORT} --keep-checkpoint --data-dir one --out r").exit_code == 0
     assert _places("r") == (str(Path("one").resolve()), None)
     assert lrnet("train --resume r --epochs 2 --data-dir two --mirror three").exit_code == 0
     assert _places("r") == (str(Path("two").resolve()), str(Path("three").resolve()))
@@ -154,7 +155,7 @@ def test_a_time_budget_that_is_no_duration_is_refused(lrnet: CliRun) -> None:
 
 
 def test_a_run_without_a_test_tells_validation_figures_and_may_not_be_shortened(lrnet: CliRun) -> None:
-    told = lrnet("train --epochs 2 --limit 200 --seed 3 --no-test --out r")
+    told = lrnet("train --arch cnn --epochs 2 --limit 200 --seed 3 --no-test --out r")
     assert told.exit_code == 0
     assert "Validation accuracy" in told.stdout
     assert "Test accuracy" not in told.stdout
@@ -174,7 +175,8 @@ def test_predict_and_eval_compute_in_the_precision_that_is_asked_for(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_before_the_first_epoch_ended_is_130_too(isolated_user: Path) -> None:
-    command = [sys.executable, "-m", "lrnet_cli", "train", "--image-size", "64", "--batch-size", "16", "--out", "r"]
+    command = [sys.executable, "-m", "lrnet_cli", "train", "--arch", "lrnet", "--image-size", "64", "--epochs", "1"]
+    command += ["--batch-size", "16", "--out", "r"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not Path("r/config.json").exists():
         time.sleep(0.05)

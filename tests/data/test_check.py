@@ -81,7 +81,9 @@ def test_damaged_faint_small_and_mixed_are_named(clean: Path) -> None:
     drawn(900).save(clean / "train" / "b" / "x.png")
     (clean / "train" / "rare").mkdir()
     drawn(901).save(clean / "train" / "rare" / "only.png")
+    drawn(902).save(clean / "train" / "a" / "pages.tif", save_all=True, append_images=[drawn(903)])
     text = findings(clean)
+    assert "1 image has several frames or pages, of which only the first is read: pages.tif." in text
     assert "1 image cannot be read: broken.png." in text
     assert "1 image has hardly any contrast: blank.png." in text
     assert "1 class has fewer than 20 images: rare (1)." in text

@@ -24,7 +24,7 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.requests import ExportRequest
-from lrnet_cli.training.inherit import rooted
+from lrnet_cli.training.inherit import with_absolute_paths
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
@@ -148,7 +148,7 @@ def test_int8_is_judged_on_the_images_that_training_set_aside(tmp_path: Path) ->
     images, labels = np.random.default_rng(0).integers(0, 256, (1548, 8, 8), np.uint8), np.arange(1548) % 10
     arrays = {"train_images": images[:1538], "train_labels": labels[:1538]}
     np.savez(tmp_path / "set.npz", **arrays, test_images=images[1538:], test_labels=labels[1538:])
-    config = rooted(TrainConfig(dataset=str(tmp_path / "set.npz"), seed=3, out=tmp_path / "run"))
+    config = with_absolute_paths(TrainConfig(dataset=str(tmp_path / "set.npz"), seed=3, out=tmp_path / "run"))
     run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
     dataset = load_dataset(config.dataset)
     unseen, which = held_out_of(dataset, run.card)

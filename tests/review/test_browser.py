@@ -340,7 +340,7 @@ def test_the_saved_list_trains(isolated_user: Path, opened: Callable[..., Window
     assert sum(len(part.labels) for part in read(Path("reviewed.csv")).parts.values()) == 299
     result = lrnet("train --dataset reviewed.csv --image-size 8 --epochs 1 --seed 0 --out run --json")
     assert result.exit_code == 0
-    assert "left out 1 images reviewed as none of the classes" in result.stderr
+    assert "left out 1 image reviewed as none of the classes" in result.stderr
 
 
 def test_names_do_no_harm(isolated_user: Path, opened: Callable[..., Window]) -> None:

@@ -60,7 +60,7 @@ def test_predictions_are_grouped_by_label_with_the_least_certain_first() -> None
     assert [item.file.name for item in review.items] == ["1.png", "0.png", "3.png", "2.png"]
     assert review.items[0].guesses == (("seven", 0.4), ("one", 0.3))
     assert [item.invert for item in review.items[:2]] == ["yes", "no"]
-    assert review.remarks == ("1 images that could not be read when they were predicted are left out.",)
+    assert review.remarks == ("1 image is left out because it could not be read when predicted.",)
 
 
 def test_rows_of_every_kind_name_the_same_images(scans: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_a_person_called_none_of_the_classes_is_not_trained_on(scans: Path)
     reporter = Reporter()
     reporter.message = said.append  # type: ignore[method-assign]
     load_dataset("more.csv", reporter=reporter)
-    assert "more: left out 1 images reviewed as none of the classes." in said
+    assert "more: left out 1 image reviewed as none of the classes." in said
     with pytest.raises(DataError, match="row 2: has no label"):
         read(lines("plain.csv", "file_name,label", "scans/0.png,"))
 

@@ -115,9 +115,9 @@ def test_foreign_images_are_unknown_to_predict_and_measured_by_eval(
 
 
 def test_too_few_validation_images_are_told_at_the_end_of_training(lrnet: Callable[..., Any]) -> None:
-    few = lrnet("train --epochs 1 --limit 100 --seed 0 --no-test --out few")
+    few = lrnet("train --arch cnn --epochs 1 --limit 100 --seed 0 --no-test --out few")
     assert "There are only 21 validation images: 100 or more are needed to calibrate probabilities" in few.stderr
-    enough = lrnet("train --epochs 1 --limit 300 --val-fraction 0.4 --seed 0 --no-test --out enough")
+    enough = lrnet("train --arch cnn --epochs 1 --limit 300 --val-fraction 0.4 --seed 0 --no-test --out enough")
     assert (enough.exit_code, "There are only" in enough.stderr) == (0, False)
 
 

@@ -147,8 +147,8 @@ def test_the_loss_of_a_taught_network_is_zero_where_it_answers_alike(head: Any) 
 def test_a_network_learns_from_a_teacher_alone_what_labels_do_not_say(
     known: tuple[nn.Module, WeightsCard], trained_run: Path, tmp_path: Path
 ) -> None:
-    taught = train(TrainConfig(epochs=2, seed=1, distill=(str(trained_run),), out=tmp_path / "taught"))
-    alone = train(TrainConfig(epochs=2, seed=1, out=tmp_path / "alone"))
+    taught = train(TrainConfig(arch="cnn", epochs=3, seed=1, distill=(str(trained_run),), out=tmp_path / "taught"))
+    alone = train(TrainConfig(arch="cnn", epochs=3, seed=1, out=tmp_path / "alone"))
     images = load_dataset("optdigits").test.images
 
     def answers(folder: Path) -> Tensor:

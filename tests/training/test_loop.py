@@ -88,7 +88,7 @@ def test_the_stored_statistics_are_recomputed_and_evaluate_to_the_same_figure(tr
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path: Path) -> None:
     first, second, third = (
-        weights_of(train(short(tmp_path, name, seed=seed))) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+        weights_of(train(short(tmp_path, name, seed=seed, limit=60))) for name, seed in (("a", 5), ("b", 5), ("c", 6))
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["out.weight"], third["out.weight"])
@@ -118,7 +118,7 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
     monkeypatch.setattr(step, "as_input", spy)
     monkeypatch.setattr(keep, "evaluate", evaluate_spy)
     monkeypatch.setattr(results, "evaluate", evaluate_spy)
-    train(short(tmp_path))
+    train(quick(tmp_path))
     dataset = load_dataset("optdigits")
     everything = {image.numpy().tobytes() for image in dataset.train.images}
     test = {image.numpy().tobytes() for image in dataset.test.images}
@@ -149,6 +149,22 @@ def test_the_best_validation_epoch_is_kept(tmp_path: Path) -> None:
 def test_patience_stops_early(tmp_path: Path) -> None:
     result = train(quick(tmp_path, epochs=50, lr=1e-12, patience=2, schedule="constant"))
     assert result["epochs"] <= 6
+
+
+@pytest.mark.parametrize(("seconds", "drawn"), [(0.0, True), (3600.0, False)])
+def test_a_long_run_draws_its_curves_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, drawn: bool
+) -> None:
+    monkeypatch.setattr(keep, "_CURVES_SECONDS", seconds)
+    seen = []
+
+    class Watch(Reporter):
+        def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+            seen.append((tmp_path / "run" / "curves.png").exists())
+
+    train(quick(tmp_path, limit=60, test=False), Watch())
+    assert seen == [drawn]
+    assert (tmp_path / "run" / "curves.png").exists()
 
 
 def test_stopping_keeps_the_best_weights_and_leaves_the_test_set_unread(tmp_path: Path) -> None:
@@ -234,11 +250,11 @@ def test_runs_without_a_name_get_one_each(isolated_user: Path) -> None:
 
 def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch 1; try a lower --lr"):
-        train(short(tmp_path, lr=1e30, schedule="constant"))
+        train(quick(tmp_path, lr=1e30, schedule="constant"))
 
 
 def test_the_sigmoid_head_learns_and_gives_independent_probabilities(tmp_path: Path) -> None:
-    result = train(short(tmp_path, head="sigmoid", epochs=4, limit=600, optimizer="adamw", lr=3e-3))
+    result = train(quick(tmp_path, head="sigmoid", epochs=8, limit=600, optimizer="adamw", lr=3e-3))
     assert result["test_accuracy"] >= 0.8
     model, card = load_weights(Path(result["weights"]))
     assert card.head == "sigmoid"
@@ -253,7 +269,7 @@ def test_colour_class_folders_train(tmp_path: Path) -> None:
         for number in range(30):
             pixels = np.clip(np.array(colour) + random.normal(0, 20, (12, 12, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "set" / name / f"{number}.png")
-    config = short(tmp_path, dataset=str(tmp_path / "set"), channels=3, image_size=12, epochs=6, limit=None)
+    config = quick(tmp_path, dataset=str(tmp_path / "set"), channels=3, image_size=12, epochs=6, limit=None)
     assert train(config)["test_accuracy"] == 1.0
 
 
@@ -265,7 +281,7 @@ def test_an_own_validation_split_is_used(tmp_path: Path) -> None:
         noise = random.integers(0, 60, (count, 9, 9))
         arrays[f"{name}_images"] = (noise + 150 * arrays[f"{name}_labels"][:, None, None]).astype(np.uint8)
     np.savez(tmp_path / "set.npz", **arrays)
-    result = train(short(tmp_path, dataset=str(tmp_path / "set.npz"), limit=None))
+    result = train(quick(tmp_path, dataset=str(tmp_path / "set.npz"), limit=None))
     _, card = load_weights(Path(result["weights"]))
     assert (card.dataset["train"], card.dataset["val"]) == (40, 10)
     assert "the data set's own" in (tmp_path / "run" / "README.md").read_text()
@@ -294,14 +310,14 @@ class Told(Reporter):
 
 def test_without_a_test_the_test_images_stay_unread(tmp_path: Path) -> None:
     reporter = Told()
-    result = train(short(tmp_path, test=False), reporter)
+    result = train(quick(tmp_path, test=False), reporter)
     assert (result["status"], result["test_accuracy"], result["test_reads"]) == ("finished", None, 0)
     assert not any("Reading the" in text for text in reporter.texts)
 
 
 @pytest.mark.slow
 def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path) -> None:
-    result = train(quick(tmp_path, epochs=None, max_time=9.0))
+    result = train(quick(tmp_path, epochs=None, max_time=6.0))
     assert result["epochs"] >= 1
     assert result["status"] == "finished"
     assert 3 < result["seconds"] < 60  # a wide bound: a busy machine may be slow with the last validation
@@ -359,12 +375,12 @@ def test_what_a_run_did_not_use_is_listed_and_counted(tmp_path: Path) -> None:
         for number in range(30):
             Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / "set" / label / f"{number}.png")
     (tmp_path / "set" / "b" / "5.png").write_bytes(b"")
-    result = train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, epochs=1, seed=0, out=tmp_path / "run"))
+    result = train(quick(tmp_path, dataset=str(tmp_path / "set"), image_size=8, limit=None))
     assert (result["skipped"], result["left_out"]) == (1, {".txt files": 2})
     rows = list(csv.reader((tmp_path / "run" / "skipped.csv").read_text().splitlines()))
     assert rows == [["path", "class", "reason"], [str(tmp_path / "set" / "b" / "5.png"), "b", "is empty"]]
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "- Not used: 1 images that cannot be read, 2 .txt files" in card
+    assert "- Not used: 1 image that cannot be read, 2 .txt files" in card
     with pytest.raises(DataError, match=r"5\.png: is empty; fix or remove it"):
         train(TrainConfig(dataset=str(tmp_path / "set"), image_size=8, on_error="stop", out=tmp_path / "other"))
 
@@ -394,7 +410,7 @@ def test_the_time_of_validation_and_test_is_measured_before_the_first_epoch(
     train(quick(tmp_path, "timed", epochs=1, max_time=3600.0))
     assert len(noted) == 2  # of a few images, and of the validation
     assert min(noted) > 0
-    train(short(tmp_path, "untimed", epochs=1))
+    train(quick(tmp_path, "untimed", epochs=1))
     assert len(noted) == 3
 
 

@@ -29,7 +29,7 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("series") / "scans-3"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRNET_STATE_DIR", str(folder.parent / "state"))
-        train_series(TrainConfig(epochs=1, limit=300, seed=4, out=folder), folds=3)
+        train_series(TrainConfig(arch="cnn", epochs=1, limit=300, seed=4, out=folder), folds=3)
         newest = paths.newest_run()
     assert newest == folder  # and not the last fold
     return folder

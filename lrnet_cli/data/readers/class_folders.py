@@ -29,7 +29,8 @@ def read(root: Path) -> RawDataset:
     names = {folder.name for found in folders.values() for folder in found}
     classes = tuple(sorted(names, key=natural))
     if len(classes) < 2:
-        raise DataError(f"{root}: expected two or more class folders with images, found {len(classes)}.")
+        has = f"only one class folder with images, {classes[0]}" if classes else "no class folders with images"
+        raise DataError(f"{root}: has {has}; a classifier needs two or more.")
     splits = {name: _read(part, classes, left_out) for name, part in parts.items()}
     return RawDataset(classes, splits["train"], splits.get("val"), splits.get("test"), dict(left_out))
 

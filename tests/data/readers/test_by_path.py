@@ -195,7 +195,10 @@ def test_class_folders_with_splits_share_one_list_of_classes(tmp_path: Path) -> 
     assert raw.test.labels.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize(("names", "reason"), [((), "found 0"), (("only",), "found 1")])
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [((), "has no class folders with images"), (("only",), "has only one class folder with images, only;")],
+)
 def test_folder_without_classes_is_refused(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         read_raw(class_folders(tmp_path, *names))

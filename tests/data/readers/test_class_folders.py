@@ -107,7 +107,7 @@ def test_one_line_says_what_was_left_out_and_it_is_counted(tmp_path: Path) -> No
         ".heic files": 1,
         "links to folders": 1,
     }
-    assert "set: left out 1 files beside the class folders, 1 links to folders, 2 .txt files, 1 .heic files." in said
+    assert "set: left out 1 file beside the class folders, 1 link to folders, 2 .txt files, 1 .heic file." in said
 
 
 def test_empty_small_and_lonely_classes_are_named(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_empty_small_and_lonely_classes_are_named(tmp_path: Path) -> None:
         images(tmp_path / "test" / label, test)
     dataset, said = loaded(tmp_path)
     assert dataset.classes == ("a", "b", "empty", "only-test", "tiny")
-    assert "classes without any image: empty." in said
-    assert "classes without training images: only-test." in said
+    assert "class without any image: empty." in said
+    assert "class without training images: only-test." in said
     assert "too few to be trained, validated and tested: tiny." in said
-    assert "classes without test images: tiny." in said
+    assert "class without test images: tiny." in said
 
 
 def test_damaged_images_are_skipped_and_listed_with_class_and_reason(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_images_of_several_pages_say_that_the_first_was_read(tmp_path: Path) -> 
     frames = [Image.new("L", (8, 8), level) for level in (0, 255)]
     frames[0].save(tmp_path / "a" / "pages.tif", save_all=True, append_images=frames[1:])
     dataset, said = loaded(tmp_path)
-    assert "1 images have several frames or pages; only the first is read: pages.tif." in said
+    assert "1 image has several frames or pages; only the first is read: pages.tif." in said
     assert dataset.train.paths is not None
     everything = [*dataset.train.paths, *(dataset.test.paths or ())]
     assert any(path.endswith("pages.tif") for path in everything)

@@ -173,7 +173,7 @@ def test_groups_in_several_declared_splits_are_named(tmp_path: Path) -> None:
         tmp_path, split=lambda number: "test" if number > 29 else "train", group=lambda number: f"page{number // 4}"
     )
     _, said = loaded(written(tmp_path / "list.csv", rows))
-    assert "list: 1 groups are in more than one split: page7." in said
+    assert "list: 1 group is in more than one split: page7." in said
 
 
 def test_a_run_keeps_groups_apart_and_says_what_it_read(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_run_keeps_groups_apart_and_says_what_it_read(tmp_path: Path) -> None:
 
     rows = rows_of(tmp_path, 60, group=lambda number: f"page {number // 3}")
     path = written(tmp_path / "list.csv", rows)
-    result = train(TrainConfig(dataset=str(path), image_size=8, epochs=1, seed=0, out=tmp_path / "run"))
+    result = train(TrainConfig(dataset=str(path), arch="cnn", image_size=8, epochs=1, seed=0, out=tmp_path / "run"))
     assert result["status"] == "finished"
     assert result["dataset"] == "list"
 
@@ -224,7 +224,7 @@ def test_a_file_that_is_not_there_is_skipped_and_named(tmp_path: Path) -> None:
     rows = [*rows_of(tmp_path), {"file_name": "scans/gone.png", "label": "cat"}]
     dataset, said = loaded(written(tmp_path / "list.csv", rows))
     assert [Path(item.path).name for item in dataset.skipped] == ["gone.png"]
-    assert "skipped 1 images that cannot be read" in said
+    assert "skipped 1 image that cannot be read" in said
 
 
 def test_classes_of_an_npz_may_have_names(tmp_path: Path) -> None:
