@@ -72,8 +72,11 @@ The published figures are those of the best epoch on the test images; ours are n
 These are the included models: `digits` and `fashion`, trained for noisy images, and `fashion-clean`, trained for clean
 ones. They were trained with the ordinary `lrnet train` command, and `lrnet info --weights digits` shows the details of
 one. Each has a model card, `README.md` in its folder under `lrnet_cli/released/`, with its command, its figures by
-class, its calibration and its robustness. `digits-robust`, `digits` and `fashion-14` had `--robust` at full
-strength from the first step. No option does that, so their commands give slightly different weights.
+class, its calibration and its robustness.
+
+These commands run as they are, but four of them give slightly different weights. `digits-robust`, `digits` and
+`fashion-14` had `--robust` at full strength from the first step. No option does that: the strength rises over the first
+half of a run. `fashion` starts from `fashion-14` and differs with it.
 
 How the protocols differ:
 
