@@ -74,9 +74,9 @@ ones. They were trained with the ordinary `lrnet train` command, and `lrnet info
 one. Each has a model card, `README.md` in its folder under `lrnet_cli/released/`, with its command, its figures by
 class, its calibration and its robustness.
 
-These commands run as they are, but four of them give slightly different weights. `digits-robust`, `digits` and
+These commands run as they are, but five of them give slightly different weights. `digits-robust`, `digits` and
 `fashion-14` had `--robust` at full strength from the first step. No option does that: the strength rises over the first
-half of a run. `fashion` starts from `fashion-14` and differs with it.
+half of a run. `fashion-end` and `fashion` start from `fashion-14` and differ with it.
 
 How the protocols differ:
 
