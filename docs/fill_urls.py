@@ -1,7 +1,7 @@
 """Writes the project's address into every file that needs it: ``python docs/fill_urls.py https://github.com/me/lrnet``.
 
 The address stands in ``[project.urls]`` of ``pyproject.toml``. Links must be absolute in files that PyPI, GitHub or a
-citation manager show outside the repository.
+citation manager show outside the repository. GitHub's own tool takes the owner and the name only.
 """
 
 import sys
@@ -9,7 +9,15 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FILES = ("README.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "pyproject.toml")
+FILES = (
+    "README.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/explanation/security.md",
+    "pyproject.toml",
+)
 
 
 def address() -> str:
@@ -19,10 +27,16 @@ def address() -> str:
 
 
 def main(new: str) -> None:
-    old = address()
+    old, new = address(), new.rstrip("/")
     for name in FILES:
         path = ROOT / name
-        path.write_text(path.read_text(encoding="utf-8").replace(old, new.rstrip("/")), encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace(old, new)
+        path.write_text(text.replace(repository(old), repository(new)), encoding="utf-8")
+
+
+def repository(address: str) -> str:
+    """Return the owner and the name at the end of ``address``."""
+    return "/".join(address.split("/")[-2:])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 import csv
 import doctest
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from lrnet_cli.data.check import check_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import CheckRequest
+from lrnet_cli.weights.find import RELEASED
 
 ROOT = Path(__file__).parents[1]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
@@ -58,6 +60,15 @@ def check_options(words: list[str]) -> None:
         assert not word.startswith("--") or word in own, words
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_every_published_benchmark_exists(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for line in (line for line in lines if line.startswith("python tests/benchmarks/")):
+        _, script, *arguments = shlex.split(line.partition(" > ")[0])
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert [word for word in arguments if word.startswith("--") and f'"{word}"' not in source] == [], line
+
+
 def test_an_option_of_another_command_does_not_pass() -> None:
     check_options(["lrnet", "predict", "a.png", "--top-k", "3"])
     with pytest.raises(AssertionError):
@@ -84,7 +95,7 @@ def test_the_collection_of_the_tutorial_holds_the_mistakes_that_it_says(isolated
     with Path("scans.csv").open(encoding="utf-8", newline="") as source:
         rows = list(csv.DictReader(source))
     wrong = [row["split"] for row, label in zip(rows, load_digits().target, strict=False) if row["label"] != str(label)]
-    assert [wrong.count(split) for split in ("train", "val", "test")] == [28, 2, 10]
+    assert [wrong.count(split) for split in ("train", "val", "test")] == [30, 0, 10]
     damaged, different = check_dataset(CheckRequest(dataset=str(Path("scans.csv").resolve())), Reporter()).findings
     assert f"  - {damaged}\n" in text
     assert f"  - {different.replace(str(isolated_user), '/tmp/tut')}\n" in text
@@ -163,9 +174,33 @@ def test_files_that_are_shown_elsewhere_link_to_the_project_of_pyproject() -> No
             path = re.fullmatch(re.escape(address) + r"/(?:blob|raw)/main/([^#]+)(?:#.*)?", link)
             assert path is None or (ROOT / path[1]).exists(), link
             assert path is not None or "/blob/main/" not in link, link
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+    owner_and_name = docs_script("fill_urls").repository(address)
+    assert f"--repo {owner_and_name}\n" in (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
     assert f"repository-code: {address}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short_and_has_few_numbers() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 120
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
+    assert len(re.findall(r"\d[\d.,]*", prose)) <= 15
+
+
+def test_the_card_of_an_included_model_has_the_published_command() -> None:
+    text = (ROOT / "docs" / "results" / "provenance.json").read_text(encoding="utf-8")
+    for command in json.loads(text)["released"]["commands"]:
+        train, _, out = command.partition(" --out ")
+        if not out.startswith("runs/"):
+            continue
+        card = (RELEASED[out.removeprefix("runs/")] / "README.md").read_text(encoding="utf-8")
+        [shown] = re.findall(r"^lrnet train .*", card, re.MULTILINE)
+        assert set(pairs_of(train)) <= set(pairs_of(shown))
+
+
+def pairs_of(command: str) -> list[tuple[str, str]]:
+    """Return the options of a command with their values."""
+    return re.findall(r"(--\S+)(?: (?!--)(\S+))?", command)
 
 
 def test_the_corruptions_are_described_as_they_are() -> None:

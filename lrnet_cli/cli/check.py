@@ -53,9 +53,10 @@ def _show(checked: "Check", out: Output) -> None:
     out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in checked.polarity.items())}")
     kept = ", ".join(f"{100 * share:.0f} % at {size}" for size, share in checked.detail.items() if size <= 2 * largest)
     out.line(f"  detail kept   {kept}")
-    out.line(f"  advice        --image-size {checked.advised_size}{' --channels 3' if checked.colour else ''}")
+    advised = f"at most --image-size {checked.advised_size}; lrnet train chooses a size itself"
+    out.line(f"  advice        {advised}{'; --channels 3 keeps the colour' if checked.colour else ''}")
     if checked.left_out:
         out.line(f"  left out      {', '.join(kinds_of(checked.left_out))}")
-    out.line("Nothing deserves a look." if not checked.findings else "What deserves a look:")
+    out.line("Nothing is worth checking." if not checked.findings else "Worth checking:")
     for finding in checked.findings:
         out.line(f"  - {finding}")

@@ -129,8 +129,11 @@ class PredictionJob:
         if recorder.promise is not None and self.outcome is not None:
             yield from recorder.promise.remarks(self.outcome)
         if self.rows is not None:
+            added = self.rows.added
+            is_all = self.outcome is not None or added == summary.done + summary.failed
             images = counted(summary.done, "image has", "images have")
-            yield f"{images} a row, {summary.unknown} as unknown; {summary.failed} cannot be read."
+            unknown = f"{summary.unknown}" if is_all else f"{summary.unknown} of the {added} new ones"
+            yield f"{images} a row, {unknown} as unknown; {summary.failed} cannot be read."
         if recorder.request.merge:
             yield f"{summary.reviewed} of the labels are answers of a person."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:

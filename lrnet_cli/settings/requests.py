@@ -230,8 +230,7 @@ class InfoRequest(Cache):
 
     arch: Literal[Arch, "all"] | None = setting(
         None,
-        "Show the layers of this network instead, with their costs: lrnet, cnn, vgg16, inception_v3, resnet50 or "
-        "alexnet; all: the costs of each network.",
+        "Show the layers of this network instead, with their costs; all: the costs of each network.",
     )
     image_size: int | None = setting(
         None, "With --arch: the side of the images in pixels.", within=COUNT, default_text="28"

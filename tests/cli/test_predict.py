@@ -250,7 +250,9 @@ def test_a_complete_file_gets_rows_for_the_inputs_that_have_none(lrnet: CliRun, 
         names = sorted(images.glob("*.png"))
         assert lrnet(f"predict images/0.png images/2.png --output rows.{form}").exit_code == 0
         first = Path(f"rows.{form}").read_text()
-        assert lrnet(f"predict images/*.png --output rows.{form} --resume").exit_code == 3
+        more = lrnet(f"predict images/*.png --output rows.{form} --resume")
+        assert more.exit_code == 3
+        assert f" of the {len(names) - 2} new ones as unknown; 1 cannot be read." in more.stderr
         whole = Path(f"rows.{form}").read_text()
         assert whole.startswith(first)
         for name in names:

@@ -52,7 +52,7 @@ def findings(root: Path) -> str:
 def test_a_clean_set_has_nothing_to_look_at(lrnet: CliRun, clean: Path) -> None:
     shown = lrnet("check", clean)
     assert "set: 52 images (40 train, 12 test) in 2 classes" in shown.stdout
-    assert "Nothing deserves a look." in shown.stdout
+    assert "Nothing is worth checking." in shown.stdout
     assert "52 light-on-dark" in shown.stdout
     assert shown.exit_code == 0
 
