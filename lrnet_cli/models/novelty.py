@@ -94,8 +94,8 @@ class Novelty:
         return torch.tensor(self.axes, dtype=torch.float64), torch.tensor(self.centres, dtype=torch.float64)
 
 
-def mean_novelty(classes: int) -> Novelty:
-    """Return the novelty of an ensemble, which is the output after its logits."""
+def novelty_given(classes: int) -> Novelty:
+    """Return the novelty of what gives it itself, after its logits: an ensemble or an export."""
     return Novelty(axes=((0.0,),) * classes + ((1.0,),), centres=((0.0,),), threshold=1.0)
 
 

@@ -15,7 +15,7 @@ from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.documents import parsed, read_document
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble
-from lrnet_cli.models.novelty import mean_novelty
+from lrnet_cli.models.novelty import novelty_given
 from lrnet_cli.models.registry import build
 from lrnet_cli.promise.stored import read_evidence
 from lrnet_cli.settings.words import LRNETS
@@ -119,7 +119,7 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
     card = replace(
         first,
         temperature=1.0,
-        novelty=mean_novelty(len(first.classes)) if are_all else None,
+        novelty=novelty_given(len(first.classes)) if are_all else None,
         evidence=evidence,
         protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": result.get("folds")},
         metrics={"over_single_runs": result["test_accuracy"]} if result.get("test_accuracy") else {},
