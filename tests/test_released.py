@@ -17,6 +17,8 @@ from lrnet_cli.evaluation.foreign import measure_foreign
 from lrnet_cli.evaluation.setup import load_foreign, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.paths import WEIGHTS_NAME
+from lrnet_cli.predict.promised import Promise
+from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.runs.folder import read_config, read_result
 from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.file import load_weights
@@ -76,13 +78,23 @@ def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], released: str) -> N
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_each_is_small_and_a_run_like_any_other(lrnet: Callable[..., Any], name: str) -> None:
-    assert (RELEASED[name] / WEIGHTS_NAME).stat().st_size < 4.2e6
+    assert (RELEASED[name] / WEIGHTS_NAME).stat().st_size < 4.4e6
     config, _ = read_config(RELEASED[name])
     result = read_result(RELEASED[name])
     assert result is not None
     assert (config.dataset, config.limit, result["test_reads"]) == (name.removesuffix("-clean"), None, 1)
     (row,) = json.loads(lrnet(f"compare {name} --json").stdout)["rows"]
     assert (row["dataset"], row["accuracy"]["value"]) == (config.dataset, result["test_accuracy"])
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_can_promise_an_error_from_images_that_it_did_not_learn_from(name: str) -> None:
+    card = load_weights(RELEASED[name] / WEIGHTS_NAME)[1]
+    assert card.evidence is not None
+    assert (card.evidence.origin, len(card.evidence)) == ("validation", card.dataset["val"])
+    assert 1 - card.evidence.wrong.mean() == pytest.approx(card.metrics["val_accuracy"])
+    promise = Promise(name, card, Aim(0.02), 1.0)
+    assert promise.expected_share > (0.98 if name == "digits" else 0.7)
 
 
 def test_garments_have_names() -> None:

@@ -9,7 +9,7 @@ from lrnet_cli.settings.requests import AuditRequest
 
 EXAMPLES = (
     "lrnet audit labels.csv --n 300",
-    "lrnet audit labels.csv --answers reviewed.csv --max-error 0.01",
+    "lrnet audit labels.csv --answers reviewed.csv",
 )
 _BROKEN = 3
 

@@ -53,7 +53,8 @@ def _measure_novelty(
     if setup.card.novelty is None:
         if request.foreign:
             raise UsageError(
-                f"{setup.weights}: cannot tell foreign images; use those of a single run, not an export or several."
+                f"{setup.weights}: cannot tell foreign images; use those of a single run, not an export in int8 or of "
+                "several."
             )
         return None
     # Averaged views are not what novelty was fitted to.

@@ -12,19 +12,17 @@ from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.errors import ExportError, UsageError
 from lrnet_cli.export import onnx, pt2
-from lrnet_cli.export.whole import Whole, as_exported, writing
+from lrnet_cli.export.whole import Whole, without_description, writing
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.fused import FusedLRNet
-from lrnet_cli.models.heads import probabilities
-from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.lrnet import LRNet
-from lrnet_cli.models.normalize import Normalized
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.onnx import OnnxNetwork
 
 _Run = Callable[[Tensor], Sequence[Tensor]]
-TOLERANCE = 1e-4  # of logits and probabilities
+TOLERANCE = 1e-4  # of logits, probabilities and novelty
+_BATCH = 32  # images at a time
 # By suffix: the function that makes the file's content, and the one that runs the file.
 _FORMS: dict[str, tuple[Callable[[nn.Module, WeightsCard, Tensor], bytes], Callable[[Path], _Run]]] = {
     ".onnx": (onnx.to_bytes, OnnxNetwork),
@@ -34,7 +32,7 @@ _FORMS: dict[str, tuple[Callable[[nn.Module, WeightsCard, Tensor], bytes], Calla
 
 @dataclass(frozen=True)
 class Float32Export:
-    """An export: the largest difference from PyTorch in any logit or probability over ``images`` real images."""
+    """An export: the largest difference from PyTorch in any logit, probability or novelty over ``images`` real ones."""
 
     weights: Path
     path: Path
@@ -57,7 +55,8 @@ def export_float32(weights: Path, target: Path) -> Float32Export:
     if target.suffix not in _FORMS:
         raise UsageError(f"{target}: the format follows from the suffix, which must be one of: {', '.join(_FORMS)}.")
     model, card = load_weights(weights)
-    card = as_exported(card)
+    if isinstance(model, Ensemble):
+        card = without_description(card)
     whole = Whole(_fused(model), card).eval()
     size = ImageOptions(card.preprocessing.image_size, card.preprocessing.channels)
     images = load_dataset("optdigits", size).test.images
@@ -83,7 +82,7 @@ def _fused(model: nn.Module) -> nn.Module:
 @torch.inference_mode()
 def _difference(run: _Run, model: nn.Module, card: WeightsCard, images: Tensor) -> float:
     """Return the largest difference between ``run`` and ``model``, for a single image and for many."""
-    logits = predict_logits(Normalized(model, card.preprocessing.normalize), images)
-    expected = logits, probabilities(logits / card.temperature, card.head)
+    whole = Whole(model, card).eval()
+    expected = [torch.cat(parts) for parts in zip(*map(whole, images.split(_BATCH)), strict=True)]
     exported = [torch.cat(parts) for parts in zip(run(images[:1]), run(images[1:]), strict=True)]
     return max(float((one - other).abs().max()) for one, other in zip(expected, exported, strict=True))

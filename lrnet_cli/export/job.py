@@ -11,9 +11,9 @@ def export_weights(request: ExportRequest, reporter: Reporter) -> Float32Export 
     """Write the network of ``request.weights`` to ``request.to``, and compare it with PyTorch's before it is kept.
 
     The exported network takes uint8 images (N, C, S, S) for any N ≥ 1 and gives ``logits`` and ``probabilities``
-    (N, classes), float32; the card of the weights is in its metadata, without a novelty that needs more than logits. It
-    is compared with the plain network of the weights: in float32 on the embedded scans of digits, resized for it; with
-    ``int8`` on images that the weights were validated on, or of ``request.dataset``.
+    (N, classes), float32, and where an LR-Net in float32 has it ``novelty`` (N,); the card of the weights is in its
+    metadata. It is compared with the plain network of the weights: in float32 on the embedded scans of digits, resized
+    for it; with ``int8`` on images that the weights were validated on, or of ``request.dataset``.
 
     Raises ``ExportError`` if any value differs by more than 1e-4, if int8 loses more accuracy than allowed, or without
     the extra packages; ``WeightsError``, ``DataError`` or ``UsageError`` for what cannot be used or written.

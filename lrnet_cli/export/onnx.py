@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lrnet_cli.weights.card import WeightsCard, metadata_of
-from lrnet_cli.weights.onnx import INPUT, OUTPUTS, needed_packages
+from lrnet_cli.weights.onnx import INPUT, NOVELTY, OUTPUTS, needed_packages
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 
 def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
-    """Return ``whole`` (images in, logits and probabilities out), traced with ``example``, as an ONNX file."""
+    """Return ``whole`` (images in; logits, probabilities, novelty out), traced with ``example``, as an ONNX file."""
     with needed_packages(), warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
@@ -25,7 +25,7 @@ def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
             (example,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=[*OUTPUTS, NOVELTY] if card.needs_description else list(OUTPUTS),
             # PyTorch 2.9 traces nothing that holds from a single image on. The file itself has no such limit.
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=2)}},
             verbose=False,

@@ -12,7 +12,7 @@ from lrnet_cli.weights.card import WeightsCard, metadata_of
 
 
 def to_bytes(whole: nn.Module, card: WeightsCard, example: Tensor) -> bytes:
-    """Return ``whole`` (images in, logits and probabilities out), traced with ``example``, as a PT2 file."""
+    """Return ``whole`` (images in; logits, probabilities, novelty out), traced with ``example``, as a PT2 file."""
     program = torch.export.export(whole, (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}})
     target = io.BytesIO()
     torch.export.save(program, target, extra_files=metadata_of(card))

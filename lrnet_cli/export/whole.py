@@ -11,27 +11,49 @@ from torch import Tensor, nn
 from lrnet_cli import paths
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.normalize import normalize
+from lrnet_cli.models.novelty import Novelty, described
 from lrnet_cli.weights.card import WeightsCard
 
 
 class Whole(nn.Module):
-    """uint8 images (N, C, S, S) in, logits and calibrated probabilities (N, classes) out."""
+    """uint8 images (N, C, S, S) in, logits and calibrated probabilities (N, classes) out.
+
+    With a ``card`` whose novelty needs a description, the novelty (N,) is a third output.
+    """
 
     def __init__(self, network: nn.Module, card: WeightsCard) -> None:
         super().__init__()
-        self.network = network
+        self.network = described(network) if card.needs_description else network
         self.temperature = card.temperature
         self.head = card.head
         self.normalize = card.preprocessing.normalize
+        self.classes = len(card.classes)
+        self.novelty = _NoveltyIn32(card.novelty) if card.novelty is not None and card.needs_description else None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and calibrated probabilities (N, classes) of uint8 images (N, C, S, S)."""
-        logits = self.network(normalize(images.to(torch.float32) / 255, self.normalize))
-        return logits, probabilities(logits / self.temperature, self.head)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return logits and probabilities (N, classes), perhaps novelty (N,), of uint8 images (N, C, S, S)."""
+        outputs = self.network(normalize(images.to(torch.float32) / 255, self.normalize))
+        logits = outputs[:, : self.classes]
+        both = logits, probabilities(logits / self.temperature, self.head)
+        return both if self.novelty is None else (*both, self.novelty(outputs))
 
 
-def as_exported(card: WeightsCard) -> WeightsCard:
-    """Return the card for an export: other runtimes give logits and probabilities, and no description for a novelty."""
+class _NoveltyIn32(nn.Module):
+    """``novelty`` in single precision, which every runtime has."""
+
+    def __init__(self, novelty: Novelty) -> None:
+        super().__init__()
+        self.axes = nn.Buffer(torch.tensor(novelty.axes) / novelty.threshold)
+        self.centres = nn.Buffer(torch.tensor(novelty.centres) / novelty.threshold)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Return the novelty (N,) of outputs (N, outputs)."""
+        distances = (outputs @ self.axes)[:, None] - self.centres
+        return distances.square().sum(2).amin(1).sqrt()
+
+
+def without_description(card: WeightsCard) -> WeightsCard:
+    """Return the card for an export that gives logits and probabilities, and no description for a novelty."""
     return replace(card, novelty=None) if card.needs_description else card
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet
 
@@ -37,8 +38,30 @@ class Described(nn.Module):
         return torch.cat([logits, mean, deviation], 1)
 
 
+class DescribedEnsemble(nn.Module):
+    """``ensemble`` with its logits followed by the mean novelty of an image to its members."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.ensemble = ensemble.each(described)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits and novelty, float32 (N, classes + 1), of floats (N, C, S, S) in [0, 1]."""
+        outputs = [member(images).float() for member in self.ensemble.members]
+        novelty = [one(values.cpu()) for one, values in zip(self.ensemble.novelties, outputs, strict=True)]
+        logits = self.ensemble.joined(
+            [
+                values[:, :-DESCRIPTION] if isinstance(member, Described) else values
+                for member, values in zip(self.ensemble.members, outputs, strict=True)
+            ]
+        )
+        return torch.cat([logits, torch.stack(novelty, 1).mean(1, keepdim=True).to(logits.device)], 1)
+
+
 def described(network: nn.Module) -> nn.Module:
-    """Return ``network`` with a description after its logits, or as it is if it is no LR-Net."""
+    """Return ``network`` with what tells foreign images after its logits, or as it is if it has no such thing."""
+    if isinstance(network, Ensemble):
+        return DescribedEnsemble(network) if network.novelties else network
     return Described(network) if isinstance(network, LRNet | FusedLRNet) else network
 
 
@@ -69,6 +92,11 @@ class Novelty:
     def _tensors(self) -> tuple[Tensor, Tensor]:
         # In double precision, so that an image's novelty does not depend on those that it is computed with.
         return torch.tensor(self.axes, dtype=torch.float64), torch.tensor(self.centres, dtype=torch.float64)
+
+
+def novelty_given(classes: int) -> Novelty:
+    """Return the novelty of what gives it itself, after its logits: an ensemble or an export."""
+    return Novelty(axes=((0.0,),) * classes + ((1.0,),), centres=((0.0,),), threshold=1.0)
 
 
 def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:

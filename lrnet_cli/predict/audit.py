@@ -14,6 +14,7 @@ from lrnet_cli import paths
 from lrnet_cli.data.readers.manifest import numbered_rows
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.predict.classifier import NONE_OF_THESE, UNKNOWN
+from lrnet_cli.predict.rows import promised_error
 from lrnet_cli.promise.audit import Audited, audited
 from lrnet_cli.settings.requests import AuditRequest
 
@@ -99,7 +100,8 @@ def judge(request: AuditRequest) -> Verdict:
         raise UsageError(f"{request.answers}: no row says {_YES} under reviewed, so nothing was checked yet.")
     wrong = sum(row["label"] != row["previous"] for row in checked)
     result = audited(len(stack), len(checked), wrong, request.confidence)
-    return Verdict(result, len(answers) - len(checked), request.max_error)
+    promised = promised_error(request.labels) if request.max_error is None else request.max_error
+    return Verdict(result, len(answers) - len(checked), promised)
 
 
 def _accepted(path: Path) -> dict[str, str]:

@@ -94,7 +94,7 @@ class PredictionJob:
             self.summary.add(record)
             yield record
         if isinstance(drafts, RowFile):
-            drafts.finish(_settled(draft, outcome) for draft in drafts.drafts())
+            drafts.finish((_settled(draft, outcome) for draft in drafts.drafts()), promise.aim.max_error)
 
     def _predicted(self, rows: RowFile | Spool | None) -> Iterator[Record]:
         """Yield the records of the images that have no row yet, and write them to ``rows``."""

@@ -84,7 +84,7 @@ class Promise:
         if not by_class and len(self.evidence) < aim.least:
             raise SettingError(f"{{weights}}: {self._too_few}", weights=weights)
         # On images like these it is expected to accept what it accepts of these: only said, and never used.
-        plan = self.decide(self._labelled)
+        plan = self.decide(self._labelled, long_run=True)
         self.expected_share = float(plan.accepted(self._labelled).mean())
         if not self.expected_share:
             first = max(plan.thresholds.values(), key=lambda threshold: threshold.images)
@@ -107,9 +107,10 @@ class Promise:
             "images or with {folds}, or promise less."
         )
 
-    def decide(self, stack: Ranked) -> Decision:
-        """Return which labels of ``stack`` are accepted."""
-        return decide(self._labelled, self.evidence.wrong, stack, self.aim, by_class=self.by_class)
+    def decide(self, stack: Ranked, *, long_run: bool = False) -> Decision:
+        """Return which labels of ``stack`` are accepted, by a promise of the stack itself or of the ``long_run``."""
+        wrong = self.evidence.wrong
+        return decide(self._labelled, wrong, stack, self.aim, by_class=self.by_class, long_run=long_run)
 
     def outcome(self, answers: Iterable[Seen]) -> Outcome:
         """Return what is promised of the images with these answers."""
@@ -157,6 +158,12 @@ class Promise:
                 "The promise is measured on single networks and used for the mean of all, which is usually right more "
                 "often and less sure: an approximation, usually on the safe side, but without a proof."
             )
+        if any(one.is_kept and not one.is_of_stack for one in outcome.decision.thresholds.values()):
+            few = "Some classes have" if self.by_class else "These are"
+            yield (
+                f"{few} fewer than {self.aim.least_stack} images, in whose error chance counts: the promise is of the "
+                "long run of such images, not of these alone."
+            )
         if None in outcome.decision.refused and outcome.images:
             yield "No share of these images can be accepted under this promise; check them by hand, or promise less."
         refused = [self.classes[index] for index in outcome.decision.refused if index is not None]
@@ -178,6 +185,7 @@ class Promise:
                 "score": threshold.score if threshold.is_kept else None,
                 "labelled_images": threshold.images,
                 "labelled_errors": threshold.errors,
+                "is_of_stack": threshold.is_of_stack,
             }
             for index, threshold in outcome.decision.thresholds.items()
         ]

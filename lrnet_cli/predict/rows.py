@@ -67,11 +67,11 @@ def row_writer(target: Target, style: RowStyle, *, header: bool = True) -> Calla
 class RowFile:
     """A file of rows that grows as ``part`` next to its final ``path``, and takes that name once it is complete.
 
-    The name of the part holds ``fingerprint``, and so does the hidden file ``.NAME.lrnet`` beside a complete one: only
-    a prediction with the same weights and settings adds rows to either. A complete file is copied to a part first, so
-    that readers of ``path`` see the old rows or all of them. ``count`` is the number of rows so far, first of those
-    that earlier predictions left, ``failed`` of those of them with an error, and ``added`` of those written here.
-    Without any row of its own, no part is left behind.
+    The name of the part holds ``fingerprint``, and so does the hidden file ``.NAME.lrnet`` beside a complete one, which
+    also has the promise of its labels: only a prediction with the same weights and settings adds rows to either. A
+    complete file is copied to a part first, so that readers of ``path`` see the old rows or all of them. ``count`` is
+    the number of rows so far, first of those that earlier predictions left, ``failed`` of those of them with an error,
+    and ``added`` of those written here. Without any row of its own, no part is left behind.
 
     With ``drafts`` the part holds whole records, which ``finish`` replaces by final ones. The rows of a complete file
     were then settled together (``is_settled``), and none is added.
@@ -84,7 +84,7 @@ class RowFile:
         self.path, self._style, self._fingerprint, self._has_drafts = path, style, fingerprint, drafts
         self._form: RowFormat = "jsonl" if drafts else style.form  # of the part
         self.part = path.with_name(f"{path.name}.{fingerprint}.part")
-        self._record = path.with_name(f".{path.name}.lrnet")
+        self._record = _record_of(path)
         left = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
         if left and not resume:
             raise UsageError(
@@ -152,15 +152,19 @@ class RowFile:
         with self.part.open(encoding="utf-8") as lines:
             yield from map(loaded, lines)
 
-    def finish(self, final: Iterable[Record] | None = None) -> None:
-        """Give the file its name; of a part with drafts, write the ``final`` records to it instead, in one step."""
+    def finish(self, final: Iterable[Record] | None = None, max_error: float | None = None) -> None:
+        """Give the file its name; of a part with drafts, write the ``final`` records to it instead, in one step.
+
+        ``max_error`` is noted as promised.
+        """
         if self.is_settled:
             return
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            write_text(self._record, self._fingerprint + "\n")
+            promised = "" if max_error is None else f"{max_error!r}\n"
+            write_text(self._record, f"{self._fingerprint}\n{promised}")
             if final is None:
                 self.part.replace(self.path)
                 return
@@ -174,7 +178,7 @@ class RowFile:
 
     def _recorded(self) -> str | None:
         try:
-            return read_document(self._record).strip()
+            return read_document(self._record).split("\n")[0].strip()
         except (FileNotFoundError, ValueError):
             return None
 
@@ -212,6 +216,18 @@ class RowFile:
     def _unwritable(self, error: OSError) -> UsageError:
         kept = f" The rows so far are in {self.part}; continue with --resume." if self.part.exists() else ""
         return UsageError(f"{self.path}: cannot be written ({error.strerror or error}).{kept}")
+
+
+def promised_error(path: Path) -> float | None:
+    """Return the error that was promised of the labels in a complete file of rows, None if it is not known."""
+    try:
+        return float(read_document(_record_of(path)).split("\n")[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lrnet")
 
 
 class Spool:

@@ -41,15 +41,20 @@ class Decision:
         return tuple(index for index, threshold in self.thresholds.items() if not threshold.is_kept)
 
 
-def decide(labelled: Ranked, wrong: Booleans, stack: Ranked, aim: Aim, *, by_class: bool) -> Decision:
+def decide(
+    labelled: Ranked, wrong: Booleans, stack: Ranked, aim: Aim, *, by_class: bool, long_run: bool = False
+) -> Decision:
     """Return what is accepted of ``stack``, from ``labelled`` images of which some are ``wrong`` (N,).
 
     With ``by_class``, each most likely class has a promise of its own, from the labelled images that are taken for it.
+    ``long_run`` is as in ``find_threshold``.
     """
     if not by_class:
-        return Decision({None: find_threshold(labelled.scores, wrong, stack.scores, aim)})
+        return Decision({None: find_threshold(labelled.scores, wrong, stack.scores, aim, long_run=long_run)})
     thresholds: dict[int | None, Threshold] = {}
     for index in np.unique(np.append(stack.predicted, labelled.predicted)).tolist():
         own, further = labelled.predicted == index, stack.predicted == index
-        thresholds[index] = find_threshold(labelled.scores[own], wrong[own], stack.scores[further], aim)
+        thresholds[index] = find_threshold(
+            labelled.scores[own], wrong[own], stack.scores[further], aim, long_run=long_run
+        )
     return Decision(thresholds)

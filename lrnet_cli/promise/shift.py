@@ -1,7 +1,7 @@
 """Whether images differ from those that a promise was made from, so that it should not be trusted.
 
 Two-sample tests of what the network says and of how the images look, with Bonferroni's correction: all together they
-give a false alarm in at most one of twenty stacks that are drawn like the validation images (compare Rabanser et
+give a false alarm in at most three of a hundred stacks that are drawn like the validation images (compare Rabanser et
 al. 2019, arXiv:1810.11953).
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from lrnet_cli.promise.evidence import Evidence, Floats, Indices
 
-FALSE_ALARMS = 0.05
+FALSE_ALARMS = 0.03
 _TAIL = 0.95  # of the validation images are at most as novel, or as unsure, as what counts as a tail
 _LEAST = 20  # images, of which a class with fewer counts with the rest
 

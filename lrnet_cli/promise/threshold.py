@@ -1,7 +1,9 @@
 """From which score on labels are accepted, so that at most a promised share of the accepted ones is wrong.
 
 Selective classification with guaranteed risk (Geifman and El-Yaniv 2017, arXiv:1705.08500) by testing a fixed sequence
-of thresholds, each with the exact binomial (Learn then Test, Angelopoulos et al. 2021, arXiv:2110.01052, section 4.3).
+of thresholds from several starts (Learn then Test, Angelopoulos et al. 2021, arXiv:2110.01052, section 4.3). A start
+that is reached from the one before takes over its share of the allowed failures (Wiens 2003, "A fixed sequence
+Bonferroni procedure for testing multiple endpoints").
 """
 
 import math
@@ -11,10 +13,12 @@ import numpy as np
 
 from lrnet_cli.errors import UsageError
 from lrnet_cli.promise.bound import images_needed
-from lrnet_cli.promise.evidence import Booleans, Floats
+from lrnet_cli.promise.evidence import Booleans, Floats, Indices
 
 _STEPS = 200  # of the sequence, at most
 _START = 1.6  # times ln(1 / (1 - confidence)) / max_error labelled images are accepted by the first threshold
+_SECOND_START = 0.5  # of the stack: where a few sure errors end the sequence early, it goes on from here
+_ROOM = 10  # errors; a stack that may have fewer would have to be nearly free of them to be sure of its own error
 MOST_ERROR = 0.5
 
 
@@ -37,6 +41,11 @@ class Aim:
         """The smallest number of labelled images from which this can be promised, if none of them is wrong."""
         return images_needed(0, self.max_error, self.confidence)
 
+    @property
+    def least_stack(self) -> int:
+        """The smallest number of images to be labelled whose own error is promised, not that of the long run."""
+        return math.ceil(round(_ROOM / self.max_error, 9))
+
     def start(self, images: int) -> float:
         """Return how many of the labelled ``images`` the first threshold is to accept."""
         usual = _START * math.log(1 / (1 - self.confidence)) / self.max_error
@@ -48,12 +57,14 @@ class Threshold:
     """The lowest score that is accepted; of the labelled images it accepts ``images``, of which ``errors`` are wrong.
 
     It is infinite, and nothing is accepted, if no threshold could be promised; the numbers are then those of the first
-    one that was tried.
+    one that was tried. ``is_of_stack`` says whether the promise is of the images to be labelled themselves, or of the
+    long run of images like them, around which the error of a small stack varies.
     """
 
     score: float
     images: int
     errors: int
+    is_of_stack: bool
 
     @property
     def is_kept(self) -> bool:
@@ -75,20 +86,54 @@ def sequence(stack: Floats, start: float) -> Floats:
     return thresholds
 
 
-def find_threshold(scores: Floats, wrong: Booleans, stack: Floats, aim: Aim) -> Threshold:
-    """Return the loosest threshold of the sequence up to which every one keeps ``aim``.
+def find_threshold(scores: Floats, wrong: Booleans, stack: Floats, aim: Aim, *, long_run: bool = False) -> Threshold:
+    """Return the loosest threshold of the sequence that keeps ``aim``.
 
     ``scores`` (N,) are those of labelled images, of which some are ``wrong`` (N,), and ``stack`` (M,) those of the
-    images to be labelled.
+    images to be labelled. The promise is of the stack itself if that is large enough and ``long_run`` is false.
     """
-    from scipy.stats import binom
-
     thresholds = sequence(stack, aim.start(len(scores)) / max(len(scores), 1))
-    order = np.argsort(-scores, kind="stable")
-    images = np.searchsorted(-scores[order], -thresholds, side="right")
+    is_of_stack = not long_run and int(np.isfinite(stack).sum()) >= aim.least_stack
+    if not len(thresholds):
+        return Threshold(math.inf, 0, 0, is_of_stack)
+    images, order = _above(scores, thresholds), np.argsort(-scores, kind="stable")
     errors = np.append(0, np.cumsum(wrong[order]))[images]
-    fails = np.flatnonzero(binom.cdf(errors, images, aim.max_error) > 1 - aim.confidence)
-    count = int(fails[0]) if len(fails) else len(thresholds)
-    if not count:
-        return Threshold(math.inf, int(images[0]) if len(images) else 0, int(errors[0]) if len(errors) else 0)
-    return Threshold(float(thresholds[count - 1]), int(images[count - 1]), int(errors[count - 1]))
+    further = _above(stack, thresholds)
+    p_values = _p_values(errors, images, aim.max_error, further if is_of_stack else None)
+    allowed = np.zeros(len(thresholds))
+    for first in (0, min(int(np.searchsorted(further, _SECOND_START * len(stack))), len(thresholds) - 1)):
+        allowed[first] += (1 - aim.confidence) / 2
+    loosest, level = None, 0.0
+    for number, p_value in enumerate(p_values.tolist()):
+        level += float(allowed[number])
+        if p_value <= level:
+            loosest = number
+        else:
+            level = 0.0
+    if loosest is None:
+        return Threshold(math.inf, int(images[0]), int(errors[0]), is_of_stack)
+    return Threshold(float(thresholds[loosest]), int(images[loosest]), int(errors[loosest]), is_of_stack)
+
+
+def _above(scores: Floats, thresholds: Floats) -> Indices:
+    """Return how many of ``scores`` (N,) each of the falling ``thresholds`` accepts."""
+    counts: Indices = np.searchsorted(-np.sort(scores)[::-1], -thresholds, side="right")
+    return counts
+
+
+def _p_values(errors: Indices, images: Indices, max_error: float, further: Indices | None) -> Floats:
+    """Return how probable it is at most to see so few ``errors`` of ``images`` (N,) if ``max_error`` is exceeded.
+
+    It is exceeded in the long run or, where these are given, in ``further`` images (N,) that are accepted: these then
+    have at least one error more than they may, and all errors together fall to either side by chance, since which of
+    the images were labelled is one.
+    """
+    from scipy.stats import binom, hypergeom
+
+    values: Floats
+    if further is None:
+        values = binom.cdf(errors, images, max_error)
+    else:
+        too_many = np.floor(np.round(max_error * further, 9)).astype(np.int64) + 1
+        values = hypergeom.cdf(errors, images + further, errors + too_many, images)
+    return values

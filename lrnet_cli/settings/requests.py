@@ -147,6 +147,7 @@ class AuditRequest(Request):
     max_error: float | None = setting(
         None,
         "With --answers: the error that was promised; above it the exit code is 3.",
+        default_text="that of LABELS",
         within=Range("share", 0, 1, low_included=False),
     )
     confidence: float = setting(0.95, "The confidence of the interval.", within=Range("share", 0.5, 1))

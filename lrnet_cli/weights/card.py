@@ -107,7 +107,10 @@ class WeightsCard:
             indices = {*self.evidence.labels, *self.evidence.predicted}
             if not 0 <= min(indices) <= max(indices) < len(self.classes):
                 raise ValueError("the answers for validation images name classes that there are not")
-        sizes = {len(self.classes), len(self.classes) + (DESCRIPTION if self.arch in LRNETS else 0)}
+        # An ensemble or an export gives the novelty itself, after its logits.
+        sizes = {len(self.classes), len(self.classes) + 1} | (
+            {len(self.classes) + DESCRIPTION} if self.arch in LRNETS else set()
+        )
         if self.novelty is not None and len(self.novelty.axes) not in sizes:
             raise ValueError(f"the novelty is over {len(self.novelty.axes)} outputs, the network gives {min(sizes)}")
 

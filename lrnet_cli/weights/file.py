@@ -15,8 +15,10 @@ from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.documents import parsed, read_document
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble
+from lrnet_cli.models.novelty import novelty_given
 from lrnet_cli.models.registry import build
 from lrnet_cli.promise.stored import read_evidence
+from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
 from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
 from lrnet_cli.weights.find import is_series, members_of
@@ -110,15 +112,20 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
     except ValueError as error:
         raise WeightsError(f"{series}: its promise.json is damaged ({error}); delete it or train again.") from error
     protocol = {name: value for name, value in first.protocol.items() if name != "test_fold"}
+    # Earlier versions had a novelty of LR-Net by its logits alone.
+    novelties = [card.novelty for card in cards if card.needs_description or card.arch not in LRNETS]
+    known = [novelty for novelty in novelties if novelty is not None]
+    are_all = len(known) == len(cards)
     card = replace(
         first,
         temperature=1.0,
-        novelty=None,
+        novelty=novelty_given(len(first.classes)) if are_all else None,
         evidence=evidence,
         protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": result.get("folds")},
         metrics={"over_single_runs": result["test_accuracy"]} if result.get("test_accuracy") else {},
     )
-    return Ensemble(members, [card.temperature for card in cards], first.head).eval(), card
+    temperatures = [card.temperature for card in cards]
+    return Ensemble(members, temperatures, first.head, known if are_all else ()).eval(), card
 
 
 def _result_of(series: Path) -> _SeriesNote:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from lrnet_cli.data.files import is_regular_file
 from lrnet_cli.errors import ExportError, WeightsError
+from lrnet_cli.models.novelty import novelty_given
 from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of
 from lrnet_cli.weights.onnx_trial import problem_with, reason_of, session_of
 
-INPUT, OUTPUTS = "images", ("logits", "probabilities")
+INPUT, OUTPUTS, NOVELTY = "images", ("logits", "probabilities"), "novelty"
 _IMAGES = 32  # that a thread takes at a time, whose activations fit into its cache
 _INSTALL = "pip install 'lrnet-cli[export]'"
 
@@ -23,6 +25,7 @@ _INSTALL = "pip install 'lrnet-cli[export]'"
 def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     """Return a function from uint8 images (N, C, S, S) to logits (N, classes), and the card, of an exported file.
 
+    Of a file that gives the novelty, it follows the logits.
     Raises ``WeightsError`` for a file that cannot be used, ``ExportError`` without ONNX Runtime.
     """
     try:
@@ -39,18 +42,29 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     expected = [card.arch_args["in_channels"], card.arch_args["image_size"], card.arch_args["image_size"]]
     if run.shape[1:] != expected:
         raise WeightsError(f"{path}: takes images of {run.shape[1:]}, its card says {expected}.")
-    shape = (2, len(card.classes))
-    for values in run(torch.zeros(2, *expected, dtype=torch.uint8)):  # what a file declares need not be so
+    shapes: list[tuple[int, ...]] = [(2, len(card.classes)), (2, len(card.classes)), (2,)]
+    for values, shape in zip(run(torch.zeros(2, *expected, dtype=torch.uint8)), shapes, strict=False):
+        # What a file declares need not be so.
         if values.shape != shape or values.dtype != torch.float32 or not values.isfinite().all():
             raise WeightsError(
                 f"{path}: gives {values.dtype} of the shape {tuple(values.shape)} for two blank images, expected "
                 f"finite numbers, float32 of {shape}."
             )
-    return lambda images: run(images)[0], card
+    if run.has_novelty:
+        card = replace(card, novelty=novelty_given(len(card.classes)))
+    elif card.needs_description:
+        card = replace(card, novelty=None)
+    return lambda images: _joined(run(images)), card
+
+
+def _joined(outputs: list[Tensor]) -> Tensor:
+    """Return logits, and the novelty after them if there is one."""
+    logits, _, *novelty = outputs
+    return torch.cat([logits, *(values[:, None] for values in novelty)], 1)
 
 
 class OnnxNetwork:
-    """An ONNX Runtime session over a file's content: uint8 images in, logits and probabilities out.
+    """An ONNX Runtime session over a file's content: uint8 images in, logits, probabilities and perhaps novelty out.
 
     Raises ``WeightsError`` for a file that cannot be run, ``ExportError`` without ONNX Runtime.
     """
@@ -68,11 +82,13 @@ class OnnxNetwork:
             raise WeightsError(f"{path}: is not a usable ONNX file ({reason_of(error)}).") from error
         self.shape: list[int | str] = source.shape
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        if (source.name, source.type, *names) != (INPUT, "tensor(uint8)", *OUTPUTS):
+        self.has_novelty = NOVELTY in names
+        self._names = [*OUTPUTS, NOVELTY] if self.has_novelty else list(OUTPUTS)
+        if (source.name, source.type, *names) != (INPUT, "tensor(uint8)", *self._names):
             raise WeightsError(f"{path}: was not exported by lrnet: it takes {source.name!r} and gives {names}.")
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Return logits and probabilities, float32 (N, classes), of uint8 images (N, C, S, S)."""
+        """Return logits and probabilities, float32 (N, classes), and perhaps novelty (N,), of uint8 (N, C, S, S)."""
         parts = images.split(even_parts(len(images), _IMAGES))
         try:
             outputs = in_workers(self._run, parts)
@@ -82,20 +98,24 @@ class OnnxNetwork:
 
     def _run(self, images: Tensor) -> list[NDArray[np.float32]]:
         inputs = {INPUT: np.ascontiguousarray(images.numpy())}
-        outputs: list[NDArray[np.float32]] = self.session.run(list(OUTPUTS), inputs)
+        outputs: list[NDArray[np.float32]] = self.session.run(self._names, inputs)
         return outputs
 
 
 class PixelNetwork(nn.Module):
-    """``run``, from uint8 images to logits, as a network of floats (N, C, S, S) in [0, 1]."""
+    """``run``, from uint8 images to logits, as a network of floats (N, C, S, S) in [0, 1].
 
-    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+    What comes after as many outputs as ``classes`` is left out.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor], classes: int | None = None) -> None:
         super().__init__()
         self.run = run
+        self.classes = classes
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, float32 (N, classes)."""
-        return self.run((images * 255).round().to(torch.uint8))
+        return self.run((images * 255).round().to(torch.uint8))[:, : self.classes]
 
 
 @contextmanager

@@ -82,5 +82,6 @@ def _open_onnx(path: Path, place: Place | Engine) -> OpenNetwork:
             f"{path}: an ONNX file runs on the CPU, in {precision}; leave out --device, --gpus and --precision."
         )
     device = place.device if isinstance(place, Engine) else engine_for(place, path).device
-    network = PixelNetwork(run).eval()
-    return OpenNetwork(card, network, network, device, precision, f"ONNX Runtime, {device}, {precision}")
+    network = PixelNetwork(run, len(card.classes)).eval()
+    described = PixelNetwork(run).eval() if card.needs_description else network
+    return OpenNetwork(card, network, described, device, precision, f"ONNX Runtime, {device}, {precision}")

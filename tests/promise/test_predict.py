@@ -132,6 +132,33 @@ def test_foreign_images_raise_the_warning(lrnet: CliRun, trained_run: Path) -> N
     assert "Do not trust this promise without an audit" in lrnet(f"predict noise {words}").stderr
 
 
+def test_an_audit_knows_what_was_promised_of_the_labels(lrnet: CliRun, trained_run: Path) -> None:
+    lrnet(f"predict images --weights {trained_run} --max-error 0.2 --output labels.csv")
+    lrnet("audit labels.csv")
+    with Path("labels-audit.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    halves = [row["label"] if number % 2 else "" for number, row in enumerate(rows)]
+    listed = [(row["file_name"], half, "yes", row["label"]) for row, half in zip(rows, halves, strict=True)]
+    with Path("reviewed.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("file_name", "label", "reviewed", "previous"), *listed])
+    words = "audit labels.csv --answers reviewed.csv"
+    broken = lrnet(words)
+    assert (broken.exit_code, "contradicts the promised error of 20 %" in broken.stdout) == (3, True)
+    assert lrnet(f"{words} --max-error 0.9").exit_code == 0
+    Path(".labels.csv.lrnet").unlink()
+    assert "promised" not in lrnet(words).stdout
+
+
+def test_a_stack_that_is_small_is_said_to_be_promised_nothing_of_its_own(lrnet: CliRun, trained_run: Path) -> None:
+    words = f"predict images --weights {trained_run} --json --max-error"
+    small = lrnet(f"{words} 0.1")
+    assert "These are fewer than 100 images" in small.stderr
+    assert not json.loads(small.stdout)["promise"]["thresholds"][0]["is_of_stack"]
+    large = lrnet(f"{words} 0.4")
+    assert "fewer than" not in large.stderr
+    assert json.loads(large.stdout)["promise"]["thresholds"][0]["is_of_stack"]
+
+
 def test_an_audit_draws_accepted_labels_and_reads_the_answers_back(lrnet: CliRun) -> None:
     rows = [(f"{number}.png", "unknown" if number % 10 == 0 else "seven", 7) for number in range(1000)]
     with Path("labels.csv").open("w", encoding="utf-8", newline="") as file:

@@ -40,7 +40,7 @@ def test_the_promise_is_broken_in_at_most_one_of_twenty_draws(max_error: float) 
     risks = np.cumsum(wrong[order]) / np.arange(1, len(scores) + 1)
     broken = accepted = 0.0
     for _ in range(DRAWS):
-        threshold = find_threshold(*drawn(random, 3000), stack, Aim(max_error))
+        threshold = find_threshold(*drawn(random, 3000), stack, Aim(max_error), long_run=True)
         count = int((scores >= threshold.score).sum())
         broken += count > 0 and risks[count - 1] > max_error
         accepted += count / len(scores) / DRAWS
@@ -48,6 +48,39 @@ def test_the_promise_is_broken_in_at_most_one_of_twenty_draws(max_error: float) 
     assert broken <= 0.05 * DRAWS + 2 * math.sqrt(0.05 * 0.95 * DRAWS)
     # And it is not kept by accepting nothing.
     assert accepted > 0.4 * np.flatnonzero(risks <= max_error)[-1] / len(scores)
+
+
+@pytest.mark.parametrize(("max_error", "labelled"), [(0.01, 3000), (0.05, 3000), (0.05, 1000)])
+def test_the_promise_of_a_stack_is_broken_in_at_most_one_of_twenty_stacks(max_error: float, labelled: int) -> None:
+    random, broken, accepted = np.random.default_rng(0), 0, 0.0
+    for _ in range(DRAWS // 2):
+        stack, errors = drawn(random, 2000)
+        threshold = find_threshold(*drawn(random, labelled), stack, Aim(max_error))
+        taken = stack >= threshold.score
+        broken += bool(errors[taken].sum() > max_error * taken.sum())
+        accepted += float(taken.mean()) / (DRAWS // 2)
+        assert threshold.is_of_stack
+    assert broken <= 0.05 * DRAWS / 2
+    assert accepted > 0.1
+
+
+def test_a_small_stack_has_the_promise_of_the_long_run() -> None:
+    scores, wrong = np.linspace(10, 5, 3000), np.zeros(3000, np.bool_)
+    assert find_threshold(scores, wrong, scores[::3], Aim(0.01)).is_of_stack
+    assert not find_threshold(scores, wrong, scores[1::3][1:], Aim(0.01)).is_of_stack
+    assert not find_threshold(scores, wrong, scores, Aim(0.01), long_run=True).is_of_stack
+    # Nothing is known of images that are barred.
+    assert not find_threshold(scores, wrong, np.append(scores[1::3][1:], -np.inf), Aim(0.01)).is_of_stack
+    assert [Aim(error).least_stack for error in (0.01, 0.07, 0.005)] == [1000, 143, 2000]
+
+
+def test_a_few_errors_among_the_surest_answers_do_not_end_the_sequence() -> None:
+    scores, wrong = np.linspace(10, 0, 4000), np.zeros(4000, np.bool_)
+    wrong[[20, 200, 300]] = True  # too many for the first threshold, few for half of the images
+    wrong[3600::4] = True
+    threshold = find_threshold(scores, wrong, scores, Aim(0.01))
+    assert 3000 < threshold.images < 3700
+    assert threshold.errors < 0.01 * threshold.images
 
 
 def test_the_sequence_comes_from_the_stack_and_goes_from_strict_to_loose() -> None:

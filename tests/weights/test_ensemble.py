@@ -47,6 +47,20 @@ def test_the_logits_are_those_of_the_mean_probabilities(head: Any) -> None:
     assert torch.allclose(squash(logits), expected, atol=1e-6)
 
 
+def test_the_novelty_of_a_series_is_the_mean_of_its_runs(folds: Path) -> None:
+    images = load_dataset("optdigits").test.images[:40]
+    whole = Classifier.load(folds, precision="fp32").predict(images)
+    single = [
+        Classifier.load(folds / f"seed-4-fold-{number}", precision="fp32").predict(images) for number in (1, 2, 3)
+    ]
+    for answer, *others in zip(whole, *single, strict=True):
+        assert answer.novelty == pytest.approx(sum(one.novelty for one in others) / 3, rel=1e-4)
+    assert load_weights(folds)[1].needs_description
+    noise = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    answers = Classifier.load(folds).predict(noise, max_novelty=1.0)
+    assert any(answer.label == "unknown" for answer in answers)
+
+
 def test_the_classifier_of_a_series_answers_the_mean_of_its_runs(folds: Path) -> None:
     images = load_dataset("optdigits").test.images[:40]
     whole = Classifier.load(folds, precision="fp32").predict(images)
