@@ -30,17 +30,7 @@ def with_request(
     """
     declared: type = request
     chosen = {name: setting for name, setting in settings_of(declared).items() if setting.option}
-    made = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if setting.default is ... else None,
-            annotation=Annotated[
-                _kind(setting) if setting.default is ... else _kind(setting) | None, option_of(setting)
-            ],
-        )
-        for name, setting in chosen.items()
-    ]
+    made = [_parameter(setting) for setting in chosen.values()]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)

@@ -5,7 +5,7 @@ Nothing here imports PyTorch, so that the command line can show the settings wit
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.settings.place import Place, Source
@@ -92,7 +92,7 @@ class TrainConfig(Place, Source):
     )
     max_time: float | None = setting(
         None,
-        "Fit the complete run, including its schedule, into this time: 90s, 30m, 1h30m, or seconds.",
+        "Fit the complete run, or all its --folds, into this time: 90s, 30m, 1h30m, or seconds.",
         "recipe",
         panel="basic",
         within=_POSITIVE,
@@ -175,8 +175,11 @@ class TrainConfig(Place, Source):
     )
     schedule: Schedule = setting("one-cycle", "How the learning rate changes over the run.", "recipe")
     weight_decay: float = setting(0.05, "Decoupled weight decay (AdamW).", "recipe", within=Range("number", 0))
-    dropout: float = setting(
-        0.0, "Share of units dropped after each hidden fully connected layer.", "recipe", within=_SHARE
+    dropout: float | None = setting(
+        None,
+        "Share of units dropped after hidden fully connected layers. Default: 0.3 before resnet-small's class layer.",
+        "recipe",
+        within=_SHARE,
     )
     label_smoothing: float = setting(
         0.05, "Share of the target that is spread evenly over all classes.", "recipe", within=_SHARE
@@ -278,9 +281,10 @@ class TrainConfig(Place, Source):
         "augmentation",
         within=_SHARE,
     )
-    robust: float = setting(
+    robust: float | Literal["auto"] = setting(
         0.0,
-        "Add stains, uneven light, blur, noise and more to most training images, up to this strength, from 0 to 1.",
+        "Add stains, uneven light, blur, noise and more to most training images, up to this strength, from 0 to 1; "
+        "auto is as much as these images can bear.",
         "augmentation",
         panel="basic",
         within=Range("share", 0, 1, high_included=True),
@@ -322,7 +326,8 @@ class TrainConfig(Place, Source):
 
     @property
     def robust_strength(self) -> float:
-        """The strength of what ``robust`` adds in training and to a copy of the validation images; 0 for none."""
+        """The strength, once chosen, of what ``robust`` adds in training and to a copy of validation images."""
+        assert self.robust != "auto"
         return self.robust if self.augment else 0.0
 
     @classmethod

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, MISSING, Field, dataclass, field, fields
 from functools import cache
 from inspect import get_annotations
-from typing import Any, Concatenate, Literal, ParamSpec, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Concatenate, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
 from lrnet_cli.errors import SettingError, suggestion
 from lrnet_cli.settings.units import seconds_of
@@ -79,11 +80,15 @@ class Declared:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting(Declared):
-    """A setting as declared, with its name, its type without None (``kind``), and its default, ``...`` for none."""
+    """A setting as declared, with its name, its type without None (``kind``), and its default, ``...`` for none.
+
+    ``words`` are those that a number's setting takes beside numbers.
+    """
 
     name: str
     kind: Any
     default: Any
+    words: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
@@ -122,12 +127,12 @@ class Setting(Declared):
         """Return the value that ``text`` stands for; raises ``SettingError`` if it is no number, and has to be one."""
         if self.unit == "time":
             return seconds_of(text)
-        if self.kind not in (int, float):
+        if self.kind not in (int, float) or text in self.words:
             return text
         try:
             value: object = self.kind(text)
         except ValueError as error:
-            numbers = self._alternatives or self.within or "a whole number"
+            numbers = " or ".join([str(self._alternatives or self.within or "a whole number"), *self.words])
             raise SettingError(
                 f"{{{self.name}}} takes {{numbers}}, got {{text!r}}.", numbers=numbers, text=text
             ) from error
@@ -135,7 +140,7 @@ class Setting(Declared):
 
     def check(self, value: object) -> None:
         """Raise ``SettingError`` if ``value`` is out of range or an unknown word; None always passes."""
-        if value is None:
+        if value is None or value in self.words:
             return
         shown = f"{value:g}" if isinstance(value, float) else f"{value!r}" if isinstance(value, str) else value
         if self.choices and value not in self.choices:
@@ -179,9 +184,8 @@ def settings_of(config: type) -> Mapping[str, Setting]:
 
 
 def _setting_of(item: Field[object], hint: object) -> Setting:
-    kind = hint
-    if type(None) in get_args(hint):
-        (kind,) = (part for part in get_args(hint) if part is not type(None))
+    union = get_origin(hint) in (Union, UnionType)
+    kind, *more = (part for part in (get_args(hint) if union else (hint,)) if part is not type(None))
     declared: Declared = item.metadata["declared"]
     of_machine = declared.role == "place"
     panel = declared.panel or (declared.role and declared.role.capitalize())
@@ -191,4 +195,4 @@ def _setting_of(item: Field[object], hint: object) -> Setting:
         "resumable": of_machine if declared.resumable is None else declared.resumable,
         "default": ... if item.default is MISSING else item.default,
     }
-    return Setting(**vars(declared) | resolved, name=item.name, kind=kind)
+    return Setting(**vars(declared) | resolved, name=item.name, kind=kind, words=get_args(more[0]) if more else ())

@@ -34,7 +34,7 @@ class Ranges:
         assert scale is not None
         assert shear is not None
         assert deform is not None
-        return cls(shift, scale, shear, deform, config.cutout, config.robust)
+        return cls(shift, scale, shear, deform, config.cutout, config.robust_strength)
 
 
 def augment(

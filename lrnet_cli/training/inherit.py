@@ -88,6 +88,7 @@ def network_of(
     """
     begins = resumed is None or not has_checkpoint(resumed)
     refuse_changed(config, with_init=begins)
+    assert config.dropout is not None
     model = build(config.arch, dropout=config.dropout, **card.arch_args)
     if config.init is not None and begins:
         start_from(model, config.init, card, unseen, on_message)

@@ -35,7 +35,7 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     with processes.first_goes_ahead():
         data = load_data(config, seed, reporter)
     dataset = data.dataset
-    config = settled(replace(config, seed=seed), data, engine, processes, reporter)
+    config = settled(replace(config, seed=seed), data, engine, processes, reporter, begins=resumed is None)
     card = card_of(config, data)
     assert config.batch_size is not None
     refuse_excess(card, engine, config.batch_size // processes.count)

@@ -40,8 +40,9 @@ def train_series(
     """Train ``runs`` times with the seeds ``config.seed``, ``config.seed + 1``, …, on every one of ``folds`` if given.
 
     The folder ``config.out`` holds the run folders and ``result.json``, which is returned: a document of schema
-    ``lrnet.series/1`` with the results of the runs that are done, and the accuracy over them. Raises what ``train``
-    raises, and ``UsageError`` for an invalid number of runs or folds, or for several processes.
+    ``lrnet.series/1`` with the results of the runs that are done, and the accuracy over them. Folds share
+    ``config.max_time``; each of ``runs`` has as much. Raises what ``train`` raises, and ``UsageError`` for an invalid
+    number of runs or folds, or for several processes.
     """
     if not 1 <= runs <= MOST_RUNS:
         raise SettingError("{runs} takes a whole number from 1 to {most}, got {number}.", most=MOST_RUNS, number=runs)
@@ -156,6 +157,7 @@ def _members(folder: Path, config: TrainConfig, runs: int, folds: int | None) ->
         if folds is None:
             yield replace(config, seed=seed, out=folder / f"seed-{seed}")
             continue
+        share = config.max_time and config.max_time / folds  # as one, they take the time of one
         for fold in range(1, folds + 1):
             out = folder / f"seed-{seed}-fold-{fold}"
-            yield replace(config, seed=seed, folds=folds, test_fold=fold, out=out)
+            yield replace(config, seed=seed, folds=folds, test_fold=fold, out=out, max_time=share)

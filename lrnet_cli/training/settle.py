@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 
+from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.normalize import suited_to
 from lrnet_cli.processes import Processes
@@ -15,28 +16,34 @@ from lrnet_cli.settings.units import duration_of
 from lrnet_cli.settings.words import Arch
 from lrnet_cli.training.augment import Ranges
 from lrnet_cli.training.batches import affordable_images, batch_size_of, images_per_second
+from lrnet_cli.training.certainty import altered
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.inherit import single_weights
-from lrnet_cli.training.trial import accuracy_after
+from lrnet_cli.training.trial import accuracy_after, tried_for
 from lrnet_cli.weights.file import load_weights
 
 _FEW = 60  # training images in the median class, up to which images are deformed
 _LEAST_SIDE = 16  # pixels, from which on there is something to bend
 _DEFORMED = Ranges(shift=0.08, scale=0.15, shear=0.2, deform=0.1)
+_DROPOUT = {"resnet-small": 0.3}  # whose class layer has many inputs; others do better without, in runs of minutes
 _RIVALS: tuple[Arch, ...] = ("lrnet-short", "resnet-small")
-_RACE_SHARE, _LONGEST_RACE = 0.05, 60.0  # of a run's time for each, and seconds
+_STRENGTHS = (0.0, 0.25, 0.5, 1.0)  # of alterations
+_BEARABLE = 0.01  # of the clean validation images, or one of them, that alterations may cost
+_TRIAL_SHARE, _LONGEST_TRIAL = 0.05, 60.0  # of a run's time for each, and seconds
 _SHORT_RUN = 150.0  # seconds, of which a race would take too much
 # Images that a run sees, each counted every time: by the root of their number and by their pixels, and no fewer than so
 # many passes. LR-Net needs fewer than others, and more time for each.
-_SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 8000, 28
+_SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 6500, 28
 _FEWEST_PASSES, _STEPS_PER_EPOCH = 12, 40
 
 
-def settled(config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter) -> TrainConfig:
+def settled(
+    config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter, *, begins: bool = True
+) -> TrainConfig:
     """Return ``config``, with its seed, with everything chosen: augmentation, network, batch size and end.
 
-    What is set already, as in a resumed run, stands. A race between networks is timed, so that another run with the
-    same seed may choose another one; which it was is recorded.
+    What is set already stands, as in a resumed run, which does not begin. Trials are timed, so that another run with
+    the same seed may choose otherwise; what they chose is recorded.
     """
     config, choices = _for_images(config, data), list(config.choices)
 
@@ -46,6 +53,11 @@ def settled(config: TrainConfig, data: Data, engine: Engine, processes: Processe
 
     if config.arch == "auto":
         config = _with_arch(config, data, engine, processes, choose)
+    config = _with_dropout(config)
+    if config.init is not None and begins and not processes.together:
+        _measure_start(config, data, engine, processes, choose)
+    if config.robust == "auto":
+        config = _with_robust(config, data, engine, processes, choose)
     config = replace(config, batch_size=_batch_size(config, data, engine, processes), choices=tuple(choices))
     if config.passes is None:
         config = replace(config, passes=_passes(config, len(data.train)))
@@ -55,6 +67,10 @@ def settled(config: TrainConfig, data: Data, engine: Engine, processes: Processe
         config = replace(config, epochs=math.ceil(seen / (config.passes * len(data.train))))
         _tell_time(config, data, engine, processes, reporter)
     return config
+
+
+def _with_dropout(config: TrainConfig) -> TrainConfig:
+    return config if config.dropout is not None else replace(config, dropout=_DROPOUT.get(config.arch, 0.0))
 
 
 def _passes(config: TrainConfig, images: int) -> int:
@@ -89,13 +105,12 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
         return replace(config, arch=cast("Arch", load_weights(single_weights(config.init))[1].arch))
     if processes.together:
         return replace(config, arch=first)
-    pace = images_per_second(other, config, engine, data, processes)
-    seen = config.epochs * len(data.train) if config.epochs is not None else _seen(other, data)
-    seconds = config.max_time or (math.inf if pace is None else seen / pace)
+    seconds = _expected_seconds(replace(config, arch=other), data, engine, processes)
     if seconds < _SHORT_RUN:
         return replace(config, arch=first)
-    limit = min(_LONGEST_RACE, _RACE_SHARE * seconds)
-    candidates = [replace(config, arch=arch, passes=1) for arch in _RIVALS]
+    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
+    robust = 0.0 if config.robust == "auto" else config.robust
+    candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=robust)) for arch in _RIVALS]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
     reached = [accuracy_after(one, data, engine, processes, limit) for one in candidates]
     winner = candidates[reached.index(max(reached))]  # the first of equal ones
@@ -104,7 +119,63 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
         f"Network: {winner.arch}, the better one on {len(data.val)} validation images after {limit:.0f} s each "
         f"({figures}); --arch {winner.arch} saves that time."
     )
-    return replace(winner, passes=config.passes)  # its batch size was timed for the race
+    return replace(winner, passes=config.passes, robust=config.robust)  # its batch size was timed for the race
+
+
+def _measure_start(config: TrainConfig, data: Data, engine: Engine, processes: Processes, choose: OnMessage) -> None:
+    """Say whether ``config.init`` helps, if the run is long enough to find out."""
+    if (seconds := _expected_seconds(config, data, engine, processes)) < _SHORT_RUN:
+        return
+    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
+    known = replace(config, passes=1, robust=0.0, batch_size=_batch_size(config, data, engine, processes))
+    fresh = replace(known, init=None, init_sha256=None, freeze=None)
+    with_it, without = (accuracy_after(one, data, engine, processes, limit) for one in (known, fresh))
+    verdict = "it helps" if with_it > without else "it does not help here, so leave out --init"
+    choose(
+        f"Start: {config.init} reaches {with_it:.3f} on {len(data.val)} validation images after {limit:.0f} s, random "
+        f"weights {without:.3f}: {verdict}."
+    )
+
+
+def _with_robust(
+    config: TrainConfig, data: Data, engine: Engine, processes: Processes, choose: OnMessage
+) -> TrainConfig:
+    """Return ``config`` with the strength of alterations that its images can bear.
+
+    A short training on clean images goes on with each strength. The one that leaves the most validation images right,
+    clean ones and altered at full strength, is chosen of those that cost at most a hundredth of the clean ones.
+    """
+    clean = replace(config, robust=0.0)
+    if processes.together:
+        choose("Robust: 0; one process is needed to choose a strength, so give one with --robust.")
+    if processes.together or not config.augment:
+        return clean
+    clean = replace(clean, passes=1, batch_size=_batch_size(clean, data, engine, processes))
+    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * _expected_seconds(clean, data, engine, processes))
+    start = tried_for(clean, data, engine, processes, limit).model
+    assert config.seed is not None
+    hard = altered(data.val, 1.0, config.seed)
+    reached = dict[float, tuple[float, float]]()
+    for strength in _STRENGTHS:
+        tried = tried_for(replace(clean, robust=strength), data, engine, processes, limit / 2, start)
+        reached[strength] = tried.accuracy, evaluate(tried.network, hard, tried.card).metrics.accuracy
+    bearable = max(_BEARABLE, 1 / len(data.val))
+    chosen = max((s for s in _STRENGTHS if reached[s][0] >= reached[0.0][0] - bearable), key=lambda s: sum(reached[s]))
+    figures = ", ".join(f"{strength:g}: {clean:.3f} and {hard:.3f}" for strength, (clean, hard) in reached.items())
+    choose(
+        f"Robust: {chosen:g}, by accuracy on {len(data.val)} validation images, clean and altered, after "
+        f"{1.5 * limit:.0f} s each ({figures}); --robust {chosen:g} saves that time."
+    )
+    return replace(config, robust=chosen)
+
+
+def _expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> float:
+    """Return how long the run ``config`` will take, about; infinite where that is not measured."""
+    if config.max_time is not None:
+        return config.max_time
+    pace = images_per_second(config.arch, config, engine, data, processes)
+    seen = config.epochs * len(data.train) if config.epochs is not None else _seen(config.arch, data)
+    return math.inf if pace is None else seen / pace
 
 
 def _seen(arch: str, data: Data) -> float:

@@ -2,28 +2,58 @@
 
 import math
 import time
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.registry import build
 from lrnet_cli.processes import Processes
-from lrnet_cli.reporter import SILENT
+from lrnet_cli.reporter import SILENT, silent
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.data import Data, card_of
+from lrnet_cli.training.inherit import network_of
 from lrnet_cli.training.run import assembled
 from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
+from lrnet_cli.weights.card import WeightsCard
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a short training made: ``model``, its view ``network`` to evaluate, and its ``accuracy`` in [0, 1]."""
+
+    model: nn.Module
+    network: nn.Module
+    card: WeightsCard
+    accuracy: float
 
 
 def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> float:
     """Return the accuracy on the validation images of ``data``, in [0, 1], after ``seconds`` of training as ``config``.
 
+    See ``tried_for``.
+    """
+    return tried_for(config, data, engine, processes, seconds).accuracy
+
+
+def tried_for(
+    config: TrainConfig,
+    data: Data,
+    engine: Engine,
+    processes: Processes,
+    seconds: float,
+    start: nn.Module | None = None,
+) -> Tried:
+    """Train as ``config`` for ``seconds``, from the weights of ``start``, if given, or else as a run would begin.
+
     The schedule fits the time. The global generator is left unchanged.
     """
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
-        model = build(config.arch, dropout=config.dropout, **card_of(config, data).arch_args)
+        model = network_of(config, card_of(config, data), None, data.unseen, silent)
+        if start is not None:
+            model.load_state_dict(start.state_dict())
         run = assembled(config, data, model, engine, processes, SILENT)
         state, step = run.state, Step(run)
         step.network.train()
@@ -37,4 +67,4 @@ def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: P
             state.epoch, state.step = state.epoch + 1, 0
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
-        return evaluate(network, run.val_split, run.card).metrics.accuracy
+        return Tried(state.evaluated, network, run.card, evaluate(network, run.val_split, run.card).metrics.accuracy)

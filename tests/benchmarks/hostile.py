@@ -8,6 +8,7 @@ ended the process. A file follows from its kind and number, so that any can be t
 """
 
 import argparse
+import contextlib
 import csv
 import gzip
 import io
@@ -158,9 +159,9 @@ def png(chance: Chance) -> bytes:
                 fields[place] = chance.choice(NUMBERS) % (2**32 if place < 2 else 256)
                 data = struct.pack(">IIBBBBB", *fields)
             case 0 if kind == b"IDAT":
-                data = zlib.compress(
-                    edited(zlib.decompressobj().decompress(data) if data[:1] == b"x" else data, chance)
-                )
+                with contextlib.suppress(zlib.error):  # what has been edited before may be of no use
+                    data = zlib.decompressobj().decompress(data)
+                data = zlib.compress(edited(data, chance))
             case 1:
                 data = edited(data, chance)
             case 2:

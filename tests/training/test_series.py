@@ -18,6 +18,7 @@ from lrnet_cli.runs.folder import write_series
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.place import Source
 from lrnet_cli.settings.requests import EvalRequest
+from lrnet_cli.training import series
 from lrnet_cli.training.series import resume_series, train_series
 
 
@@ -38,6 +39,20 @@ def test_runs_have_seeds_of_their_own_and_one_mean(tmp_path: Path) -> None:
     assert result["test_accuracy"]["value"] == pytest.approx(mean)
     assert {path.name for path in (tmp_path / "series").iterdir()} == {"series.json", "result.json", "seed-5", "seed-6"}
     assert json.loads((tmp_path / "series" / "result.json").read_text()) == json.loads(json.dumps(result))
+
+
+def test_folds_share_the_time_of_one_run_and_seeds_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = list[float | None]()
+
+    def train(config: TrainConfig, *_: object) -> dict[str, Any]:
+        times.append(config.max_time)
+        raise InterruptedRunError("stopped")
+
+    monkeypatch.setattr(series, "train", train)
+    for name, many in (("folds", {"folds": 5}), ("runs", {"runs": 5}), ("both", {"runs": 2, "folds": 5})):
+        with pytest.raises(InterruptedRunError):
+            train_series(short(tmp_path / name, max_time=600.0), **many)
+    assert times == [120.0, 600.0, 120.0]
 
 
 class StopAfter(Reporter):

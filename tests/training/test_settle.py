@@ -15,11 +15,13 @@ from torch import Tensor
 
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.data.splits import Split
+from lrnet_cli.errors import SettingError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import command_of
+from lrnet_cli.settings.setting import settings_of
 from lrnet_cli.training import settle
 from lrnet_cli.training.data import Data, load_data
 from lrnet_cli.training.series import train_series
@@ -86,12 +88,13 @@ def chosen(data: Data, processes: Processes = ALONE, **settings: Any) -> tuple[T
 def test_the_better_network_of_a_race_is_trained_and_recorded(race: Callable[..., Any]) -> None:
     ran = race(lrnet_short=0.4, resnet_small=0.7)
     config, messages = chosen(data_of(scans(3000), 100), max_time=600.0)
-    assert config.arch == "resnet-small"
+    assert (config.arch, config.dropout) == ("resnet-small", 0.3)
     assert ran == [("lrnet-short", 30.0), ("resnet-small", 30.0)]
     assert config.choices == tuple(messages[:1])
     assert "resnet-small, the better one on 20 validation images after 30 s each" in messages[0]
     race(lrnet_short=0.7, resnet_small=0.7)
-    assert chosen(data_of(scans(3000), 100), max_time=600.0)[0].arch == "lrnet-short"
+    config, _ = chosen(data_of(scans(3000), 100), max_time=600.0)
+    assert (config.arch, config.dropout) == ("lrnet-short", 0.0)
 
 
 @pytest.mark.usefixtures("paces")
@@ -104,10 +107,83 @@ def test_a_short_run_or_several_processes_hold_no_race(race: Callable[..., Any])
     assert ran == []
 
 
+@pytest.fixture
+def bearing(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[float, tuple[float, float]]], list[tuple[float, float]]]:
+    """Give a function that sets the accuracies, clean and altered, after training at each strength.
+
+    It returns the strengths and seconds of the trainings as they come; what a clean one made starts the others.
+    """
+
+    def stage(reached: dict[float, tuple[float, float]]) -> list[tuple[float, float]]:
+        ran = list[tuple[float, float]]()
+        learned = object()
+
+        def tried_for(config: TrainConfig, *others: Any) -> SimpleNamespace:
+            assert others[4:] == ((learned,) if ran else ())
+            ran.append((config.robust_strength, others[3]))
+            clean, hard = reached[config.robust_strength]
+            return SimpleNamespace(accuracy=clean, network=hard, model=learned, card=None)
+
+        def evaluate(network: float, *_: object) -> SimpleNamespace:
+            return SimpleNamespace(metrics=SimpleNamespace(accuracy=network))
+
+        monkeypatch.setattr(settle, "tried_for", tried_for)
+        monkeypatch.setattr(settle, "evaluate", evaluate)
+        return ran
+
+    return stage
+
+
+@pytest.mark.usefixtures("paces")
+def test_alterations_are_as_strong_as_clean_images_can_bear(bearing: Callable[..., Any]) -> None:
+    ran = bearing({0.0: (0.9, 0.4), 0.25: (0.9, 0.5), 0.5: (0.86, 0.7), 1.0: (0.7, 0.95)})
+    config, messages = chosen(data_of(scans(3000), 100), arch="cnn", robust="auto", max_time=600.0)
+    assert config.robust == 0.5  # one of twenty images may be lost
+    assert ran == [(0.0, 30.0), (0.0, 15.0), (0.25, 15.0), (0.5, 15.0), (1.0, 15.0)]
+    assert config.choices == (messages[0],)
+    assert "0.5: 0.860 and 0.700" in messages[0]
+    assert "--robust 0.5" in command_of(config)
+    bearing({0.0: (0.9, 0.4), 0.25: (0.7, 0.9), 0.5: (0.7, 0.9), 1.0: (0.7, 0.9)})
+    assert chosen(data_of(scans(3000), 100), arch="cnn", robust="auto", max_time=600.0)[0].robust == 0.0
+
+
+@pytest.mark.usefixtures("paces")
+def test_several_processes_choose_no_strength_and_say_so(bearing: Callable[..., Any]) -> None:
+    ran = bearing({})
+    config, messages = chosen(data_of(scans(300), 10), Processes(0, 2), robust="auto", max_time=600.0, batch_size=64)
+    assert config.robust == 0.0
+    assert "one process is needed" in messages[0]
+    assert ran == []
+
+
+def test_a_strength_is_a_number_or_auto() -> None:
+    setting = settings_of(TrainConfig)["robust"]
+    assert (setting.read("0.5"), setting.read("auto")) == (0.5, "auto")
+    with pytest.raises(SettingError, match=r"a share from 0 to 1 or auto, got 'much'"):
+        setting.read("much")
+    with pytest.raises(SettingError, match="a share from 0 to 1"):
+        TrainConfig(robust=2)
+
+
+@pytest.mark.usefixtures("paces")
+def test_weights_to_start_from_are_measured_where_there_is_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settle, "accuracy_after", lambda config, *_: 0.8 if config.init else 0.9)
+    config, messages = chosen(data_of(scans(3000), 100), init="digits", max_time=600.0)
+    assert config.init == "digits"
+    assert "digits reaches 0.800" in messages[0]
+    assert "random weights 0.900: it does not help here, so leave out --init" in messages[0]
+    assert config.choices == (messages[0],)
+    monkeypatch.setattr(settle, "accuracy_after", lambda config, *_: 0.8 if config.init else 0.7)
+    assert "it helps" in chosen(data_of(scans(3000), 100), init="digits", max_time=600.0)[1][0]
+    assert chosen(data_of(scans(3000), 100), init="digits", max_time=60.0)[1] == []
+
+
 @pytest.mark.usefixtures("paces")
 def test_weights_to_start_from_decide_the_network(trained_run: Path) -> None:
-    assert chosen(data_of(scans(300), 10), init=str(trained_run))[0].arch == "lrnet-short"
-    assert chosen(data_of(scans(300), 10), init="digits")[0].arch == "lrnet"
+    assert chosen(data_of(scans(300), 10), init=str(trained_run), epochs=1)[0].arch == "lrnet-short"
+    assert chosen(data_of(scans(300), 10), init="digits", epochs=1)[0].arch == "lrnet"
 
 
 @pytest.mark.usefixtures("paces")
