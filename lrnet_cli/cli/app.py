@@ -22,6 +22,7 @@ from lrnet_cli.cli import (
     output,
     predict,
     review,
+    select,
     train,
 )
 from lrnet_cli.cli.help import Command, Group
@@ -104,6 +105,7 @@ _WORK, _MACHINE = "Commands", "Data and this machine"
 # In the order of use, each with what the list of commands says of it.
 _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...], str, str]] = {
     "check": (check.check_command, check.EXAMPLES, _WORK, "Check a data set before training on it."),
+    "select": (select.select_command, select.EXAMPLES, _WORK, "Select the images to label first."),
     "train": (train.train_command, train.EXAMPLES, _WORK, "Train a network."),
     "eval": (eval.eval_command, eval.EXAMPLES, _WORK, "Evaluate a network on a data set."),
     "predict": (predict.predict_command, predict.EXAMPLES, _WORK, "Classify images."),

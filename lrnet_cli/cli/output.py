@@ -4,7 +4,7 @@ All that a terminal shows passes through here, where names are escaped.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from rich.text import Text
 from lrnet_cli import ranks
 from lrnet_cli.escape import as_json, printable
 from lrnet_cli.reporter import Reporter
+
+_NAMED = 5  # files that cannot be read
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,14 @@ def error(*lines: str) -> None:
     """Print an error to stderr."""
     shown = Text("\n").join(_cell(line, "not bold default") for line in lines)
     Console(stderr=True, soft_wrap=True).print(Text("Error: ", style="bold red").append(shown))
+
+
+def unreadable(files: Sequence[tuple[str, str]]) -> None:
+    """Print errors for image files that cannot be read, each with the reason; of many, only the first few."""
+    for path, reason in files[:_NAMED]:
+        error(f"{path}: {reason}.")
+    if len(files) > _NAMED:
+        error(f"{len(files) - _NAMED} more images cannot be read.")
 
 
 def _cell(content: object, style: str = "") -> Text:

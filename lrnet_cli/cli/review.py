@@ -11,11 +11,10 @@ from lrnet_cli.settings.requests import ReviewRequest
 
 EXAMPLES = (
     "lrnet review labels.csv",
-    "lrnet review scans/ --weights runs/stamps",
+    "lrnet review scans/ --select 200",
     "lrnet review runs/folds --output suspects.html",
     "lrnet review labels.csv --answers reviewed.csv --output all.csv",
 )
-_NAMED = 5  # files that cannot be read
 
 
 @with_request(ReviewRequest)
@@ -41,9 +40,6 @@ def review_command(request: ReviewRequest, json: Json = False) -> None:
     output.message(f"{counted(made.images, 'image', 'images')}, {made.answers} of them answered.")
     if made.pages:
         output.message("Open the page in a browser; the key ? shows what its keys do.")
-    for path, reason in made.unread[:_NAMED]:
-        output.error(f"{path}: {reason}.")
-    if len(made.unread) > _NAMED:
-        output.error(f"{len(made.unread) - _NAMED} more images cannot be read.")
+    output.unreadable(made.unread)
     if made.unread:
         raise typer.Exit(3)

@@ -23,7 +23,8 @@ from lrnet_cli.review.collection import (
 from lrnet_cli.review.page import write_pages
 from lrnet_cli.runs.folder import read_series
 from lrnet_cli.runs.suspects import Suspect, find_suspects
-from lrnet_cli.settings.requests import ReviewRequest
+from lrnet_cli.selection.job import select_images
+from lrnet_cli.settings.requests import ReviewRequest, SelectRequest
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import is_series, members_of
 
@@ -55,7 +56,10 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     source, weights = paths.expanded(request.source), request.weights
     output = request.output or Path(f"{source.resolve().stem or 'review'}-review.html")
     paths.check_writable(output)
-    review = _read(request, source)
+    if request.select is None:
+        review = _read(request, source)
+    else:
+        review = _selected(request, source, request.select, reporter)
     if weights is None and is_series(source):
         weights = str(members_of(source)[0])
     known = {item.path for item in (*review.items, *review.others)}
@@ -81,6 +85,31 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
             review = _predicted(review, classifier, reporter)
     written = write_pages(output, review, preprocessing, reporter)
     return Reviewable(tuple(written.pages), None, written.images, count, tuple(written.unread))
+
+
+def _selected(request: ReviewRequest, source: Path, number: int, reporter: Reporter) -> ToReview:
+    """Return the images of ``source`` that a person labels first, and those with an answer."""
+    if not source.is_dir() or is_series(source) or (source / WEIGHTS_NAME).exists():
+        raise SettingError("{path}: {select} takes images of a folder, without labels.", path=source)
+    selection = select_images(
+        SelectRequest(
+            inputs=(str(source),),
+            n=number,
+            weights=request.weights,
+            answers=request.answers,
+            device=request.device,
+            threads=request.threads,
+        ),
+        reporter,
+    )
+    reporter.message(selection.summary)
+    to_label = [Item(row.file, split=row.split) for row in (*selection.chosen, *selection.random)]
+    answered = [
+        Item(row.file, row.previous, row.previous, split=row.split, group=row.group, answer=row.label)
+        for row in selection.answered
+    ]
+    unread = [Item(Path(path)) for path, _ in selection.unread]  # named when they are to be shown
+    return replace(grouped(source.resolve().stem, [*to_label, *unread]), others=answered)
 
 
 def _read(request: ReviewRequest, source: Path) -> ToReview:
@@ -128,7 +157,7 @@ def _predicted(review: ToReview, classifier: Classifier, reporter: Reporter) -> 
         shares = dict(outcome.top)
         certainty = shares.get(proposal, 0.0)
         items.append(replace(item, proposal=proposal, guesses=outcome.top[:_LIKELY], certainty=certainty))
-    return grouped(review.title, items, review.remarks)
+    return replace(grouped(review.title, items, review.remarks), others=review.others)
 
 
 def _write_list(path: Path, items: Iterable[Item]) -> None:

@@ -195,6 +195,28 @@ class CheckRequest(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectRequest(Device):
+    """From which images to select those that a person labels first."""
+
+    inputs: tuple[str, ...] = setting(..., "Files, folders, globs, or - for a list of paths on stdin.", argument=True)
+    n: int = setting(200, "How many images to select, a tenth of them at random.", within=Range("whole number", 10))
+    weights: str | None = setting(
+        None,
+        "The network that compares the images; if it knows the labels of --answers, its doubt decides, too.",
+        default_text=_NEWEST,
+    )
+    answers: tuple[str, ...] = setting(
+        (), "What is labelled already, a list that a review page saved; repeat it for more."
+    )
+    output: Path = setting(Path("selected.csv"), "Write the selected images to this list, with earlier answers.")
+    seed: int = setting(
+        0,
+        "Seed of the clusters and of the random tenth.",
+        within=Range("whole number", 0, 2**32 - 1, high_included=True),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReviewRequest(Device):
     """Which labels to show to a person, and where the page is written."""
 
@@ -218,11 +240,18 @@ class ReviewRequest(Device):
     )
     audit: bool = setting(False, "Show the images as one group without their labels, each to be answered afresh.")
     from_folders: bool = setting(False, "Take the name of the folder that an image lies in as its label.")
+    select: int | None = setting(
+        None,
+        "Show only this many images of a folder, those to label first, as lrnet select does.",
+        within=Range("whole number", 10),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.audit and self.from_folders:
             raise SettingError("{audit} hides the labels that {from_folders} takes; choose one.")
+        if self.select is not None and (self.audit or self.from_folders):
+            raise SettingError("{select} is for images without labels; leave out {audit} and {from_folders}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
         source=config,
         reporter=reporter,
     )
-    train, val, validation = _cut_validation(dataset, config, seed)
+    train, val, validation = _cut_validation(dataset, config, seed, reporter)
     return Data(dataset, train, val, validation, _mirrors(config, dataset.name))
 
 
@@ -95,12 +95,19 @@ def _mirrors(config: TrainConfig, dataset: str) -> bool:
     return config.augment and wanted
 
 
-def _cut_validation(dataset: Dataset, config: TrainConfig, seed: int) -> tuple[Split, Split, ProtocolNote]:
+def _cut_validation(
+    dataset: Dataset, config: TrainConfig, seed: int, reporter: Reporter
+) -> tuple[Split, Split, ProtocolNote]:
     """Return training and validation images, and how the latter were chosen."""
     train, val, fraction = validation_apart(
         dataset.name, dataset.train, dataset.val, config.val_fraction, seed, config.limit
     )
     if fraction is None:
+        if dataset.test_is_cut_off:
+            reporter.message(
+                f"{dataset.name}: its own {len(val)} validation images are never trained on; the {len(dataset.test)} "
+                "test images are set aside from its training images."
+            )
         return train, val, {"validation": "the data set's own"}
     how = ProtocolNote(
         validation=f"{fraction:.3g} of the training images, cut by class",

@@ -122,7 +122,7 @@ def test_the_commands_are_listed_in_the_order_of_use_with_examples(lrnet: CliRun
     first, second = shown.split("╭─ Commands")[1].split("╭─ Data and this machine")
     listed = [re.findall(r"^  (\w+) +[A-Z].*\.", panel, re.MULTILINE) for panel in (first, second)]  # a line for each
     assert listed == [
-        ["check", "train", "eval", "predict", "audit", "review", "compare", "export"],
+        ["check", "select", "train", "eval", "predict", "audit", "review", "compare", "export"],
         ["download", "info", "cache", "bench"],
     ]
     assert "lrnet train --dataset" in shown.split("Examples:")[1]

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lrnet_cli import paths
 from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit, SplitName, refuse_excess
 from lrnet_cli.data.walk import natural
 from lrnet_cli.documents import lines_of, loaded
@@ -105,13 +106,21 @@ def read_answers(path: Path) -> dict[str, str]:
 
     Raises ``DataError`` for a list that cannot be read or that nobody reviewed.
     """
-    try:
-        rows = list(read_rows(path, labelled=False))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if all(row.reviewed is None for row in rows):
-        raise DataError(f"{path}: has no column {_REVIEWED}; give a list that was saved by the page of: lrnet review")
-    return {os.path.abspath(row.file): row.label for row in rows if row.reviewed}  # noqa: PTH100 # links stay
+    return {os.path.abspath(row.file): row.label for row in read_reviewed([path])}  # noqa: PTH100 # links stay
+
+
+def read_reviewed(lists: Iterable[str | Path]) -> Iterator[Listed]:
+    """Yield the rows of ``lists`` that a person answered; raises ``DataError`` as ``read_answers`` does."""
+    for path in map(paths.expanded, lists):
+        try:
+            rows = list(read_rows(path, labelled=False))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        if all(row.reviewed is None for row in rows):
+            raise DataError(
+                f"{path}: has no column {_REVIEWED}; give a list that was saved by the page of: lrnet review"
+            )
+        yield from (row for row in rows if row.reviewed)
 
 
 def _listed_in(folder: Path) -> Path | None:
