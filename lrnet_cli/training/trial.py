@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
@@ -22,12 +22,20 @@ from lrnet_cli.weights.card import WeightsCard
 
 @dataclass(frozen=True)
 class Tried:
-    """What a short training made: ``model``, its view ``network`` to evaluate, and its ``accuracy`` in [0, 1]."""
+    """What a short training made: ``model``, its view ``network`` to evaluate, and ``hits``.
+
+    These, bool (N,), say which validation images it gets right.
+    """
 
     model: nn.Module
     network: nn.Module
     card: WeightsCard
-    accuracy: float
+    hits: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy on the validation images, in [0, 1]."""
+        return float(self.hits.double().mean())
 
 
 def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> float:
@@ -67,4 +75,5 @@ def tried_for(
             state.epoch, state.step = state.epoch + 1, 0
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
-        return Tried(state.evaluated, network, run.card, evaluate(network, run.val_split, run.card).metrics.accuracy)
+        answers = evaluate(network, run.val_split, run.card)
+        return Tried(state.evaluated, network, run.card, answers.logits.argmax(1) == answers.labels)
