@@ -75,7 +75,7 @@ def test_a_race_that_training_would_hold_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(settle, "images_per_second", lambda *_: 100.0)
     shown = advised()
     assert [choice.arch for choice in shown.networks] == ["lrnet-short", "resnet-small"]
-    assert "the better one after 13 s each, on the validation images" in text_of(shown)
+    assert "the better one after 10 s each, on the validation images" in text_of(shown)
 
 
 def test_small_classes_and_few_validation_images_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
