@@ -12,31 +12,39 @@ from lrnet_cli.settings.requests import CheckRequest
 
 if TYPE_CHECKING:
     from lrnet_cli.data.check import Check
+    from lrnet_cli.training.advice import Advice
 
-EXAMPLES = ("lrnet check stamps/", "lrnet check list.csv --report check.html", "lrnet check fashion --json")
+EXAMPLES = (
+    "lrnet check stamps/",
+    "lrnet check stamps/ --try 2m",
+    "lrnet check list.csv --report check.html",
+    "lrnet check fashion --json",
+)
 _DESERVES_A_LOOK = 3
 
 
 @with_request(CheckRequest)
 def check_command(request: CheckRequest, json: Json = False) -> None:
-    """Look at a data set before training on it: counts, sizes, damaged files, copies, contradicting labels, detail."""
+    """Look at a data set before training on it: counts, damaged files, copies, wrong labels, what training takes."""
     from lrnet_cli.data.check import check_dataset
+    from lrnet_cli.training.advice import advise
 
     with output.LoadBars() as bars:
         checked = check_dataset(request, bars)
+        advice = advise(request, bars) if checked.refusal is None else None
     if request.report is not None:
         from lrnet_cli.report.check import write_check_page  # matplotlib takes a second
 
-        for page in write_check_page(request.report, checked, request.dataset):
+        for page in write_check_page(request.report, checked, request.dataset, advice.rows if advice else ()):
             output.message(f"Report: {page}")
     out = Output(json)
-    out.document(checked.document())
-    _show(checked, out)
+    out.document(checked.document() | {"advice": advice and advice.document()})
+    _show(checked, advice, out)
     if checked.findings:
         raise typer.Exit(_DESERVES_A_LOOK)
 
 
-def _show(checked: "Check", out: Output) -> None:
+def _show(checked: "Check", advice: "Advice | None", out: Output) -> None:
     from lrnet_cli.data.reading import kinds_of
 
     counts = checked.counts
@@ -49,14 +57,16 @@ def _show(checked: "Check", out: Output) -> None:
         ((label, *(of_split.get(label, 0) for of_split in counts.values())) for label in checked.classes),
     )
     out.line(f"  longer side   {smallest} to {largest} pixels, median {middle:g}")
-    out.line(f"  colour        {checked.colour} images in colour, the others grey")
+    is_lost = checked.colour and advice is not None and advice.channels == 1
+    hint = "; all are read as grey without --channels 3" if is_lost else ""
+    out.line(f"  colour        {checked.colour} images in colour, the others grey{hint}")
     out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in checked.polarity.items())}")
-    kept = ", ".join(f"{100 * share:.0f} % at {size}" for size, share in checked.detail.items() if size <= 2 * largest)
-    out.line(f"  detail kept   {kept}")
-    advised = f"at most --image-size {checked.advised_size}; lrnet train chooses a size itself"
-    out.line(f"  advice        {advised}{'; --channels 3 keeps the colour' if checked.colour else ''}")
     if checked.left_out:
         out.line(f"  left out      {', '.join(kinds_of(checked.left_out))}")
+    if advice is not None:
+        out.line("lrnet train would choose:")
+        for name, text in advice.rows:
+            out.line(f"  {name:<15} {text}")
     out.line("Nothing is worth checking." if not checked.findings else "Worth checking:")
     for finding in checked.findings:
         out.line(f"  - {finding}")

@@ -71,7 +71,8 @@ def option_of(setting: Setting) -> Any:
     if setting.argument:
         return typer.Argument(help=setting.description, show_default=False, **more)
     # A switch that is off by default needs no second flag to turn it off.
-    flags = [setting.flag] if setting.default is ... or (setting.kind is bool and not setting.default) else []
+    is_switch = setting.kind is bool and not setting.default
+    flags = [setting.flag] if setting.default is ... or is_switch or setting.name.endswith("_") else []
     metavar = setting.placeholder
     if setting.kind in (int, float):
         more["parser"] = setting.read

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.datasets import name_of, preprocessing_of, read_source, tested_apart
 from lrnet_cli.data.images import ImageOptions
-from lrnet_cli.data.look import SIZES, Seen, Source, look
+from lrnet_cli.data.look import Seen, Source, look
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
 from lrnet_cli.data.reading import Skipped, listed, refuse_excess, refuse_unreadable, torn_groups, twins
 from lrnet_cli.data.splits import Split, validation_apart
@@ -28,8 +27,6 @@ _FAINT = 0.15  # of the grey scale, below which an image's contrast is low
 _NEAR = 6  # bits of a perceptual hash, by which near copies differ
 _BANDS = _NEAR + 1  # of its bits, of which near copies share one
 _CROWDED = 200  # images that share a band, beyond which they are alike by nature, not as copies
-_ENOUGH_DETAIL = 0.98  # of an image's variance
-_DETAIL_SAMPLE = 200
 _SEED = 0  # of a run; which images it sets aside depends on it, but not how many
 
 
@@ -48,9 +45,9 @@ class Pair:
 class Check:
     """What a data set holds.
 
-    ``counts`` are images by split and class; ``sides`` the smallest, median and largest longer side in pixels;
-    ``detail`` the share of the images' variance that is left at some input sizes. ``refusal`` is the sentence with
-    which training in its default settings refuses the data set, if it does, and ``source`` the data set itself.
+    ``counts`` are images by split and class; ``sides`` the smallest, median and largest longer side in pixels.
+    ``refusal`` is the sentence with which training in its default settings refuses the data set, if it does, and
+    ``source`` the data set itself.
     """
 
     name: str
@@ -67,8 +64,6 @@ class Check:
     left_out: Mapping[str, int]
     copies: tuple[Pair, ...]
     torn: tuple[str, ...]
-    detail: Mapping[int, float]
-    advised_size: int
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
@@ -90,23 +85,18 @@ def check_dataset(request: CheckRequest, reporter: Reporter) -> Check:
     """
     raw = read_source(request.dataset, request, reporter)
     sources = list(_sources(raw))
-    seen, damaged, sample = list[Seen](), list[Skipped](), list[Image.Image]()
+    seen, damaged = list[Seen](), list[Skipped]()
     looked = read_ahead(sources, look, is_file=lambda source: isinstance(source.image, Path))
     for number, (source, outcome) in enumerate(looked):
         if isinstance(outcome, ImageError):
             damaged.append(Skipped(source.name, source.label, str(outcome)))
         else:
-            image, one = outcome
-            seen.append(one)
-            if image is not None:
-                sample.append(image)
+            seen.append(outcome)
         reporter.images(number + 1, len(sources))
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in seen:
         counts[one.split][one.label] += 1
     longer = [max(one.sides) for one in seen] or [0]
-    detail = {size: _detail_at(size, sample) for size in SIZES}
-    enough = next((size for size, share in detail.items() if share >= _ENOUGH_DETAIL), SIZES[-1])
     return Check(
         name=name_of(request.dataset),
         source=raw,
@@ -122,19 +112,14 @@ def check_dataset(request: CheckRequest, reporter: Reporter) -> Check:
         left_out=dict(raw.left_out),
         copies=tuple(_copies(seen)),
         torn=tuple(torn_groups(raw)),
-        detail=detail,
-        advised_size=min(enough, max(round(median(longer)), 8)),
     )
 
 
 def _sources(raw: RawDataset) -> Iterator[Source]:
-    total, place = sum(len(part.labels) for part in raw.parts.values()), 0
-    sampled = {number * total // _DETAIL_SAMPLE for number in range(_DETAIL_SAMPLE)}
     for split, part in raw.parts.items():
         for number, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
             name = str(image) if isinstance(image, Path) else f"{split} #{number}"
-            yield Source(image, name, raw.classes[label], split, place in sampled)
-            place += 1
+            yield Source(image, name, raw.classes[label], split)
 
 
 def _refusal(name: str, raw: RawDataset, damaged: Sequence[Skipped]) -> str | None:
@@ -186,24 +171,6 @@ def _copies(seen: Sequence[Seen]) -> Iterator[Pair]:
 
 def _pair(first: Seen, second: Seen, *, exact: bool) -> Pair:
     return Pair(first.name, second.name, exact, (first.label, second.label), (first.split, second.split))
-
-
-def _detail_at(size: int, sample: Sequence[Image.Image]) -> float:
-    """Return the mean share of the variance that is left when images are made ``size`` pixels wide or high."""
-    shares = []
-    for image in sample:
-        grey = image.convert("L")
-        whole = np.asarray(grey, np.float32)
-        scale = size / max(grey.size)
-        if scale >= 1 or whole.std() == 0:
-            shares.append(1.0)
-            continue
-        small = grey.resize(
-            (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.LANCZOS
-        )
-        lost = whole - np.asarray(small.resize(grey.size, Image.Resampling.BICUBIC), np.float32)
-        shares.append(1 - float((lost**2).mean() / whole.var()))
-    return float(np.mean(shares)) if shares else 1.0
 
 
 def _findings(checked: Check) -> Iterator[str]:

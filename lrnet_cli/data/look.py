@@ -13,7 +13,6 @@ from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.data.readers.raw import SplitName
 from lrnet_cli.errors import ImageError
 
-SIZES = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128)  # of inputs, of which one is advised
 _HASH_SIDE = 12  # bits of a perceptual hash, along a side
 
 
@@ -41,14 +40,13 @@ class Source:
     name: str
     label: str
     split: SplitName
-    is_sampled: bool
 
     def __str__(self) -> str:
         return self.name
 
 
-def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
-    """Return what matters of an image, and the image itself, no larger than is needed, if it is sampled."""
+def look(source: Source) -> Seen | ImageError:
+    """Return what matters of an image."""
     remarks = list[str]()
     try:
         image = flat_image(source.image, remarks=remarks)
@@ -57,7 +55,7 @@ def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
     grey = np.asarray(image.convert("L"))
     is_colour = pixels.shape[2] == 3 and bool((np.ptp(pixels, 2) > 8).any())
-    seen = Seen(
+    return Seen(
         name=source.name,
         label=source.label,
         split=source.split,
@@ -69,10 +67,6 @@ def look(source: Source) -> tuple[Image.Image | None, Seen] | ImageError:
         contrast=float(np.percentile(grey, 99) - np.percentile(grey, 1)) / 255,
         has_pages=bool(remarks),
     )
-    if not source.is_sampled:
-        return None, seen
-    image.thumbnail((2 * SIZES[-1], 2 * SIZES[-1]))
-    return image, seen
 
 
 def _perceptual_hash(image: Image.Image) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """The pages on a data set that was checked: counts, findings, a contact sheet, and copies to be answered."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ _OF_A_CLASS, _SIDE = 12, 56  # images on the sheet, and their side in pixels
 _SHOWN_PAIRS, _MOST_PAIRS = 30, 5_000  # on this page, and to be answered
 
 
-def write_check_page(path: Path, checked: Check, dataset: str) -> list[Path]:
+def write_check_page(path: Path, checked: Check, dataset: str, advice: Sequence[tuple[str, str]] = ()) -> list[Path]:
     """Write the page on ``dataset`` to ``path``, one self-contained HTML file, and return what was written.
 
-    If image files are copies of each other, a second page beside it, called like it with ``-copies`` added, shows them
-    side by side and takes answers. Raises ``UsageError`` if a page cannot be written.
+    ``advice`` are rows on how it would be trained on. If image files are copies of each other, a second page beside
+    it, called like it with ``-copies`` added, shows them side by side and takes answers. Raises ``UsageError`` if a
+    page cannot be written.
     """
     written, copies = [path], list[Path]()
     pairs = [pair for pair in checked.copies if Path(pair.first).is_file() and Path(pair.second).is_file()]
@@ -32,7 +34,7 @@ def write_check_page(path: Path, checked: Check, dataset: str) -> list[Path]:
         copies = write_pages(path.with_stem(f"{path.stem}-copies"), review).pages
     page = environment().get_template("check.html.j2")
     shown = [_pair(pair) for pair in pairs[:_SHOWN_PAIRS]]
-    content = {"name": checked.name, "found": checked, "sheet": _sheet(checked), "pairs": shown}
+    content = {"name": checked.name, "found": checked, "sheet": _sheet(checked), "pairs": shown, "advice": advice}
     with paths.write_errors(path):
         paths.write_text(path, page.render(**content, count=len(pairs), answer=copies[0].name if copies else None))
     return [*written, *copies]

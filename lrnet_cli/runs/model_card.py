@@ -141,8 +141,8 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
         command_of(config),
         "```",
         "",
-        f"Trained on {data['train']} images; the validation images are {protocol['validation']}. The epoch with the "
-        f"{_choice(config)} was kept; the test images are read once, after that choice (so far: "
+        f"Trained on {data['train']} images; the validation images are {protocol['validation']}. {_trials(config)}"
+        f"The epoch with the {_choice(config)} was kept; the test images are read once, after that choice (so far: "
         f"{test_reads} time{'' if test_reads == 1 else 's'}).",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
@@ -154,6 +154,13 @@ def _choice(config: TrainConfig) -> str:
     """Return what the epoch that was kept had, in words."""
     both = " on the validation images as they are and altered as in training" if config.robust_strength else ""
     return _CHOICES[config.select] + both
+
+
+def _trials(config: TrainConfig) -> str:
+    """Return how often the validation images had decided before the run, in words."""
+    if not config.trials:
+        return ""
+    return f"{config.trials} short trainings were compared on them before this one, to choose its settings. "
 
 
 def _not_used(data: DataNote) -> dict[str, str]:

@@ -222,6 +222,23 @@ class TrainConfig(Place, Source):
         "recipe",
         within=COUNT,
     )
+    tune: float | None = setting(
+        None,
+        "First try other learning rates, weight decays, label smoothings and strengths of augmentation for this time "
+        "(10m, say), a part of --max-time; one that is better on the validation images by more than chance is used.",
+        "recipe",
+        within=_POSITIVE,
+        unit="time",
+        placeholder="TIME",
+    )
+    trials: int = setting(
+        0,
+        "How many short trainings were compared on the validation images before the run.",
+        "recipe",
+        within=Range("whole number", 0),
+        compared=False,
+        option=False,
+    )
     choices: tuple[str, ...] = setting(
         (), "What was chosen where the settings left it open, and why.", "recipe", compared=False, option=False
     )
@@ -321,8 +338,18 @@ class TrainConfig(Place, Source):
             raise SettingError(
                 "{arch} {name} trains in one process: only LR-Net has the batch statistics of all.", name=self.arch
             )
+        if self.tune is not None:
+            self._check_tuning(self.tune)
         if self.freeze is not None and (self.init is None or self.arch not in ("auto", *LRNETS)):
             raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
+
+    def _check_tuning(self, seconds: float) -> None:
+        if self.max_time is not None and seconds > self.max_time / 2:
+            raise SettingError("{tune} is a part of {max_time} (of a run), and takes half of it at most.")
+        if self.distill:
+            raise SettingError("{tune} trains without {distill}, which may need other settings; choose one.")
+        if self.processes > 1:
+            raise SettingError("{tune} trains in one process; leave out {gpus} and {procs}.")
 
     @property
     def robust_strength(self) -> float:

@@ -187,10 +187,18 @@ class ExportRequest(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckRequest(Source):
-    """Which data set to check."""
+class CheckRequest(Device, Source):
+    """Which data set to check, and whether training on it is tried."""
 
     dataset: str = setting(..., "A known data set or a path.", argument=True)
+    try_: float | None = setting(
+        None,
+        "Also train for about this time on a quarter, a half and all of the training images, and say what accuracy to "
+        "expect and what more images would gain: 2m, 10m, or seconds.",
+        within=Range("number", 0, low_included=False),
+        unit="time",
+        placeholder="TIME",
+    )
     report: Path | None = setting(None, "Write a page with a contact sheet, one HTML file.")
 
 

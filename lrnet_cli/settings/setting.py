@@ -47,8 +47,8 @@ COUNT = Range("whole number", 1)
 
 
 def flag_of(name: str) -> str:
-    """Return the option that sets the setting ``name``, such as ``--batch-size``."""
-    return "--" + name.replace("_", "-")
+    """Return the option that sets the setting ``name``, such as ``--batch-size``; ``try_`` is a word of Python's."""
+    return "--" + name.removesuffix("_").replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Setting(Declared):
     def read(self, text: str) -> object:
         """Return the value that ``text`` stands for; raises ``SettingError`` if it is no number, and has to be one."""
         if self.unit == "time":
-            return seconds_of(text)
+            return seconds_of(text, self.name)
         if self.kind not in (int, float) or text in self.words:
             return text
         try:

@@ -9,16 +9,16 @@ from lrnet_cli.errors import SettingError
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, name: str = "max_time") -> float:
     """Return the seconds meant by ``text``, such as ``90s``, ``30m``, ``1h30m`` or ``1800``.
 
-    Raises ``SettingError`` for text that is not a duration.
+    Raises ``SettingError``, which names the setting ``name``, for text that is not a duration.
     """
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", text):
         raise SettingError(
-            "{max_time} takes a duration such as 90s, 30m, 1h30m or 1800 (seconds), got {text!r}.", text=text
+            f"{{{name}}} takes a duration such as 90s, 30m, 1h30m or 1800 (seconds), got {{text!r}}.", text=text
         )
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([hms])", text))
 

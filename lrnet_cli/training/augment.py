@@ -37,6 +37,12 @@ class Ranges:
         return cls(shift, scale, shear, deform, config.cutout, config.robust_strength)
 
 
+DEFORMED = Ranges(shift=0.08, scale=0.15, shear=0.2, deform=0.1)
+"""How far images are altered where they are bent as well."""
+LEAST_BENT_SIDE = 16
+"""The side in pixels from which on there is something to bend."""
+
+
 def augment(
     images: Tensor,
     ranges: Ranges,

@@ -45,16 +45,23 @@ def novelty_images(classes: int) -> int:
     return max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS * classes)
 
 
+def lacking(validation_images: int) -> str | None:
+    """Return the sentence that says what so few validation images cannot show, if they are few."""
+    if validation_images >= _TEMPERATURE_IMAGES:
+        return None
+    return (
+        f"There are only {validation_images} validation images: {_TEMPERATURE_IMAGES} or more are needed to calibrate "
+        f"probabilities (so none is raised), {_VALIDATION_IMAGES} to tell foreign images and "
+        f"{Aim(_USUAL_ERROR).least} to promise an error of {100 * _USUAL_ERROR:g} %; give more images, or promise "
+        "from --folds."
+    )
+
+
 def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
     """Return ``card`` of ``model`` with its evidence, and with what tells foreign images from those of ``step``."""
     run = step.run
-    if len(run.val_split) < _TEMPERATURE_IMAGES:
-        run.reporter.message(
-            f"There are only {len(run.val_split)} validation images: {_TEMPERATURE_IMAGES} or more are needed to "
-            f"calibrate probabilities (so none is raised), {_VALIDATION_IMAGES} to tell foreign images and "
-            f"{Aim(_USUAL_ERROR).least} to promise an error of {100 * _USUAL_ERROR:g} %; give more images, or promise "
-            "from --folds."
-        )
+    if sentence := lacking(len(run.val_split)):
+        run.reporter.message(sentence)
     network = run.engine.place(model, card.preprocessing.normalize, run.processes, with_description=True).eval()
     sample = step.sample(novelty_images(len(card.classes)))
     known, validated = (

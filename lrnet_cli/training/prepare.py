@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
@@ -19,7 +19,8 @@ from lrnet_cli.training.checkpoint import load_checkpoint
 from lrnet_cli.training.data import card_of, load_data
 from lrnet_cli.training.inherit import network_of, teachers_logits
 from lrnet_cli.training.run import Run, assembled
-from lrnet_cli.training.settle import settled
+from lrnet_cli.training.settle import expected_seconds, settled
+from lrnet_cli.training.tune import tuned
 
 
 def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes: Processes, reporter: Reporter) -> Run:
@@ -30,12 +31,16 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     # Known only here: torchrun starts processes that the settings do not mention.
     if processes.together and not (config.fuse and config.arch in ("auto", *LRNETS)):
         raise UsageError("Only the fused LR-Net trains in several processes: no other has the batch statistics of all.")
+    if processes.together and config.tune is not None:
+        raise SettingError("{tune} trains in one process, and here are {count}.", count=processes.count)
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
     with processes.first_goes_ahead():
         data = load_data(config, seed, reporter)
     dataset = data.dataset
     config = settled(replace(config, seed=seed), data, engine, processes, reporter, begins=resumed is None)
+    if config.tune is not None:
+        config = tuned(config, data, engine, expected_seconds(config, data, engine, processes), reporter.message)
     card = card_of(config, data)
     assert config.batch_size is not None
     refuse_excess(card, engine, config.batch_size // processes.count)

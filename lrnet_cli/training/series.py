@@ -49,7 +49,8 @@ def train_series(
     if config.processes > 1 or ranks.started_together():
         raise SettingError("{runs} and {folds} train in one process; start the runs one by one for several.")
     if folds is not None:
-        replace(config, folds=folds, test_fold=1)  # or report what is wrong
+        share = config.max_time and config.max_time / folds
+        replace(config, folds=folds, test_fold=1, max_time=share)  # or report what is wrong
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
     config = with_absolute_paths(replace(config, seed=seed))
     folder = create_run_dir(config, name_of(config.dataset))

@@ -14,7 +14,7 @@ from lrnet_cli.reporter import OnMessage, Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.settings.words import Arch
-from lrnet_cli.training.augment import Ranges
+from lrnet_cli.training.augment import DEFORMED, LEAST_BENT_SIDE, Ranges
 from lrnet_cli.training.batches import affordable_images, batch_size_of, images_per_second
 from lrnet_cli.training.certainty import altered
 from lrnet_cli.training.data import Data
@@ -23,8 +23,6 @@ from lrnet_cli.training.trial import accuracy_after, tried_for
 from lrnet_cli.weights.file import load_weights
 
 _FEW = 60  # training images in the median class, up to which images are deformed
-_LEAST_SIDE = 16  # pixels, from which on there is something to bend
-_DEFORMED = Ranges(shift=0.08, scale=0.15, shear=0.2, deform=0.1)
 _DROPOUT = {"resnet-small": 0.3}  # whose class layer has many inputs; others do better without, in runs of minutes
 _RIVALS: tuple[Arch, ...] = ("lrnet-short", "resnet-small")
 _STRENGTHS = (0.0, 0.5, 1.0)  # of alterations
@@ -35,6 +33,7 @@ _SHORT_RUN = 150.0  # seconds, of which a race would take too much
 # many passes. LR-Net needs fewer than others, and more time for each.
 _SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 6500, 28
 _FEWEST_PASSES, _STEPS_PER_EPOCH = 12, 40
+_COMPLETE = 1.15  # times the time of its steps: a run, with its validations and its test
 
 
 def settled(
@@ -45,7 +44,7 @@ def settled(
     What is set already stands, as in a resumed run, which does not begin. Trials are timed, so that another run with
     the same seed may choose otherwise; what they chose is recorded.
     """
-    config, choices = _for_images(config, data), list(config.choices)
+    config, choices = suited_to_images(config, data), list(config.choices)
 
     def choose(text: str) -> None:
         choices.append(text)
@@ -79,12 +78,12 @@ def _passes(config: TrainConfig, images: int) -> int:
     return math.ceil(_STEPS_PER_EPOCH / max(1, images // config.batch_size))
 
 
-def _for_images(config: TrainConfig, data: Data) -> TrainConfig:
+def suited_to_images(config: TrainConfig, data: Data) -> TrainConfig:
     """Return ``config`` with what the images themselves decide: size, crop, normalisation and augmentation."""
     preprocessing, counts = data.dataset.preprocessing, torch.bincount(data.train.labels)
-    few = float(counts[counts > 0].float().median()) <= _FEW and preprocessing.image_size >= _LEAST_SIDE
-    deform = config.deform if config.deform is not None else _DEFORMED.deform if few and config.augment else 0.0
-    usual = _DEFORMED if deform else Ranges()
+    few = float(counts[counts > 0].float().median()) <= _FEW and preprocessing.image_size >= LEAST_BENT_SIDE
+    deform = config.deform if config.deform is not None else DEFORMED.deform if few and config.augment else 0.0
+    usual = DEFORMED if deform else Ranges()
     return replace(
         config,
         image_size=preprocessing.image_size,
@@ -98,19 +97,26 @@ def _for_images(config: TrainConfig, data: Data) -> TrainConfig:
     )
 
 
+def race_of(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> tuple[tuple[Arch, ...], float]:
+    """Return which networks a run may train, and for how many seconds each of them races, if there are several."""
+    if config.arch != "auto":
+        return (config.arch,), 0.0
+    if config.init is not None:
+        return (cast("Arch", load_weights(single_weights(config.init))[1].arch),), 0.0
+    first, other = _RIVALS
+    if processes.together:
+        return (first,), 0.0
+    seconds = expected_seconds(replace(config, arch=other), data, engine, processes)
+    return ((first,), 0.0) if seconds < _SHORT_RUN else (_RIVALS, min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds))
+
+
 def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Processes, choose: OnMessage) -> TrainConfig:
     """Return ``config`` with its network: that of ``init``, or the winner of a race, if there is time for one."""
-    first, other = _RIVALS
-    if config.init is not None:
-        return replace(config, arch=cast("Arch", load_weights(single_weights(config.init))[1].arch))
-    if processes.together:
-        return replace(config, arch=first)
-    seconds = _expected_seconds(replace(config, arch=other), data, engine, processes)
-    if seconds < _SHORT_RUN:
-        return replace(config, arch=first)
-    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
+    rivals, limit = race_of(config, data, engine, processes)
+    if len(rivals) == 1:
+        return replace(config, arch=rivals[0])
     robust = 0.0 if config.robust == "auto" else config.robust
-    candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=robust)) for arch in _RIVALS]
+    candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=robust)) for arch in rivals]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
     reached = [accuracy_after(one, data, engine, processes, limit) for one in candidates]
     winner = candidates[reached.index(max(reached))]  # the first of equal ones
@@ -119,12 +125,13 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
         f"Network: {winner.arch}, the better one on {len(data.val)} validation images after {limit:.0f} s each "
         f"({figures}); --arch {winner.arch} saves that time."
     )
-    return replace(winner, passes=config.passes, robust=config.robust)  # its batch size was timed for the race
+    # Its batch size was timed for the race.
+    return replace(winner, passes=config.passes, robust=config.robust, trials=config.trials + len(candidates))
 
 
 def _measure_start(config: TrainConfig, data: Data, engine: Engine, processes: Processes, choose: OnMessage) -> None:
     """Say whether ``config.init`` helps, if the run is long enough to find out."""
-    if (seconds := _expected_seconds(config, data, engine, processes)) < _SHORT_RUN:
+    if (seconds := expected_seconds(config, data, engine, processes)) < _SHORT_RUN:
         return
     limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
     known = replace(config, passes=1, robust=0.0, batch_size=_batch_size(config, data, engine, processes))
@@ -151,7 +158,7 @@ def _with_robust(
     if processes.together or not config.augment:
         return clean
     clean = replace(clean, passes=1, batch_size=_batch_size(clean, data, engine, processes))
-    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * _expected_seconds(clean, data, engine, processes))
+    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * expected_seconds(clean, data, engine, processes))
     assert config.seed is not None
     hard = altered(data.val, 1.0, config.seed)
     reached = dict[float, tuple[float, float]]()
@@ -165,16 +172,17 @@ def _with_robust(
         f"Robust: {chosen:g}, by accuracy on {len(data.val)} validation images, clean and altered, after "
         f"{limit:.0f} s each ({figures}); --robust {chosen:g} saves that time."
     )
-    return replace(config, robust=chosen)
+    return replace(config, robust=chosen, trials=config.trials + len(_STRENGTHS))
 
 
-def _expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> float:
-    """Return how long the run ``config`` will take, about; infinite where that is not measured."""
+def expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> float:
+    """Return how long the run ``config`` will take, about, without tuning; infinite where that is not measured."""
     if config.max_time is not None:
-        return config.max_time
+        return config.max_time - (config.tune or 0.0)
     pace = images_per_second(config.arch, config, engine, data, processes)
-    seen = config.epochs * len(data.train) if config.epochs is not None else _seen(config.arch, data)
-    return math.inf if pace is None else seen / pace
+    shown = (config.passes or 1) * len(data.train)
+    seen = config.epochs * shown if config.epochs is not None else _seen(config.arch, data)
+    return math.inf if pace is None else _COMPLETE * seen / pace
 
 
 def _seen(arch: str, data: Data) -> float:
@@ -185,13 +193,11 @@ def _seen(arch: str, data: Data) -> float:
 
 def _tell_time(config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter) -> None:
     """Say how long the run will take here, if that is more than a minute."""
-    pace = images_per_second(config.arch, config, engine, data, processes)
-    assert config.epochs is not None
-    assert config.passes is not None
-    if pace is None or (seconds := config.epochs * config.passes * len(data.train) / pace) < 60:
+    seconds = expected_seconds(config, data, engine, processes)
+    if not 60 <= seconds < math.inf:
         return
     reporter.message(
-        f"{config.epochs} epochs, which take about {duration_of(1.15 * seconds)} here; --max-time "
+        f"{config.epochs} epochs, which take about {duration_of(seconds)} here; --max-time "
         f"{duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy."
     )
 
@@ -199,5 +205,7 @@ def _tell_time(config: TrainConfig, data: Data, engine: Engine, processes: Proce
 def _batch_size(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> int:
     affordable = None
     if config.batch_size is None and config.max_time is not None:
+        if config.tune is not None:
+            config = replace(config, max_time=config.max_time - config.tune, tune=None)
         affordable = affordable_images(config, engine, data, processes)
     return batch_size_of(config.batch_size, len(data.train), processes.count, affordable)

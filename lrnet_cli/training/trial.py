@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
@@ -22,11 +22,19 @@ from lrnet_cli.weights.card import WeightsCard
 
 @dataclass(frozen=True)
 class Tried:
-    """What a short training made: a ``network`` to evaluate, its ``card``, and its ``accuracy`` in [0, 1]."""
+    """What a short training made: a ``network`` to evaluate, its ``card``, and ``hits``.
+
+    These, bool (N,), say which validation images it gets right.
+    """
 
     network: nn.Module
     card: WeightsCard
-    accuracy: float
+    hits: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy on the validation images, in [0, 1]."""
+        return float(self.hits.double().mean())
 
 
 def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> float:
@@ -59,4 +67,5 @@ def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Proces
             state.epoch, state.step = state.epoch + 1, 0
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
-        return Tried(network, run.card, evaluate(network, run.val_split, run.card).metrics.accuracy)
+        answers = evaluate(network, run.val_split, run.card)
+        return Tried(network, run.card, answers.logits.argmax(1) == answers.labels)

@@ -200,12 +200,12 @@ def test_classes_of_few_images_are_bent_and_others_moved_a_little() -> None:
 @pytest.mark.usefixtures("paces")
 def test_a_run_is_as_long_as_its_collection_needs() -> None:
     config, messages = chosen(data_of(scans(3400), 100), arch="resnet-small")
-    assert config.epochs == 138  # 8,000 times the root of the number of images
-    assert messages[-1].startswith("138 epochs, which take about 23m here; --max-time 7m trains a third as long")
+    assert config.epochs == 112  # 6,500 times the root of the number of images
+    assert messages[-1].startswith("112 epochs, which take about 19m here; --max-time 7m trains a third as long")
     large, _ = chosen(data_of(scans(3400, side=8), 100), arch="resnet-small")
     assert large.epochs == 12  # small images have less to learn, but each is seen twelve times
     part, _ = chosen(data_of(scans(3400), 100), arch="resnet-small", folds=5, test_fold=1)
-    assert part.epochs == 55  # five folds take twice as long as one run
+    assert part.epochs == 45  # five folds take twice as long as one run
     assert chosen(data_of(scans(3400), 100), arch="resnet-small", max_time=60.0)[0].epochs is None
 
 
