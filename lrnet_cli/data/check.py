@@ -1,4 +1,4 @@
-"""Looking at a data set before hours are spent on it: what is in it, and what deserves a look."""
+"""Looking at a data set before hours are spent on it: what is in it, and what is worth checking."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ class Check:
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
-        """Sentences on what deserves a look; there are none if nothing does."""
+        """Sentences on what is worth checking; there are none if nothing is."""
         return tuple(_findings(self))
 
     def document(self) -> dict[str, Any]:
