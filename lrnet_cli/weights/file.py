@@ -76,6 +76,8 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
         raise WeightsError(f"{path}: {error}") from error
     except ValueError as error:
         raise WeightsError(f"{path}: is damaged: {error}.") from error
+    except MemoryError as error:
+        raise WeightsError(f"{path}: does not fit into memory.") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}.") from error
     for name, tensor in tensors.items():

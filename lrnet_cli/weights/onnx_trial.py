@@ -9,10 +9,13 @@ import numpy as np
 from lrnet_cli.data.reader import EndedError, Reader
 
 _MEMORY, _OF_FILE = 2_000_000_000, 8  # bytes that it may take, and how many more for each of the file's
+_LARGEST = 2_147_483_647  # bytes of a file, all that the format allows
 
 
 def problem_with(path: Path) -> str | None:
     """Return a clause on why the ONNX file at ``path`` cannot be run on two blank images, or None if it can."""
+    if path.stat().st_size > _LARGEST:  # before it is held in memory
+        return f"is larger than {_LARGEST // 10**6} MB, the most that an ONNX file can be"
     reader = Reader()
     try:
         [problem] = reader.read(_problem_within, [path])

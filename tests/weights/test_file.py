@@ -15,6 +15,7 @@ from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.registry import build
 from lrnet_cli.settings.place import Place
+from lrnet_cli.weights import file
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights, save_weights
 from lrnet_cli.weights.find import RELEASED, find_weights
@@ -210,6 +211,15 @@ def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     with pytest.raises(WeightsError, match="pipe"):
         load_weights(tmp_path / "pipe.safetensors")
+
+
+def test_a_file_that_does_not_fit_into_memory_is_one_sentence(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(file, "safe_open", full)
+    with pytest.raises(WeightsError, match=r"model\.safetensors: does not fit into memory"):
+        load_weights(saved)
 
 
 def test_weights_do_not_stay_part_of_their_file(saved: Path) -> None:

@@ -1,5 +1,6 @@
 """ONNX files made by hand: whatever they declare, what they give is looked at before it is used."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,15 @@ def node(kind: str, *inputs: str, **attributes: Any) -> Any:
 def test_outputs_that_cannot_be_used_are_noticed_on_loading(tmp_path: Path, last: Any, kind: int, reason: str) -> None:
     with pytest.raises(WeightsError, match=rf"odd\.onnx: .*{reason}"):
         load_onnx(written(tmp_path / "odd.onnx", last, kind=kind))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes")
+def test_a_file_too_large_for_the_format_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.onnx"
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(WeightsError, match=r"huge\.onnx: is larger than 2147 MB"):
+        load_onnx(path)
 
 
 def test_an_error_while_it_runs_names_the_file(tmp_path: Path) -> None:
