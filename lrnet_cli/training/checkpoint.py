@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lrnet_cli import paths, ranks
-from lrnet_cli.documents import parsed, shaped
+from lrnet_cli.documents import open_regular, parsed, shaped
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.reporter import EpochRow
 from lrnet_cli.training.state import TrainingState
@@ -153,6 +153,7 @@ def _locked(run_dir: Path, on_message: Callable[[str], None]) -> FileLock:
 
 def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:
     """Bring the tensors of ``state`` to the checkpoint at ``path``, and return its position."""
+    open_regular(path).close()  # a pipe would hang
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict

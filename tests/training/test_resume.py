@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -383,6 +384,17 @@ def test_a_checkpoint_with_a_part_that_does_not_fit_gives_way_to_the_one_before(
     del metadata["digest"]  # as if another program had written it
     change(tensors, metadata)
     save_file(tensors, path, metadata)
+    messages = Messages()
+    resume(stopped, reporter=messages)
+    assert "latest.safetensors: the checkpoint is damaged (" in messages.text
+    assert_same_outcome(quick_uninterrupted, stopped)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
+def test_a_pipe_in_the_place_of_a_checkpoint_is_not_opened(quick_uninterrupted: Path, stopped: Path) -> None:
+    path = stopped / "checkpoint" / "latest.safetensors"
+    path.unlink()
+    os.mkfifo(path)
     messages = Messages()
     resume(stopped, reporter=messages)
     assert "latest.safetensors: the checkpoint is damaged (" in messages.text
