@@ -88,10 +88,11 @@ def download(
             "another folder with --data-dir or LRNET_DATA_DIR, and run the command again; what was downloaded is kept."
         ) from error
     if failures:
+        first = "Unset LRNET_OFFLINE" if _is_offline() else "Try again later"
         raise DownloadError(
             f"{entry.name}: {len(failures)} of {len(entry.files)} files could not be obtained:",
             *chain.from_iterable(failures),
-            f"Try again later, name another source with --mirror, or put the file into {folder} (gzip or not) and "
+            f"{first}, name another source with --mirror, or put the file into {folder} (gzip or not) and "
             "run the command again; what was downloaded is kept.",
         )
     return folder
@@ -109,6 +110,10 @@ def _locked(folder: Path, on_message: OnMessage) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _is_offline() -> bool:
+    return os.environ.get("LRNET_OFFLINE", "0") not in ("", "0")
 
 
 def _source(mirror: str) -> tuple[str | Path, Credentials | None]:
@@ -147,7 +152,7 @@ def _obtain(
         try:
             if isinstance(location, Path):
                 from_path(location, file, folder, transfer)
-            elif os.environ.get("LRNET_OFFLINE", "0") not in ("", "0"):
+            elif _is_offline():
                 raise UnavailableError("LRNET_OFFLINE forbids the network")
             else:
                 from_url(location, file, folder, transfer, on_message)

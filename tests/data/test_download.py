@@ -209,8 +209,9 @@ def test_offline_mode_asks_no_server(
     tiny: CatalogEntry, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LRNET_OFFLINE", "1")
-    with pytest.raises(DownloadError, match="LRNET_OFFLINE forbids the network"):
+    with pytest.raises(DownloadError, match="LRNET_OFFLINE forbids the network") as caught:
         download(tiny, tmp_path, mirror=server.url)
+    assert caught.value.args[-1].startswith("Unset LRNET_OFFLINE, name another source with --mirror, or put ")
     assert not server.requests
 
 
