@@ -10,6 +10,7 @@ from lrnet_cli.data.files import IMAGE_SUFFIXES
 from lrnet_cli.data.readers.raw import SPLIT_NAMES, RawDataset, RawSplit
 from lrnet_cli.data.walk import images_below, is_ignored, natural
 from lrnet_cli.errors import DataError
+from lrnet_cli.reporter import counted
 
 
 def reads(path: Path) -> bool:
@@ -28,6 +29,8 @@ def read(root: Path) -> RawDataset:
     folders = {name: _folders(part, tuple(parts.values()), left_out) for name, part in parts.items()}
     names = {folder.name for found in folders.values() for folder in found}
     classes = tuple(sorted(names, key=natural))
+    if not classes:
+        _refuse_loose(root)
     if len(classes) < 2:
         has = f"only one class folder with images, {classes[0]}" if classes else "no class folders with images"
         raise DataError(f"{root}: has {has}; a classifier needs two or more.")
@@ -83,10 +86,14 @@ def _read(part: Path, classes: tuple[str, ...], left_out: Counter[str]) -> RawSp
     ]
     if found:
         return RawSplit([path for path, _ in found], np.array([index for _, index in found], dtype=np.int64))
-    loose = sum(1 for entry in part.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
-    if loose:
-        raise DataError(
-            f"{part}: holds {loose} images, but not in class folders, so their classes are unknown. Sort them into "
-            "folders, move them away, or have them labelled by: lrnet predict"
-        )
+    _refuse_loose(part)
     raise DataError(f"{part}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+
+
+def _refuse_loose(part: Path) -> None:
+    """Raise ``DataError`` if there are images in ``part`` itself."""
+    if loose := sum(1 for entry in part.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES):
+        raise DataError(
+            f"{part}: holds {counted(loose, 'image', 'images')}, but not in class folders, so their classes are "
+            "unknown. Sort them into folders, move them away, or have them labelled by: lrnet predict"
+        )

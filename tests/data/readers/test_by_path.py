@@ -204,6 +204,13 @@ def test_folder_without_classes_is_refused(tmp_path: Path, names: tuple[str, ...
         read_raw(class_folders(tmp_path, *names))
 
 
+def test_images_without_class_folders_are_counted(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"holds 2 images, but not in class folders.* Sort them into folders"):
+        read_raw(tmp_path)
+
+
 def test_class_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no images \(\.(avif, \.)?bmp"):
         read_raw(class_folders(tmp_path, "a", "b", count=0))
