@@ -6,6 +6,7 @@ import torch
 
 from lrnet_cli import ranks
 from lrnet_cli.errors import DeviceError, SettingError
+from lrnet_cli.reporter import counted
 
 
 def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
@@ -54,4 +55,4 @@ def describe_device(device: torch.device) -> str:
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "mps":
         return f"mps ({platform.processor() or 'Apple GPU'})"
-    return f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"
+    return f"cpu ({counted(torch.get_num_threads(), 'thread', 'threads')}, {torch.backends.cpu.get_cpu_capability()})"

@@ -16,6 +16,12 @@ def test_auto_takes_the_cpu_where_there_is_nothing_better() -> None:
     assert describe_device(resolve_device()).startswith("cpu (")
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, "1 thread, "), (2, "2 threads, ")])
+def test_one_thread_is_said_in_the_singular(monkeypatch: pytest.MonkeyPatch, count: int, shown: str) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    assert describe_device(torch.device("cpu")).startswith(f"cpu ({shown}")
+
+
 @pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps")])
 def test_auto_takes_cuda_then_mps(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
