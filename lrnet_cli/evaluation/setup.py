@@ -1,5 +1,6 @@
 """Weights together with the images to evaluate them on."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,11 +91,13 @@ def load_setup(
 
 def _warn_of_seen(weights: Path, card: WeightsCard, name: str, reporter: Reporter) -> None:
     """Say that the networks of a cross-validation have together seen all images of their data set."""
-    reporter.message(f"{weights}: the mean of {len(card.protocol['ensemble'])} networks.")
-    if card.protocol.get("folds") and name_of(name) == card.dataset.get("name"):
+    count, folds = len(card.protocol["ensemble"]), card.protocol.get("folds")
+    reporter.message(f"{weights}: the mean of {count} networks.")
+    if folds and name_of(name) == card.dataset.get("name"):
         single = card.metrics.get("over_single_runs")
         honest = f"; the cross-validated accuracy of single networks is {single['value']:.4f}" if single else ""
-        reporter.message(f"Each image of {card.dataset['name']} was in the training of nearly all of them{honest}.")
+        least = count - math.ceil(count / folds)
+        reporter.message(f"Each image of {card.dataset['name']} was used to train at least {least} of them{honest}.")
 
 
 def load_foreign(

@@ -78,6 +78,7 @@ def test_every_command_takes_a_series_and_tells_the_honest_figure(lrnet: CliRun,
     evaluated = lrnet("eval", "--weights", folds, "--dataset", "optdigits", "--report", "r.html")
     assert evaluated.exit_code == 0
     assert "the mean of 3 networks" in evaluated.stderr
+    assert "Each image of optdigits was used to train at least 2 of them" in evaluated.stderr
     honest = result["test_accuracy"]["value"]
     assert f"the cross-validated accuracy of single networks is {honest:.4f}" in evaluated.stderr
     Image.fromarray(load_dataset("optdigits").test.images[0, 0].numpy()).save(tmp_path / "0.png")
