@@ -11,7 +11,7 @@ from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, LRNetError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.promise.stored import out_of_fold, read_evidence, write_evidence
-from lrnet_cli.reporter import Reporter
+from lrnet_cli.reporter import Reporter, counted
 from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
 from lrnet_cli.runs.folder import (
     MOST_RUNS,
@@ -132,7 +132,7 @@ def _write_evidence(folder: Path, run_dirs: Sequence[Path]) -> None:
 
 
 def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Reporter) -> int:
-    """Write the labels that look wrong, and a page that shows them; return how many there are."""
+    """Write the doubtful labels, and a page that shows them; return how many there are."""
     from lrnet_cli.review.job import write_suspects_page  # Jinja takes a while
 
     suspects = find_suspects(member.out for member in members if member.out is not None)
@@ -142,7 +142,8 @@ def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Repo
         shown = write_suspects_page(folder, suspects) or shown
     except LRNetError as error:  # which is no reason to lose the result
         reporter.message(f"The page of suspects could not be written: {error}")
-    reporter.message(f"{len(suspects)} labels look wrong to networks that did not see them: {shown}")
+    labels = counted(len(suspects), "label is", "labels are")
+    reporter.message(f"{labels} doubtful according to networks that were not trained on them: {shown}")
     return len(suspects)
 
 
