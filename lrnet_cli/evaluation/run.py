@@ -12,7 +12,7 @@ from lrnet_cli.evaluation.setup import EvaluationSetup, load_foreign, load_setup
 from lrnet_cli.processes import joined, loss_named
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.settings.requests import EvalRequest
-from lrnet_cli.weights.find import find_weights
+from lrnet_cli.weights.find import described_weights, find_weights
 from lrnet_cli.weights.open import engine_for
 
 
@@ -27,7 +27,7 @@ def evaluate_weights(request: EvalRequest, reporter: Reporter = SILENT) -> Repor
     engine = engine_for(request, *filter(None, (weights, against)))
     with joined(engine.device) as processes, loss_named(processes, lambda: "Run the command again."):
         setup = load_setup(weights, request, engine, processes, reporter)
-        reporter.message(f"Weights: {weights}. Device: {setup.opened.runs_on}{processes.among}.")
+        reporter.message(f"Weights: {described_weights(weights)}. Device: {setup.opened.runs_on}{processes.among}.")
         same_images = replace(request, dataset=setup.source)
         other = None if against is None else load_setup(against, same_images, engine, processes, reporter)
         evaluation = setup.evaluate(tta=request.tta)

@@ -4,7 +4,7 @@ from lrnet_cli.export.float32 import Float32Export, export_float32
 from lrnet_cli.export.int8 import Int8Export, export_int8
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import ExportRequest
-from lrnet_cli.weights.find import find_weights
+from lrnet_cli.weights.find import described_weights, find_weights
 
 
 def export_weights(request: ExportRequest, reporter: Reporter) -> Float32Export | Int8Export:
@@ -19,7 +19,7 @@ def export_weights(request: ExportRequest, reporter: Reporter) -> Float32Export 
     the extra packages; ``WeightsError``, ``DataError`` or ``UsageError`` for what cannot be used or written.
     """
     weights = find_weights(request.weights)
-    reporter.message(f"Weights: {weights}.")
+    reporter.message(f"Weights: {described_weights(weights)}.")
     if request.int8:
         return export_int8(weights, request, reporter)
     return export_float32(weights, request.to)

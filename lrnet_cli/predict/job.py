@@ -21,7 +21,7 @@ from lrnet_cli.predict.shared import shared_out
 from lrnet_cli.processes import Processes, joined, loss_named
 from lrnet_cli.reporter import Reporter, counted
 from lrnet_cli.settings.requests import PredictRequest
-from lrnet_cli.weights.find import find_weights, fingerprint_of
+from lrnet_cli.weights.find import described_weights, find_weights, fingerprint_of
 
 _ENOUGH = 5  # images, to judge polarity by
 _LARGE = 12  # sides of the network's input
@@ -163,7 +163,9 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
     weights = find_weights(request.weights)
     with joined(Engine.at(request).device) as processes, loss_named(processes, lambda: recovery_hint(request)):
         recorder = Recorder(request, weights)
-        reporter.message(f"Weights: {weights}. Device: {recorder.classifier.runs_on}{processes.among}.")
+        reporter.message(
+            f"Weights: {described_weights(weights)}. Device: {recorder.classifier.runs_on}{processes.among}."
+        )
         is_bounded = request.max_novelty not in (PredictRequest.max_novelty, math.inf)
         if is_bounded and recorder.classifier.card.novelty is None:
             reporter.message(f"{weights}: these weights cannot tell foreign images, so --max-novelty has no effect.")

@@ -52,6 +52,12 @@ def find_weights(name: str | Path | None) -> Path:
     return path
 
 
+def described_weights(path: Path) -> str:
+    """Return what to call the weights at ``path``, as ``find_weights`` gives it: an included model by its name."""
+    names = (name for name, folder in RELEASED.items() if path == folder / WEIGHTS_NAME)
+    return next((f"the included model {name}" for name in names), str(path))
+
+
 def is_series(path: Path) -> bool:
     """Return whether ``path`` is the folder of several runs, whose networks count as one."""
     return os.path.isfile(path / paths.SERIES_NAME)  # noqa: PTH113 # Path raises an error for a name that is too long

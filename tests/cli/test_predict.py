@@ -46,6 +46,7 @@ def test_an_image_is_labelled_by_the_newest_run_which_is_told_on_stderr(lrnet: C
     assert (entry["path"], entry["index"]) == ("images/0.png", int(entry["label"]))
     assert entry["top"] == [{"label": entry["label"], "probability": entry["probability"]}]
     assert str(trained_run) in result.stderr
+    assert "Weights: the included model digits. Device: " in lrnet("predict images/0.png --weights digits").stderr
 
 
 @pytest.mark.parametrize(
