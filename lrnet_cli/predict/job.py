@@ -133,7 +133,8 @@ class PredictionJob:
             is_all = self.outcome is not None or added == summary.done + summary.failed
             images = counted(summary.done, "image has", "images have")
             unknown = f"{summary.unknown}" if is_all else f"{summary.unknown} of the {added} new ones"
-            yield f"{images} a row, {unknown} as unknown; {summary.failed} cannot be read."
+            of_new = f", {unknown} as unknown" if is_all or added else ""
+            yield f"{images} a row{of_new}; {summary.failed} cannot be read."
         if recorder.request.merge:
             yield f"{summary.reviewed} of the labels are answers of a person."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:

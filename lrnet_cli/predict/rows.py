@@ -214,8 +214,10 @@ class RowFile:
         return whole > 0
 
     def _unwritable(self, error: OSError) -> UsageError:
-        kept = f" The rows so far are in {self.part}; continue with --resume." if self.part.exists() else ""
-        return UsageError(f"{self.path}: cannot be written ({error.strerror or error}).{kept}")
+        advice = "Choose a file in a folder that exists and that you may write to."
+        if self.part.exists():
+            advice = f"The rows so far are in {self.part}; continue with --resume."
+        return UsageError(f"{self.path}: cannot be written ({error.strerror or error}). {advice}")
 
 
 def promised_error(path: Path) -> float | None:

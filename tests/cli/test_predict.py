@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -260,6 +261,7 @@ def test_a_complete_file_gets_rows_for_the_inputs_that_have_none(lrnet: CliRun, 
             assert whole.count(name.name) == 1
         done = lrnet(f"predict images/*.png --output rows.{form} --resume")
         assert f"rows.{form} already has a row for each input; none was added." in done.stderr
+        assert "images have a row; 1 cannot be read." in done.stderr
         assert Path(f"rows.{form}").read_text() == whole
     assert not list(Path().glob("*.part"))
 
@@ -343,7 +345,8 @@ def test_another_form_for_a_file_is_wrong_usage(lrnet: CliRun) -> None:
     for words in ("--output rows.txt", "--output rows.csv --format table", "--output rows.csv --json", "--resume"):
         assert lrnet(f"predict images {words}").exit_code == 2
     assert lrnet("predict images --output rows.txt --format csv").exit_code == 0
-    assert "cannot be written" in lrnet("predict images --output nowhere/rows.csv").stderr
+    refused = lrnet("predict images --output nowhere/rows.csv").stderr
+    assert re.search(r"nowhere/rows\.csv: cannot be written \(.*\)\. Choose a file in a folder that exists", refused)
 
 
 def test_unsure_answers_are_unknown(lrnet: CliRun) -> None:
