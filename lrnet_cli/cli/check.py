@@ -8,6 +8,7 @@ from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
+from lrnet_cli.reporter import counted
 from lrnet_cli.settings.requests import CheckRequest
 
 if TYPE_CHECKING:
@@ -56,10 +57,14 @@ def _show(checked: "Check", advice: "Advice | None", out: Output) -> None:
         ("class", *counts),
         ((label, *(of_split.get(label, 0) for of_split in counts.values())) for label in checked.classes),
     )
-    out.line(f"  longer side   {smallest} to {largest} pixels, median {middle:g}")
+    sides = f"{smallest} to {largest} pixels, median {middle:g}" if smallest < largest else f"{largest} pixels"
+    out.line(f"  longer side   {sides}")
     is_lost = checked.colour and advice is not None and advice.channels == 1
     hint = "; all are read as grey without --channels 3" if is_lost else ""
-    out.line(f"  colour        {checked.colour} images in colour, the others grey{hint}")
+    colour = (
+        f"{counted(checked.colour, 'image', 'images')} in colour, the others grey" if checked.colour else "all grey"
+    )
+    out.line(f"  colour        {colour}{hint}")
     out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in checked.polarity.items())}")
     if checked.left_out:
         out.line(f"  left out      {', '.join(kinds_of(checked.left_out))}")

@@ -102,7 +102,12 @@ class Advice:
         smallest, median, largest = self.per_class
         yield "images", f"{self.train} to train on, {self.val} to validate with, {self.test} to test with"
         few = f"; fewer than {_FEW}, from which little is learnt: {listed(self.few)}" if self.few else ""
-        yield "in a class", f"{smallest} to {largest} to train on, median {median:g}{few}"
+        counts = (
+            f"{smallest} to {largest} to train on, median {median:g}"
+            if smallest < largest
+            else f"{largest} to train on"
+        )
+        yield "in a class", f"{counts}{few}"
         low, high = wilson_interval(0.9 * self.val, self.val)
         known = f"an accuracy of 0.90 would be known to lie between {low:.2f} and {high:.2f}"
         yield "validation", ". ".join([known, *filter(None, [lacking(self.val)])])

@@ -1,6 +1,7 @@
 """What `lrnet check` finds in folders that were spoilt on purpose."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,12 @@ def test_groups_in_two_splits_are_named(clean: Path, tmp_path: Path) -> None:
     ]
     (tmp_path / "list.csv").write_text("file_name,label,split,group\n" + "\n".join(rows))
     assert "in more than one split" in findings(tmp_path / "list.csv")
+
+
+def test_what_is_alike_in_all_images_is_said_once(lrnet: CliRun, clean: Path) -> None:
+    shown = lrnet("check", clean).stdout
+    assert re.search(r"longer side   \d+ pixels\n  colour        all grey\n", shown)
+    assert re.search(r"in a class      \d+ to train on[;\n]", shown)
 
 
 def test_the_page_the_document_and_the_exit_code(lrnet: CliRun, clean: Path, tmp_path: Path) -> None:
