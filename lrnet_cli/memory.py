@@ -15,7 +15,7 @@ _LIMITS = {
 
 
 def excess(needed: int, free: int | None = None) -> str | None:
-    """Return a clause that says so if ``needed`` bytes are more than are ``free``, by default in this machine."""
+    """Return a clause that says so if ``needed`` bytes exceed the ``free`` memory, by default that of this machine."""
     free = free_memory() if free is None else free
     return f"needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free" if needed > free else None
 

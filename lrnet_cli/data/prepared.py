@@ -131,7 +131,7 @@ def _digest_of(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def _identity(file: Path) -> NDArray[np.uint8]:
-    """Return what tells this content of this file; that of a file which is not there is of no other."""
+    """Return a fingerprint of the file's path and state; a missing file gets one of its own."""
     try:
         status = file.stat()
         parts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]

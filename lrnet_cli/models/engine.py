@@ -108,7 +108,7 @@ def compiled(view: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def matrix_product(precision: str, device: torch.device) -> tuple[Callable[[], Tensor], int]:
-    """Return the product of two square matrices, which nothing made of products can outdo, and its operations."""
+    """Return a matrix product to time, the upper bound for any network here, and its number of operations."""
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     side = _MATRIX_SIDE_OF_GPUS if device.type == "cuda" else _MATRIX_SIDE
     generator = torch.Generator(device).manual_seed(0)  # a training draws from the global one

@@ -27,9 +27,9 @@ _FEW_SEEN = 0.01  # of the images, such as blank ones, that may be alike by chan
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Return ``config`` with its paths as they are from every working folder: a run may be resumed from another.
+    """Return ``config`` with absolute paths: a run may be resumed from another working folder.
 
-    Raises ``UsageError`` for a data set that there is none of.
+    Raises ``UsageError`` if the data set does not exist.
     """
     config = replace(
         with_absolute_folders(config),
@@ -46,7 +46,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 
 def with_absolute_folders(config: TrainConfig) -> TrainConfig:
-    """Return ``config`` with the folders that data sets are kept in and copied from as they are from everywhere."""
+    """Return ``config`` with absolute paths of the folders that data sets are kept in and copied from."""
     folder, mirror = config.data_dir, config.mirror
     if mirror is not None and "://" not in mirror:
         mirror = str(paths.expanded(mirror).resolve())

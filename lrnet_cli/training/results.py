@@ -87,7 +87,7 @@ class Results:
         return result
 
     def _learn_novelty(self) -> None:
-        """Add to the kept weights what tells images that are foreign to them."""
+        """Add the novelty detector to the weights that were kept."""
         run, path = self._run, self._run.folder / WEIGHTS_NAME
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(path)
