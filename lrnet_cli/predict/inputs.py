@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from lrnet_cli.errors import UsageError
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
+def find_inputs(inputs: Iterable[str], left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Yield the image files that ``inputs`` refer to, in order; a path that does not exist is yielded unchanged.
 
-    Raises ``UsageError`` for a folder or pattern without images.
+    ``left_out`` counts what else lies in folders, as ``images_below`` does. Raises ``UsageError`` for a folder or
+    pattern without images.
     """
     for text in inputs:
         if text == "-":
@@ -30,7 +32,7 @@ def find_inputs(inputs: Iterable[str]) -> Iterator[Path]:
             path = SAMPLES
         # Path raises an error for a name that is too long, which becomes that input's error instead.
         if os.path.isdir(path):  # noqa: PTH112
-            files = images_below(path)
+            files = images_below(path, left_out)
         elif not os.path.exists(path) and any(mark in text for mark in "*?["):  # noqa: PTH110
             files = iter(_matching(path, text))
         else:

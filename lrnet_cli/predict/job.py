@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from lrnet_cli import ranks
+from lrnet_cli.data.reading import kinds_of, listed
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.predict.classifier import UNKNOWN
 from lrnet_cli.predict.inputs import find_inputs, shown
@@ -67,6 +69,7 @@ class PredictionJob:
         self.summary = Summary() if rows is None else Summary(done=rows.count - rows.failed, failed=rows.failed)
         self.outcome: Outcome | None = None
         self._processes, self._reporter = processes, reporter
+        self._left_out = Counter[str]()
 
     def __iter__(self) -> Iterator[Record]:
         if self.recorder.promise is None:
@@ -111,7 +114,7 @@ class PredictionJob:
 
     def _inputs(self) -> tuple[Iterator[tuple[int, Path]], int | None]:
         """Return the files that have no row yet, numbered among all, and the number of all if it is known."""
-        paths, rows, count = find_inputs(self.recorder.request.inputs), self.rows, 0
+        paths, rows, count = find_inputs(self.recorder.request.inputs, self._left_out), self.rows, 0
         if rows is not None:
             paths, count = (path for path in paths if rows.lacks(shown(path))), rows.count
         numbered: Iterator[tuple[int, Path]] = enumerate(paths, count + 1)
@@ -135,6 +138,8 @@ class PredictionJob:
             unknown = f"{summary.unknown}" if is_all else f"{summary.unknown} of the {added} new ones"
             of_new = f", {unknown} as unknown" if is_all or added else ""
             yield f"{images} a row{of_new}; {summary.failed} cannot be read."
+        if self._left_out:
+            yield f"Left out in folders: {listed(kinds_of(self._left_out))}."
         if recorder.request.merge:
             yield f"{summary.reviewed} of the labels are answers of a person."
         if summary.done >= _ENOUGH and summary.inverted > summary.done / 2:

@@ -419,7 +419,7 @@ def png_claiming(width: int, height: int) -> bytes:
 def test_files_that_vanish_meanwhile_are_rows(lrnet: CliRun, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [*find_inputs(["images"])]
     (images / "0.png").unlink()
-    monkeypatch.setattr(job, "find_inputs", lambda inputs: iter(found))
+    monkeypatch.setattr(job, "find_inputs", lambda *_: iter(found))
     entries = json.loads(lrnet("predict images --json").stdout)["predictions"]
     assert [entry["path"] for entry in entries if "error" in entry] == ["images/0.png"]
     assert len(entries) == 10

@@ -55,6 +55,15 @@ def test_python_gets_the_records_the_file_and_the_messages_of_the_command(
     assert (job.summary.done, job.summary.failed, command.exit_code) == (4, 1, 3)
 
 
+def test_what_lies_in_a_folder_and_is_no_image_is_counted(images: Path, trained_run: Path) -> None:
+    (images / "notes.txt").write_text("crown, lion")
+    (images / "notes.md").write_text("ship")
+    heard = Heard()
+    with predict_files(PredictRequest(inputs=("images",), weights=str(trained_run)), heard) as job:
+        assert len(list(job)) == 5
+    assert "Left out in folders: 1 .md file, 1 .txt file." in heard.messages
+
+
 def test_a_job_that_is_left_halfway_is_resumed(trained_run: Path) -> None:
     def request(resume: bool) -> PredictRequest:
         return PredictRequest(
@@ -73,7 +82,7 @@ def test_a_job_that_is_left_halfway_is_resumed(trained_run: Path) -> None:
 
 
 def test_the_number_of_paths_on_stdin_is_not_waited_for(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrnet_cli.predict.job.find_inputs", lambda inputs: iter([Path("images/0.png")]))
+    monkeypatch.setattr("lrnet_cli.predict.job.find_inputs", lambda *_: iter([Path("images/0.png")]))
     heard = Heard()
     with predict_files(PredictRequest(inputs=("-",), weights=str(trained_run)), heard) as job:
         assert len(list(job)) == 1
