@@ -53,6 +53,9 @@ def cells(row: ComparedRuns) -> tuple[str, ...]:
     )
 
 
+_NARROW = {"test accuracy": "accuracy", "multiply-adds": "multiply adds"}  # or they would not fit, or be cut
+
+
 def narrow_tables(rows: Sequence[ComparedRuns]) -> tuple[list[str], list[tuple[list[str], list[list[str]]]]]:
     """Return sentences on ``rows``, and two tables of them, columns and lines: results, then costs.
 
@@ -71,7 +74,7 @@ def narrow_tables(rows: Sequence[ComparedRuns]) -> tuple[list[str], list[tuple[l
         shown = [name for name in part if name not in same and any(by_column[name])]
         if shown:
             cells_of = zip(*(by_column[name] for name in shown), strict=True)
-            heads = ["#", *("accuracy" if name == "test accuracy" else name for name in shown)]  # or it would not fit
+            heads = ["#", *(_NARROW.get(name, name) for name in shown)]
             tables.append((heads, [[str(number), *line] for number, line in enumerate(cells_of, 1)]))
     common = ", ".join(f"{name} {by_column[name][0]}" for name in same if by_column[name][0])
     sentences = [f"The same in all rows: {common}"] if common else []

@@ -12,7 +12,7 @@ from PIL import Image
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.runs.compare import Accuracy, compare_runs, find_runs
 from lrnet_cli.runs.folder import write_config, write_result
-from lrnet_cli.runs.table import as_markdown
+from lrnet_cli.runs.table import as_markdown, narrow_tables
 from lrnet_cli.settings.config import TrainConfig
 
 RunWriter = Callable[..., Path]
@@ -194,6 +194,15 @@ def test_a_comparison_is_readable_at_80_columns(a_run: RunWriter, in_terminal: C
     assert len(lines) <= 26
     for cell in ("inception_v3", "2 seeds", "0.9000", "0.8000", "0.9947", "14,710,464", "313 M"):
         assert f" {cell} " in shown
+
+
+def test_no_word_over_a_narrow_table_is_cut(a_run: RunWriter) -> None:
+    other = {"parameters": 5, "multiply_adds": 1, "train_images_per_second": 2.0, "test_images_per_second": 3.0}
+    runs = [a_run(0.9), a_run(0.8, 5, dataset="fashion", arch="cnn", changes=other | {"epochs": 7, "seconds": 99.0})]
+    _, (_, (heads, _)) = narrow_tables(compare_runs(runs))
+    words = [word for head in heads for word in head.split()]
+    assert len(heads) == 7
+    assert max(map(len, words)) <= len("parameters")  # for which each column of seven has room at 80 columns
 
 
 def _wilson(right: int) -> tuple[float, float]:
