@@ -116,7 +116,7 @@ class TrainConfig(Place, Source):
         resumable=False,
     )
     limit: int | None = setting(
-        None, "Use only this many images; in training, training images.", "recipe", panel="Data", within=COUNT
+        None, "Use only this many of the training images, chosen at random.", "recipe", panel="Data", within=COUNT
     )
     val_fraction: float | None = setting(
         None,
