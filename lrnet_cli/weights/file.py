@@ -61,6 +61,9 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
             raise WeightsError(f"{path}: is an export for other runtimes; use the weights that it was made from.")
         with safe_open(path, framework="pt") as file:
             card = card_of(path, file.metadata())
+            classes = len(card.classes)
+            if card.novelty is not None and len(card.novelty.axes) == classes + 1:  # as of an ensemble or an export
+                raise ValueError(f"the novelty is over {classes + 1} outputs, the network gives {classes}")
             with torch.device("meta"):
                 model = build(card.arch, **card.arch_args)
             expected = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
