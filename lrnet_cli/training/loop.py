@@ -21,11 +21,8 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
     threads.begin()
     compile_as_settled(run, step)
     clock.look()
-    while not clock.is_over:
-        # Checked here, so that a run that was killed after its last epoch trains no further when it is resumed.
-        if run.config.patience is not None and run.state.epochs_without_gain >= run.config.patience:
-            run.reporter.message(f"No better validation accuracy for {run.config.patience} epochs; stopping early.")
-            return
+    # Patience is checked here, so that a run that was killed after its last epoch trains no further when resumed.
+    while not clock.is_over and not _patience_is_over(run):
         step.network.train()
         with clock.timing_steps():
             for batch in step.batches_left():
@@ -50,6 +47,14 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
         clock.look()
         if clock.stopped:
             return
+
+
+def _patience_is_over(run: Run) -> bool:
+    """Return, and say, whether the validation accuracy has not risen for as long as the run waits for it."""
+    is_over = run.config.patience is not None and run.state.epochs_without_gain >= run.config.patience
+    if is_over:
+        run.reporter.message(f"No better validation accuracy for {run.config.patience} epochs; stopping early.")
+    return is_over
 
 
 def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> dict[str, Any]:
