@@ -8,6 +8,7 @@ copyright = "2026, the lrnet-cli developers"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+smartquotes = False  # it would turn the -- of the options in examples into a dash
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]

@@ -35,12 +35,12 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= found:
             raise DeviceError(
-                f"Device {name} is not there: PyTorch {torch.__version__} sees {found} CUDA GPU(s) on this machine. "
-                "Use --device auto, or install the NVIDIA driver and a CUDA build of PyTorch."
+                f"Device {name} is not available: PyTorch {torch.__version__} sees {found} CUDA GPU(s) on this "
+                "machine. Use --device auto, or install the NVIDIA driver and a CUDA build of PyTorch."
             )
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("Device mps is not there: PyTorch sees no Apple GPU here. Use --device auto.")
+            raise DeviceError("Device mps is not available: PyTorch sees no Apple GPU here. Use --device auto.")
     elif device.type != "cpu":
         raise SettingError("{device} {name!r} is not supported; choose auto, cpu, cuda, cuda:1, … or mps.", name=name)
     if device.type == "cuda" and (gpus is not None or device.index is None):

@@ -33,13 +33,13 @@ def test_auto_takes_cuda_then_mps(monkeypatch: pytest.MonkeyPatch, cuda: bool, m
 @needs_no_cuda
 @pytest.mark.parametrize(("name", "gpus"), [("cuda", None), ("cuda:3", None), ("auto", 1), ("cuda", 1)])
 def test_a_gpu_that_is_not_there_is_an_error_not_a_fallback(name: str, gpus: int | None) -> None:
-    with pytest.raises(DeviceError, match=r"is not there: PyTorch .* sees 0 CUDA"):
+    with pytest.raises(DeviceError, match=r"is not available: PyTorch .* sees 0 CUDA"):
         resolve_device(name, gpus)
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
 def test_mps_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(DeviceError, match="mps is not there"):
+    with pytest.raises(DeviceError, match="mps is not available"):
         resolve_device("mps")
 
 

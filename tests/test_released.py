@@ -69,7 +69,12 @@ def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], released: str) -> N
     shown = lrnet(f"info --weights {released}").stdout
     assert f"test_accuracy {card.metrics['test_accuracy']}" in shown
     text = (RELEASED[released] / "README.md").read_text(encoding="utf-8")
-    parts = (f"**{card.metrics['test_accuracy']:.4f}**", "## Robustness", "## Foreign images", "calibration error")
+    parts = (
+        f"**{card.metrics['test_accuracy']:.4f}**",
+        "## Robustness",
+        "## Out-of-distribution images",
+        "calibration error",
+    )
     for part in (*parts, "curves.png"):
         assert part in text
     assert card.novelty is not None

@@ -26,7 +26,7 @@ _DESERVES_A_LOOK = 3
 
 @with_request(CheckRequest)
 def check_command(request: CheckRequest, json: Json = False) -> None:
-    """Look at a data set before training on it: counts, damaged files, copies, wrong labels, what training takes."""
+    """Check a data set before training: counts, damaged files, duplicates, wrong labels, what training would do."""
     from lrnet_cli.data.check import check_dataset
     from lrnet_cli.training.advice import advise
 

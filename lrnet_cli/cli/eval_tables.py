@@ -79,7 +79,7 @@ def _show_classes(out: Output, evaluation: Evaluation) -> None:
 
 def _show_foreign(out: Output, foreign: Iterable[ForeignImages]) -> None:
     out.table(
-        ("foreign images", "number", "AUROC", "95 % interval", "called unknown"),
+        ("out-of-distribution", "images", "AUROC", "95 % interval", "called unknown"),
         (
             (f.dataset, f.n, f"{f.auroc:.4f}", "{:.4f} to {:.4f}".format(*f.auroc_ci95), f"{f.unknown:.4f}")
             for f in foreign

@@ -198,7 +198,7 @@ def _findings(checked: Check) -> Iterator[str]:
         }
         for where, alike in groups.items():
             if alike:
-                yield f"{counted(len(alike), f'{kind} copy', f'{kind} copies')} {where}: {_pairs(alike)}."
+                yield f"{counted(len(alike), f'{kind} duplicate', f'{kind} duplicates')} {where}: {_pairs(alike)}."
     if checked.torn:
         yield f"{counted(len(checked.torn), 'group is', 'groups are')} in more than one split: {listed(checked.torn)}."
     if checked.faint:

@@ -88,7 +88,7 @@ def load_dataset(
     if options.preprocessing is None:
         own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
     if copies := copies_of(train, test):
-        reporter.message(f"{name_of(name)}: {copies} of the {len(test)} test images are copies of training images.")
+        reporter.message(f"{name_of(name)}: {copies} of the {len(test)} test images are duplicates of training images.")
     return Dataset(
         name=name_of(name),
         classes=raw.classes,

@@ -174,7 +174,9 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
         )
         is_bounded = request.max_novelty not in (PredictRequest.max_novelty, math.inf)
         if is_bounded and recorder.classifier.card.novelty is None:
-            reporter.message(f"{weights}: these weights cannot tell foreign images, so --max-novelty has no effect.")
+            reporter.message(
+                f"{weights}: these weights cannot recognise unfamiliar images, so --max-novelty has no effect."
+            )
         if recorder.promise is not None:
             reporter.message(recorder.promise.announcement())
         rows = _row_file(recorder) if processes.is_first and request.output is not None else None

@@ -30,7 +30,7 @@ def write_check_page(path: Path, checked: Check, dataset: str, advice: Sequence[
     pairs.sort(key=lambda pair: (pair.labels[0] == pair.labels[1], pair.splits[0] == pair.splits[1], not pair.exact))
     if pairs:
         listed = listed_items(paths.expanded(dataset).resolve())
-        review = copies_to_review(f"Copies in {checked.name}", pairs[:_MOST_PAIRS], listed)
+        review = copies_to_review(f"Duplicates in {checked.name}", pairs[:_MOST_PAIRS], listed)
         copies = write_pages(path.with_stem(f"{path.stem}-copies"), review).pages
     page = environment().get_template("check.html.j2")
     shown = [_pair(pair) for pair in pairs[:_SHOWN_PAIRS]]

@@ -241,9 +241,11 @@ def copies_to_review(title: str, pairs: Sequence[Pair], listed: Sequence[Item]) 
     by_path = {item.path: item for item in listed}
     groups, numbers = list[Group](), dict[str, int]()
     kinds = {
-        "Copies with different labels": [p for p in pairs if p.labels[0] != p.labels[1]],
-        "Copies in different splits": [p for p in pairs if p.labels[0] == p.labels[1] and p.splits[0] != p.splits[1]],
-        "Copies in one split": [p for p in pairs if p.labels[0] == p.labels[1] and p.splits[0] == p.splits[1]],
+        "Duplicates with different labels": [p for p in pairs if p.labels[0] != p.labels[1]],
+        "Duplicates in different splits": [
+            p for p in pairs if p.labels[0] == p.labels[1] and p.splits[0] != p.splits[1]
+        ],
+        "Duplicates in one split": [p for p in pairs if p.labels[0] == p.labels[1] and p.splits[0] == p.splits[1]],
     }
     for kind, alike in kinds.items():
         names = [os.path.abspath(name) for pair in alike for name in (pair.first, pair.second)]  # noqa: PTH100
@@ -251,7 +253,7 @@ def copies_to_review(title: str, pairs: Sequence[Pair], listed: Sequence[Item]) 
         if members:
             groups.append(Group(kind, "pairs", members))
     about = (
-        "The two images of a pair are copies of each other, exactly or nearly. Confirm to keep both, press Delete to "
+        "The two images of a pair are duplicates, exactly or nearly. Confirm to keep both, press Delete to "
         "drop one, or type the label that it should have."
     )
     items = [by_path[name] for name in numbers]

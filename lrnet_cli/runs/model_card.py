@@ -25,7 +25,7 @@ _CHOICES: dict[Select, str] = {
 _NEVER_UNKNOWN = "The network names one of its classes for any image, whatever it shows."
 _UNKNOWN = (
     "`lrnet predict` calls images `unknown` that are less like the training images than 99 % of the validation "
-    "images were; foreign images that pass, and files of an export, get one of the classes, whatever they show."
+    "images were; unfamiliar images that pass, and all images given to an int8 export, get one of the classes."
 )
 
 
@@ -152,7 +152,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
 
 def _choice(config: TrainConfig) -> str:
     """Return what the epoch that was kept had, in words."""
-    both = " on the validation images as they are and altered as in training" if config.robust_strength else ""
+    both = " (mean over clean and augmented images)" if config.robust_strength else ""
     return _CHOICES[config.select] + both
 
 

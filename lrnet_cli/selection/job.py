@@ -46,7 +46,7 @@ class Selection:
 
     @property
     def rows(self) -> tuple[Listed, ...]:
-        """The rows of the list: what was answered before, and what is to be."""
+        """Those answered before, and those to label, as the list has them."""
         return (*self.answered, *self.chosen, *self.random)
 
     @property

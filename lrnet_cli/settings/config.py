@@ -213,7 +213,7 @@ class TrainConfig(Place, Source):
     sampler: Sampler = setting("uniform", "Show every image once per epoch, or every class equally often.", "recipe")
     select: Select = setting(
         "accuracy",
-        "The validation metric that picks the best epoch; with --robust, its mean over clean and altered images.",
+        "The validation metric that picks the best epoch; with --robust, its mean over clean and augmented images.",
         "recipe",
     )
     passes: int | None = setting(
@@ -255,7 +255,7 @@ class TrainConfig(Place, Source):
         panel="basic",
     )
     augment: bool = setting(
-        True, "Alter each training image at random, as set by the following options.", "recipe", panel=_AUGMENTATION
+        True, "Change each training image at random, as set by the following options.", "recipe", panel=_AUGMENTATION
     )
     deform: float | None = setting(
         None,

@@ -71,7 +71,7 @@ class PredictRequest(Place):
     )
     max_novelty: float = setting(
         1.0,
-        "Answer 'unknown' above this novelty. At 1, 99 % of the validation images are accepted; inf turns this off.",
+        "Answer 'unknown' above this novelty. At 1, 99% of the validation images are accepted; inf turns this off.",
         within=Range("number", 0, low_included=False, high_included=True),
     )
     max_error: float | None = setting(

@@ -51,7 +51,7 @@ def lacking(validation_images: int) -> str | None:
         return None
     return (
         f"There are only {validation_images} validation images: {_TEMPERATURE_IMAGES} or more are needed to calibrate "
-        f"probabilities (so none is raised), {_VALIDATION_IMAGES} to tell foreign images and "
+        f"probabilities (so none is raised), {_VALIDATION_IMAGES} to recognise unfamiliar images and "
         f"{Aim(_USUAL_ERROR).least} to promise an error of {100 * _USUAL_ERROR:g} %; give more images, or promise "
         "from --folds."
     )

@@ -110,7 +110,7 @@ def _cut_validation(
             )
         return train, val, {"validation": "the data set's own"}
     how = ProtocolNote(
-        validation=f"{fraction:.3g} of the training images, cut by class",
+        validation=f"{fraction:.3g} of the training images, stratified by class",
         val_cut={"fraction": fraction, "seed": seed, "limit": config.limit},
     )
     return train, val, how

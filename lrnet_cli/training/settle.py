@@ -169,7 +169,7 @@ def _with_robust(
     chosen = max((s for s in _STRENGTHS if reached[s][0] >= reached[0.0][0] - bearable), key=lambda s: sum(reached[s]))
     figures = ", ".join(f"{strength:g}: {clean:.3f} and {hard:.3f}" for strength, (clean, hard) in reached.items())
     choose(
-        f"Robust: {chosen:g}, by accuracy on {len(data.val)} validation images, clean and altered, after "
+        f"Robust: {chosen:g}, by accuracy on {len(data.val)} validation images, clean and augmented, after "
         f"{limit:.0f} s each ({figures}); --robust {chosen:g} saves that time."
     )
     return replace(config, robust=chosen, trials=config.trials + len(_STRENGTHS))

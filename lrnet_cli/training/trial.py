@@ -12,6 +12,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import SILENT, silent
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training.batches import refuse_excess
 from lrnet_cli.training.data import Data, card_of
 from lrnet_cli.training.inherit import network_of
 from lrnet_cli.training.run import assembled
@@ -48,10 +49,14 @@ def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: P
 def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> Tried:
     """Train as ``config`` for ``seconds``.
 
-    The schedule fits the time. The global generator is left unchanged.
+    The schedule fits the time. The global generator is left unchanged. Raises ``UsageError`` if a step does not fit
+    into memory.
     """
+    card = card_of(config, data)
+    assert config.batch_size is not None
+    refuse_excess(card, engine, config.batch_size // processes.count)
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
-        model = network_of(config, card_of(config, data), None, data.unseen, silent)
+        model = network_of(config, card, None, data.unseen, silent)
         run = assembled(config, data, model, engine, processes, SILENT)
         state, step = run.state, Step(run)
         step.network.train()

@@ -79,10 +79,10 @@ def main() -> None:
     how = f"`lrnet eval --weights {options.name} --corruptions --limit {options.limit}`"
     more = [
         *corruption_table(clean, robustness, how),
-        "## Foreign images",
+        "## Out-of-distribution images",
         "",
         f"`predict` calls {unknown:.4f} of the same {len(setup.split)} test images unknown. AUROC is the probability "
-        "that a foreign image is more novel than one of them (`tests/benchmarks/foreign.py`).",
+        "that one of these images is more novel than a test image (`tests/benchmarks/foreign.py`).",
         "",
         *as_table(foreign),
         "",

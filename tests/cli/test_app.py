@@ -63,7 +63,7 @@ assert not heavy, heavy
         ("train --preset best", 2, "--preset takes default, paper or quick, got 'best'."),
         ("train --arch lernet", 2, "Did you mean lrnet?"),
         ("train --epochs ten", 2, "Error: --epochs takes a whole number from 1 up, got 'ten'."),
-        ("train --robust much", 2, "Error: --robust takes a share from 0 to 1, got 'much'."),
+        ("train --robust much", 2, "Error: --robust takes a share from 0 to 1 or auto, got 'much'."),
         ("train --runs 1.5", 2, "Error: --runs takes a whole number from 1 up, got '1.5'."),
         ("train --channels two", 2, "Error: --channels takes 1 or 3, got 'two'."),
         ("eval --weights nowhere", 2, "nowhere: there is no such weight file or run folder"),

@@ -71,9 +71,9 @@ def test_exact_and_near_copies_are_found_within_and_across_splits(clean: Path) -
     assert [pair.exact for pair in found.copies] == [True, True, False]
     assert pairs["7.png", "other.png"].labels == ("a", "b")
     text = "\n".join(found.findings)
-    assert "1 exact copy in different splits, which makes a test too easy" in text
-    assert "1 near copy in different splits" in text
-    assert "1 exact copy with different labels" in text
+    assert "1 exact duplicate in different splits, which makes a test too easy" in text
+    assert "1 near duplicate in different splits" in text
+    assert "1 exact duplicate with different labels" in text
 
 
 def test_damaged_faint_small_and_mixed_are_named(clean: Path) -> None:

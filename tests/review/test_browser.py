@@ -441,7 +441,7 @@ def test_duplicates_are_kept_dropped_or_relabelled_side_by_side(
     assert 'href="check-copies.html"' in Path("check.html").read_text(encoding="utf-8")
     window = opened(Path("check-copies.html").resolve())
     groups = window.page.evaluate("grid.groups.map((group) => group.title)")
-    assert groups == ["Copies with different labels", "Copies in one split"]
+    assert groups == ["Duplicates with different labels", "Duplicates in one split"]
     cells = [cell.get_attribute("aria-label") for cell in window.page.locator(".cell").all()]
     assert [cell.split(":")[0] for cell in cells] == [
         *("2.png", "2-copy.png", "3.png", "3-copy.png"),

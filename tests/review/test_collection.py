@@ -254,7 +254,7 @@ def test_copies_are_shown_side_by_side(scans: Path, lrnet: Callable[..., Any]) -
     copies = Path("check-copies.html").read_text(encoding="utf-8")
     data = json.loads(copies.split('id="data">')[1].split("</script>")[0])
     assert [(group["title"], group["kind"], group["count"]) for group in data["groups"]] == [
-        ("Copies with different labels", "pairs", 2)
+        ("Duplicates with different labels", "pairs", 2)
     ]
     assert data["names"] == ["n0.png", "copy.png"]
     assert len(data["others"]) == 39

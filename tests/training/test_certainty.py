@@ -128,6 +128,6 @@ def test_a_bound_that_weights_cannot_keep_is_told(lrnet: Callable[..., Any], tra
     save_weights(tmp_path / "old.safetensors", model, replace(card, novelty=None))
     Image.fromarray(load_dataset("optdigits").test.images[0, 0].numpy()).save(tmp_path / "0.png")
     words = ("predict", tmp_path / "0.png", "--weights", tmp_path / "old.safetensors")
-    said = "these weights cannot tell foreign images, so --max-novelty has no effect."
+    said = "these weights cannot recognise unfamiliar images, so --max-novelty has no effect."
     assert said in lrnet(*words, "--max-novelty", 0.5).stderr
     assert said not in lrnet(*words).stderr

@@ -201,9 +201,9 @@ def test_copies_of_training_images_among_the_tests_are_counted(tmp_path: Path) -
             for number in range(count):
                 pixels = random.integers(0, 256, (12, 12), np.uint8)
                 Image.fromarray(pixels).save(tmp_path / split / label / f"{number}.png")
-    assert "are copies" not in loaded(tmp_path)[1]
+    assert "are duplicates" not in loaded(tmp_path)[1]
     for number in (1, 3):
         (tmp_path / "test" / "b" / f"{number}.png").write_bytes(
             (tmp_path / "train" / "a" / f"{number}.png").read_bytes()
         )
-    assert f"{tmp_path.name}: 2 of the 8 test images are copies of training images." in loaded(tmp_path)[1]
+    assert f"{tmp_path.name}: 2 of the 8 test images are duplicates of training images." in loaded(tmp_path)[1]
