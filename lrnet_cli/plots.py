@@ -54,7 +54,7 @@ def plot_risk(points: Sequence[tuple[float, float, float]]) -> Figure:
     figure = Figure(figsize=(4.5, 3.6), layout="constrained")
     axes = figure.subplots()
     shares, risks, bounds = zip(*points, strict=True)
-    axes.plot(shares, bounds, linestyle="--", color=_COLOURS[1], label="upper bound, 95 % for each point")
+    axes.plot(shares, bounds, linestyle="--", color=_COLOURS[1], label="upper bound, 95% for each point")
     axes.plot(shares, risks, color=_COLOURS[0], label="error of the accepted labels")
     axes.set(xlabel="Share of accepted labels", ylabel="Error", xlim=(0, 1), ylim=(0, None))
     axes.grid(alpha=0.3)

@@ -30,13 +30,13 @@ def audit_command(request: AuditRequest, json: Json = False) -> None:
     out.document(verdict.document())
     out.line(f"{found.wrong} of {found.checked} checked labels are wrong.")
     out.line(
-        f"Of all {found.stack} accepted labels {100 * found.low:.2f} to {100 * found.high:.2f} % are wrong "
-        f"({100 * found.confidence:g} % interval, exact, drawn without replacement)."
+        f"Of all {found.stack} accepted labels {100 * found.low:.2f} to {100 * found.high:.2f}% are wrong "
+        f"({100 * found.confidence:g}% interval, exact, drawn without replacement)."
     )
     if verdict.unchecked:
         out.line(f"{verdict.unchecked} labels of the list are not checked; the interval holds if that is by chance.")
     if verdict.max_error is not None:
         kept = "contradicts" if verdict.is_broken else "does not contradict"
-        out.line(f"The audit {kept} the promised error of {100 * verdict.max_error:g} %.")
+        out.line(f"The audit {kept} the promised error of {100 * verdict.max_error:g}%.")
     if verdict.is_broken:
         raise typer.Exit(_BROKEN)

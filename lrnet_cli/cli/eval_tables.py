@@ -79,7 +79,7 @@ def _show_classes(out: Output, evaluation: Evaluation) -> None:
 
 def _show_foreign(out: Output, foreign: Iterable[ForeignImages]) -> None:
     out.table(
-        ("out-of-distribution", "images", "AUROC", "95 % interval", "called unknown"),
+        ("out-of-distribution", "images", "AUROC", "95% interval", "called unknown"),
         (
             (f.dataset, f.n, f"{f.auroc:.4f}", "{:.4f} to {:.4f}".format(*f.auroc_ci95), f"{f.unknown:.4f}")
             for f in foreign
@@ -110,7 +110,7 @@ def _show_comparison(out: Output, against: Against, first: str) -> None:
     comparison = against.comparison
     low, high = comparison.difference_ci95
     out.line(f"Against {against.weights}, on the same images")
-    out.line(f"  difference in accuracy  {comparison.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+    out.line(f"  difference in accuracy  {comparison.difference:+.4f} (95% interval {low:+.4f} to {high:+.4f})")
     out.line(f"  McNemar's exact test    p = {comparison.p_value:.4g}")
     out.table(
         ("", "second right", "second wrong"),

@@ -25,7 +25,7 @@ def show_run(out: Output, result: JsonObject) -> None:
         out.line(f"Validation accuracy {result['val_accuracy']:.4f} in epoch {result['best_epoch']}; not tested")
     else:
         low, high = result["test_accuracy_ci95"]
-        out.line(f"Test accuracy {result['test_accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})")
+        out.line(f"Test accuracy {result['test_accuracy']:.4f} (95% interval {low:.4f} to {high:.4f})")
         out.line(f"  {validation} in epoch {result['best_epoch']}")
     out.line(f"  weights {result['weights']}")
     out.line(f"  curves  {Path(result['run_dir']) / 'curves.png'}")
@@ -50,7 +50,7 @@ def show_series(out: Output, result: JsonObject) -> None:
     if result["test_accuracy"] is not None:
         low, high = result["test_accuracy"]["ci95"]
         over = {"seeds": "over seeds", "images": "over all test images"}[result["test_accuracy"]["over"]]
-        out.line(f"Test accuracy {result['test_accuracy']['value']:.4f} (95 % interval {over} {low:.4f} to {high:.4f})")
+        out.line(f"Test accuracy {result['test_accuracy']['value']:.4f} (95% interval {over} {low:.4f} to {high:.4f})")
     else:
         out.line(f"Validation accuracy {result['val_accuracy']:.4f}")
     if result["status"] == "interrupted":

@@ -164,7 +164,7 @@ class Contents:
         They are if detail would be lost otherwise, or if the content is now here, now there, now large, now small.
         """
         sizes, places = self._sizes_and_places()
-        filled = f"the content fills {100 * self.fill:.0f} % of the frame's longer side"
+        filled = f"the content fills {100 * self.fill:.0f}% of the frame's longer side"
         if self.fill > _FILLED:
             return False, filled
         shrinks = self.side(cropped=False) > image_size

@@ -176,7 +176,7 @@ def refuse_unreadable(raw: RawDataset, skipped: Sequence[Skipped]) -> None:
         if count > max(_FEW_UNREADABLE, _MOST_UNREADABLE * total):
             first = next(item for item in skipped if item.label == label)
             raise DataError(
-                f"{count} of the {total} images of class {label} cannot be read, more than 5 %; fix or remove them. "
+                f"{count} of the {total} images of class {label} cannot be read, more than 5%; fix or remove them. "
                 f"The first is {first.path}: {first.reason}."
             )
 

@@ -88,7 +88,7 @@ CORRUPTIONS = (
 
 @dataclass(frozen=True)
 class CorruptedAccuracy:
-    """The accuracy, with its 95 % Wilson interval, and calibration error under one corruption at one severity."""
+    """The accuracy, with its 95% Wilson interval, and calibration error under one corruption at one severity."""
 
     name: str
     severity: int

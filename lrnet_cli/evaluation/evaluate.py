@@ -22,7 +22,7 @@ RECORDED = ("accuracy", "accuracy_ci95", "loss", "ece", "ece_uncalibrated")
 class Figure:
     """A figure of an evaluation, ``key`` in JSON documents and ``name`` for people.
 
-    It may have a 95 % ``interval``, a value ``uncalibrated``, before division by the temperature, and a ``note``.
+    It may have a 95% ``interval``, a value ``uncalibrated``, before division by the temperature, and a ``note``.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Figure:
     def remark(self) -> str:
         """What belongs beside the value, if anything does."""
         if self.interval is not None:
-            return "95 % interval {:.4f} to {:.4f}".format(*self.interval)
+            return "95% interval {:.4f} to {:.4f}".format(*self.interval)
         return self.note if self.uncalibrated is None else f"{self.uncalibrated:.4f} before calibration"
 
     def entries(self) -> dict[str, float | list[float] | None]:

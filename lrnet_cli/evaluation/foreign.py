@@ -13,7 +13,7 @@ from lrnet_cli.evaluation.intervals import effective_images, interval, roc_area
 class ForeignImages:
     """How ``n`` foreign images are told from known ones.
 
-    ``auroc`` is the probability that a foreign image is the more novel of the two, with its 95 % interval;
+    ``auroc`` is the probability that a foreign image is the more novel of the two, with its 95% interval;
     ``unknown`` is the share of them above a novelty of 1, which ``lrnet predict`` calls unknown.
     """
 

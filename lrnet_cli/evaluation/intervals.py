@@ -1,4 +1,4 @@
-"""Intervals of 95 % for figures in [0, 1], honest for few images and without mistakes too.
+"""Intervals of 95% for figures in [0, 1], honest for few images and without mistakes too.
 
 Wilson's score interval (1927); for figures that are no plain share with an effective number of images, that of a plain
 share with the figure's variance: as for shares from unequally weighted samples (Korn and Graubard 1998, Survey
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Z = 1.959963984540054  # between minus and plus this many deviations lie 95 % of a normal distribution
+Z = 1.959963984540054  # between minus and plus this many deviations lie 95% of a normal distribution
 
 
 def wilson_interval(successes: float, n: float) -> tuple[float, float]:

@@ -23,7 +23,7 @@ Interval = tuple[float, float]
 class Gain:
     """What more images gain: the accuracy with twice as many, and how many times as many halve the error.
 
-    Each has its 95 % interval.
+    Each has its 95% interval.
     """
 
     doubled_accuracy: float

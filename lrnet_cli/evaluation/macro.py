@@ -11,7 +11,7 @@ from lrnet_cli.evaluation.intervals import Floats, effective_images, interval, r
 
 @dataclass(frozen=True)
 class ClassAverages:
-    """Means over the classes with images, each with a 95 % interval; see ``evaluation.intervals``.
+    """Means over the classes with images, each with a 95% interval; see ``evaluation.intervals``.
 
     ``balanced_accuracy`` is the mean recall, ``macro_f1`` the mean F1 (over classes that are predicted, too), ``auc``
     the mean area under the ROC curve of each class against the rest, MedMNIST's measure; None if only one class occurs.

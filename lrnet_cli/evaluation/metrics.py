@@ -43,7 +43,7 @@ class ReliabilityBin:
 class Metrics:
     """Metrics over ``n`` images.
 
-    ``accuracy`` has its 95 % Wilson interval in ``accuracy_ci95``; ``top_k_accuracy`` is the share whose class is among
+    ``accuracy`` has its 95% Wilson interval in ``accuracy_ci95``; ``top_k_accuracy`` is the share whose class is among
     the k most likely, for some k; ``loss`` is the head's own log loss, the mean per image, in nats; ``ece`` is
     the expected calibration error of the most likely class in 15 equal bins, of which ``reliability`` has those that
     hold images; ``confusion_matrix`` has the true class as row and the predicted class as column.

@@ -23,7 +23,7 @@ class Disagreement:
 class PairedComparison:
     """Counts of images by which of two networks is right, and the statistics computed from them.
 
-    ``difference`` is the first's accuracy minus the second's, with its 95 % interval (Wald's, for paired shares);
+    ``difference`` is the first's accuracy minus the second's, with its 95% interval (Wald's, for paired shares);
     ``p_value`` is that of McNemar's exact test of equal accuracy.
     """
 

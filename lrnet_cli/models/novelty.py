@@ -102,7 +102,7 @@ def novelty_given(classes: int) -> Novelty:
 def fit_novelty(outputs: Tensor, labels: Tensor, known: Tensor) -> Novelty:
     """Return the novelty by the outputs (N, outputs) for training images with ``labels`` (N,).
 
-    The threshold lets 99 % of the validation images, of the outputs ``known``, pass.
+    The threshold lets 99% of the validation images, of the outputs ``known``, pass.
     """
     exact = outputs.double()
     seen = labels.unique()

@@ -141,7 +141,7 @@ class Classifier:
         255 or as floats from 0 to 1. Several are any iterable of images; an array (N, height, width, channels) or a
         tensor (N, channels, height, width) is one.
 
-        The label is ``unknown`` below ``min_confidence`` and above ``max_novelty``, of which 1 lets 99 % of the
+        The label is ``unknown`` below ``min_confidence`` and above ``max_novelty``, of which 1 lets 99% of the
         validation images pass; by default, the answer is always a class.
 
         Raises ``ImageError`` for the first image that cannot be read.

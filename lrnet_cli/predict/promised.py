@@ -103,7 +103,7 @@ class Promise:
     def _too_few(self) -> str:
         return (
             f"were validated on {len(self.evidence)} images, too few to promise {{max_error}} "
-            f"{self.aim.max_error:g} with {100 * self.aim.confidence:g} % confidence: {self._needs}. Train with more "
+            f"{self.aim.max_error:g} with {100 * self.aim.confidence:g}% confidence: {self._needs}. Train with more "
             "images or with {folds}, or promise less."
         )
 
@@ -140,9 +140,9 @@ class Promise:
             which = "images of a cross-validation, each answered by a network that did not see it"
         each = " of each class" if self.by_class else ""
         return (
-            f"Promise: with {100 * self.aim.confidence:g} % confidence, at most {100 * self.aim.max_error:g} % of the "
+            f"Promise: with {100 * self.aim.confidence:g}% confidence, at most {100 * self.aim.max_error:g}% of the "
             f"accepted labels{each} are wrong, for images like the {len(self.evidence)} {which}. Of such images "
-            f"about {100 * self.expected_share:.0f} % are accepted."
+            f"about {100 * self.expected_share:.0f}% are accepted."
         )
 
     def remarks(self, outcome: Outcome) -> Iterator[str]:
@@ -150,7 +150,7 @@ class Promise:
         yield f"{outcome.accepted} of {outcome.images} labels are accepted, the others are unknown."
         if outcome.expected_accuracy is not None:
             yield (
-                f"By their own probabilities {100 * outcome.expected_accuracy:.2f} % of the accepted labels are right; "
+                f"By their own probabilities {100 * outcome.expected_accuracy:.2f}% of the accepted labels are right; "
                 "that too holds only for images like those of the validation."
             )
         if self.evidence.origin == "out-of-fold":

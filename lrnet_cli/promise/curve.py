@@ -14,7 +14,7 @@ _POINTS = 50
 class CurvePoint:
     """The most certain labels, the share ``coverage`` of all: the share ``risk`` of them is wrong.
 
-    At most ``bound`` would be, of further images like these, with a confidence of 95 % for this point alone.
+    At most ``bound`` would be, of further images like these, with a confidence of 95% for this point alone.
     """
 
     coverage: float

@@ -30,7 +30,7 @@ _SUBJECT = ("dataset", "arch")  # rows that have these in common differ in setti
 
 @dataclass(frozen=True)
 class Accuracy:
-    """An accuracy in [0, 1] with its 95 % interval, which accounts for the choice of the seeds or of the images.
+    """An accuracy in [0, 1] with its 95% interval, which accounts for the choice of the seeds or of the images.
 
     Over several seeds it is the mean, with Student's interval of that mean. Of one seed it has Wilson's interval, for
     the number of test images; the folds of a cross-validation are taken together, each image being tested once.

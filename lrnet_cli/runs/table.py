@@ -8,7 +8,7 @@ from lrnet_cli.escape import in_markdown
 from lrnet_cli.runs.compare import ComparedRuns
 
 COLUMNS = (
-    *("data set", "network", "runs", "test accuracy", "95 % interval", "published", "parameters", "multiply-adds"),
+    *("data set", "network", "runs", "test accuracy", "95% interval", "published", "parameters", "multiply-adds"),
     *("training images/s", "test images/s", "epochs", "minutes per run"),
 )
 _RESULTS = 6  # this many columns say how well the runs did, the others what they cost

@@ -136,7 +136,7 @@ class Advice:
         gain, (_, median, _) = outlook.gain, self.per_class
         low, high = gain.doubled_accuracy_ci95
         short = ", after trainings this short" if is_short else ""
-        doubled = f"{gain.doubled_accuracy:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        doubled = f"{gain.doubled_accuracy:.3f} (95% interval {low:.3f} to {high:.3f})"
         yield "more images", f"twice as many: accuracy about {doubled}{short}"
         if gain.halving_factor > _FARTHEST:
             yield "half the error", f"more than {_FARTHEST} times as many, which is too far for a forecast"
@@ -149,7 +149,7 @@ class Advice:
 
 def _share(trial: Trial) -> str:
     low, high = trial.accuracy_ci95
-    return f"{trial.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    return f"{trial.accuracy:.3f} (95% interval {low:.3f} to {high:.3f})"
 
 
 def advise(request: CheckRequest, reporter: Reporter) -> Advice:

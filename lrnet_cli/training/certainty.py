@@ -23,7 +23,7 @@ from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard
 
 _NOVELTY_IMAGES, _NOVELTY_IMAGES_A_CLASS = 2000, 20  # of training, at least
-# For validation, at least: fewer have no 99 % that a new image passes in 99 of 100 cases (Angelopoulos and Bates 2021,
+# For validation, at least: fewer have no 99% that a new image passes in 99 of 100 cases (Angelopoulos and Bates 2021,
 # arXiv:2107.07511, section 1: n + 1 images or more, of which one in a hundred may be left out).
 _VALIDATION_IMAGES = 99
 _USUAL_ERROR = 0.01  # for which the message says how many images are needed
@@ -52,7 +52,7 @@ def lacking(validation_images: int) -> str | None:
     return (
         f"There are only {validation_images} validation images: {_TEMPERATURE_IMAGES} or more are needed to calibrate "
         f"probabilities (so none is raised), {_VALIDATION_IMAGES} to recognise unfamiliar images and "
-        f"{Aim(_USUAL_ERROR).least} to promise an error of {100 * _USUAL_ERROR:g} %; give more images, or promise "
+        f"{Aim(_USUAL_ERROR).least} to promise an error of {100 * _USUAL_ERROR:g}%; give more images, or promise "
         "from --folds."
     )
 

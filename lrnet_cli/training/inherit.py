@@ -168,7 +168,7 @@ def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard, unseen: Sequ
     if other.dataset.get("content_sha256") != card.dataset["content_sha256"]:
         if (share := share_in(other.seen, *unseen)) > _FEW_SEEN:
             raise TrainingError(
-                f"{path}: was trained on about {100 * share:.0f} % of this run's validation and test images, so its "
+                f"{path}: was trained on about {100 * share:.0f}% of this run's validation and test images, so its "
                 "figures would not be honest; start from other weights, or say in a list's column split which images "
                 "test."
             )

@@ -81,7 +81,7 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
             status = "unfinished"
         elif run.state.steps_taken < run.steps_per_epoch:
             seen = 100 * run.state.steps_taken / run.steps_per_epoch
-            run.reporter.message(f"The time ended in the first epoch: {seen:.0f} % of the training images were seen.")
+            run.reporter.message(f"The time ended in the first epoch: {seen:.0f}% of the training images were seen.")
         if run.config.augment and not run.state.moved:
             run.reporter.message(
                 "The run was too short to shift, scale, shear or flip images: its last "

@@ -54,7 +54,7 @@ def foreign_of(setup: EvaluationSetup, request: EvalRequest) -> tuple[float, lis
 
 def as_table(found: list[ForeignImages]) -> list[str]:
     return [
-        "| out-of-distribution | images | AUROC | 95 % interval | called unknown |",
+        "| out-of-distribution | images | AUROC | 95% interval | called unknown |",
         "|---|---|---|---|---|",
         *(
             f"| {Path(item.dataset).name} | {item.n} | {item.auroc:.4f} | {item.auroc_ci95[0]:.4f} to "

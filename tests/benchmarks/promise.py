@@ -144,11 +144,11 @@ def kept(table: Table, random: np.random.Generator, images: int, name: str = "pl
             best_shares[max_error].append(oracle(stack["odds"].max(1), errors, max_error))
     for max_error in ERRORS:
         share, best = np.mean(accepted_shares[max_error]), np.mean(best_shares[max_error])
-        shown = [f"{100 * count[max_error] / SPLITS:.1f} %" for count in (broken, of_all, none)]
+        shown = [f"{100 * count[max_error] / SPLITS:.1f}%" for count in (broken, of_all, none)]
         ratio, by_hand = share / best if best else 1.0, 100 * (1 - share)
         print(
-            f"| {name} | {images} | {100 * max_error:g} % | {' | '.join(shown)} | {share:.3f} | {best:.3f} "
-            f"| {ratio:.3f} | {by_hand:.1f} % |",
+            f"| {name} | {images} | {100 * max_error:g}% | {' | '.join(shown)} | {share:.3f} | {best:.3f} "
+            f"| {ratio:.3f} | {by_hand:.1f}% |",
             flush=True,
         )
 
@@ -190,7 +190,7 @@ def warned(table: Table, random: np.random.Generator) -> None:
                 harmful[max_error] += is_harmful
                 caught[max_error] += is_warned and is_harmful
         shares = [f"{harmful[e]} | {caught[e]}" for e in WARNED]
-        print(f"| {name} | {100 * alarms / SPLITS:.1f} % | {' | '.join(shares)} |", flush=True)
+        print(f"| {name} | {100 * alarms / SPLITS:.1f}% | {' | '.join(shares)} |", flush=True)
 
 
 def audits(table: Table, random: np.random.Generator) -> None:
@@ -204,7 +204,7 @@ def audits(table: Table, random: np.random.Generator) -> None:
             found = audited(len(wrong), 300, int(sample.sum()), 0.95)
             covered += found.low <= wrong.mean() <= found.high
             widths.append(found.high - found.low)
-        print(f"| {100 * planted:g} % | {100 * covered / SPLITS:.1f} % | {100 * np.mean(widths):.2f} % |")
+        print(f"| {100 * planted:g}% | {100 * covered / SPLITS:.1f}% | {100 * np.mean(widths):.2f}% |")
 
 
 def sets(table: Table, random: np.random.Generator) -> None:
@@ -244,7 +244,7 @@ def main() -> None:
         for images in (2000, 6000):
             kept(table, random, images)
         kept(together(table), random, 2000, "altered")
-        print("| stack | warned | over 2 % of errors | of these warned | over 4 % | of these warned |")
+        print("| stack | warned | over 2% of errors | of these warned | over 4% | of these warned |")
         warned(table, random)
         print("| planted errors | interval covers | width |")
         audits(table, random)

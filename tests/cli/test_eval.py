@@ -202,7 +202,7 @@ def test_of_many_classes_the_worst_are_shown_and_every_figure_has_an_interval(
     assert "Most frequent confusions" in shown
     assert "predicted →" not in shown
     for name in ("balanced accuracy", "macro F1", "AUC, one vs rest"):
-        assert re.search(rf"{name} +0\.\d{{4}} \(95 % interval 0\.\d{{4}} to [01]\.\d{{4}}\)", shown)
+        assert re.search(rf"{name} +0\.\d{{4}} \(95% interval 0\.\d{{4}} to [01]\.\d{{4}}\)", shown)
     document = json.loads(lrnet("eval", "--weights", run, "--dataset", tmp_path / "set", "--json").stdout)
     low, high = document["balanced_accuracy_ci95"]
     assert low <= document["balanced_accuracy"] <= high

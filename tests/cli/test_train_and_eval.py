@@ -50,7 +50,7 @@ def test_train_prints_its_result_as_json_and_a_line_an_epoch(lrnet: CliRun) -> N
 def test_train_for_people_names_accuracy_weights_and_curves(lrnet: CliRun) -> None:
     result = lrnet("train --preset quick --epochs 1 --limit 300 --seed 3 --out r")
     assert result.exit_code == 0
-    assert "95 % interval" in result.stdout
+    assert "95% interval" in result.stdout
     assert str(Path("r/curves.png")) in result.stdout
 
 
@@ -71,7 +71,7 @@ def test_eval_gives_the_figure_that_training_reported(lrnet: CliRun, trained_run
 def test_eval_for_people_shows_interval_classes_and_confusion(lrnet: CliRun, trained_run: Path) -> None:
     result = lrnet("eval", "--weights", trained_run, "--predictions", "p.csv", "--limit", "100")
     assert result.exit_code == 0
-    for words in ("95 % interval", "calibration error", "precision", "true"):
+    for words in ("95% interval", "calibration error", "precision", "true"):
         assert words in result.stdout
     with Path("p.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 100

@@ -130,7 +130,7 @@ def listed(folder: Path, rows: str) -> Path:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (unreadable_class, "5 of the 45 images of class a cannot be read, more than 5 %"),
+        (unreadable_class, "5 of the 45 images of class a cannot be read, more than 5%"),
         (lambda folder: few(folder, train=2), "too few images to set a fifth aside for testing"),
         (lambda folder: few(folder, train=1, damaged=True), "too few images to set a fifth aside for testing"),
         (lambda folder: few(folder, train=2, test=3), "4 training images are too few to set 0.2 of each class aside"),

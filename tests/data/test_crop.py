@@ -147,10 +147,10 @@ def contents(
 @pytest.mark.parametrize(
     ("case", "crops", "reason"),
     [
-        (contents((90, 95)), True, "fills 4[5-9] %"),
-        (contents((180, 180)), False, "fills 90 %"),
+        (contents((90, 95)), True, "fills 4[5-9]%"),
+        (contents((180, 180)), False, "fills 90%"),
         (contents((20, 20), frame=28), False, "always at the same place and size"),  # as handwritten digits are given
-        (contents((14, 14), frame=28, jitter=0.1), True, "fills 50 %"),
+        (contents((14, 14), frame=28, jitter=0.1), True, "fills 50%"),
         (contents((50, 100)), False, "its size differs between classes"),
         (contents((60, 60), (0.3, 0.7)), False, "its place differs between classes"),
     ],

@@ -44,7 +44,7 @@ def test_a_promise_accepts_the_surest_and_leaves_the_rest_unknown(lrnet: CliRun,
     assert 0 < promise["accepted"] == len(accepted) < IMAGES + 1
     assert all("seen" not in row for row in predictions)
     assert all(row["label"] == UNKNOWN for row in predictions if "error" not in row and row["index"] is None)
-    assert "Promise: with 95 % confidence, at most 10 % of the accepted labels are wrong" in result.stderr
+    assert "Promise: with 95% confidence, at most 10% of the accepted labels are wrong" in result.stderr
     assert promise["expected_accuracy"] == pytest.approx(np.mean([row["probability"] for row in accepted]))
 
 
@@ -107,7 +107,7 @@ def test_a_set_of_labels_is_in_every_format(lrnet: CliRun, trained_run: Path) ->
 def test_what_cannot_be_promised_is_refused_with_the_number_that_would_do(lrnet: CliRun, trained_run: Path) -> None:
     refused = lrnet(f"predict images --weights {trained_run} --max-error 0.001")
     assert refused.exit_code == 2
-    assert "too few to promise --max-error 0.001 with 95 % confidence: it needs 2995 accepted ones" in refused.stderr
+    assert "too few to promise --max-error 0.001 with 95% confidence: it needs 2995 accepted ones" in refused.stderr
     sets = lrnet(f"predict images --weights {trained_run} --label-set 0.9999")
     assert (sets.exit_code, "--label-set 0.9999 needs 9999 validation images" in sets.stderr) == (2, True)
     for more in ("--by-class", "--confidence 0.9", "--max-error 0.1 --min-confidence 0.5"):
@@ -143,7 +143,7 @@ def test_an_audit_knows_what_was_promised_of_the_labels(lrnet: CliRun, trained_r
         csv.writer(file).writerows([("file_name", "label", "reviewed", "previous"), *listed])
     words = "audit labels.csv --answers reviewed.csv"
     broken = lrnet(words)
-    assert (broken.exit_code, "contradicts the promised error of 20 %" in broken.stdout) == (3, True)
+    assert (broken.exit_code, "contradicts the promised error of 20%" in broken.stdout) == (3, True)
     assert lrnet(f"{words} --max-error 0.9").exit_code == 0
     Path(".labels.csv.lrnet").unlink()
     assert "promised" not in lrnet(words).stdout
@@ -183,7 +183,7 @@ def test_an_audit_draws_accepted_labels_and_reads_the_answers_back(lrnet: CliRun
     words = "audit labels.csv --answers reviewed.csv --max-error 0.02"
     reviewed(5)
     kept = lrnet(words)
-    assert (kept.exit_code, "does not contradict the promised error of 2 %" in kept.stdout) == (0, True)
+    assert (kept.exit_code, "does not contradict the promised error of 2%" in kept.stdout) == (0, True)
     reviewed(5, in_full=True)  # as a review page saves them
     assert lrnet(words).stdout == kept.stdout
     reviewed(30, checked=290)

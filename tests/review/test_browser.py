@@ -420,7 +420,7 @@ def test_the_audit_of_a_promise_is_answered_in_the_page(
 
     said = verdict(*truth.values())
     assert f"{wrong} of 30 checked labels are wrong.\nOf all {len(accepted)} accepted labels" in said
-    assert "The audit does not contradict the promised error of 10 %." in said
+    assert "The audit does not contradict the promised error of 10%." in said
     [first, *others] = truth.values()
     said = verdict("Delete", *others[:-1])  # none of the classes; and the last one is not answered
     wrong += (accepted[drawn[0]] == first) - (accepted[drawn[-1]] != truth[drawn[-1]])

@@ -100,7 +100,7 @@ def test_trials_on_parts_tell_what_to_expect_and_what_more_images_gain(reached: 
     assert sum(seconds for *_, seconds in tried) <= 60.1
     text = text_of(shown)
     assert "tried: lrnet-short on 28" in text
-    assert "expect: validation accuracy 0.791 (95 % interval 0.740 to 0.834)" in text
+    assert "expect: validation accuracy 0.791 (95% interval 0.740 to 0.834)" in text
     assert "more images: twice as many: accuracy about 0.85" in text
     assert re.search(r"half the error: about 4\d\d to train on in a class \(3\d\d to 7\d\d\), instead of 11", text)
     assert json.loads(json.dumps(shown.document()))["outlook"]["gain"]["halving_factor"] == pytest.approx(4, abs=0.1)

@@ -234,7 +234,7 @@ def test_weights_that_saw_the_test_images_of_corrected_data_are_refused(trained_
     )
     settings: dict[str, Any] = {"dataset": str(tmp_path / "corrected.npz"), "epochs": 1, "seed": 0}
     for ancestry in ({"init": str(trained_run)}, {"distill": (str(trained_run),)}):
-        with pytest.raises(TrainingError, match=r"was trained on about \d+ % of this run's validation and test images"):
+        with pytest.raises(TrainingError, match=r"was trained on about \d+% of this run's validation and test images"):
             train(TrainConfig(**settings, **ancestry, out=tmp_path / "run"))
 
 

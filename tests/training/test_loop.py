@@ -65,7 +65,7 @@ def test_the_run_folder_is_complete(trained_run: Path) -> None:
     with Image.open(trained_run / "curves.png") as curves:
         assert curves.width > 800
     card = (trained_run / "README.md").read_text()
-    assert "on 359 test images (95 % interval" in card
+    assert "on 359 test images (95% interval" in card
     assert "- Seed: 1" in card
 
 
@@ -396,7 +396,7 @@ def test_a_time_that_ends_in_the_first_epoch_gives_a_result_after_enough_steps(
         result = train(quick(tmp_path, status, **settings), reporter)
         assert (result["status"], result["test_reads"]) == (status, int(status == "finished"))
         told = [
-            text for text in reporter.texts if re.fullmatch(r".* first epoch: \d\d % of the training .* seen\.", text)
+            text for text in reporter.texts if re.fullmatch(r".* first epoch: \d\d% of the training .* seen\.", text)
         ]
         assert len(told) == int(status == "finished")
 

@@ -167,7 +167,7 @@ def test_the_command_trains_compares_and_evaluates_a_series(lrnet: Callable[...,
     folder = tmp_path / "series"
     trained = lrnet(f"train --limit 60 --epochs 1 --seed 3 --runs 2 --keep-epochs --out {folder}")
     assert trained.exit_code == 0
-    assert "95 % interval over seeds" in trained.stdout
+    assert "95% interval over seeds" in trained.stdout
     assert [path.name for path in (folder / "seed-3" / "epochs").iterdir()] == ["001.safetensors"]
     again = lrnet(f"train --resume {folder} --json")
     document = json.loads(again.stdout)

@@ -144,7 +144,7 @@ def test_a_class_with_many_damaged_images_is_refused(tmp_path: Path) -> None:
     for number in (3, 4):
         (tmp_path / "b" / f"{number}.png").write_bytes(b"")
     with pytest.raises(
-        DataError, match=r"2 of the 20 images of class b cannot be read, more than 5 %.*3\.png: is empty"
+        DataError, match=r"2 of the 20 images of class b cannot be read, more than 5%.*3\.png: is empty"
     ):
         load_dataset(str(tmp_path))
     (tmp_path / "b" / "4.png").unlink()
