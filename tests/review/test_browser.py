@@ -609,12 +609,18 @@ def test_glyphs_of_a_hundred_classes_are_corrected_by_search(
         )
         if truth[name] != label:
             window.page.evaluate(f"moveTo({cell})")
-            window.press("/", *truth[name], "Enter")
+            window.press("/")
+            for character in truth[name]:  # until the right label is the first of those that begin so
+                window.press(character)
+                if window.text("[role=option] >> nth=0").split()[0] == truth[name]:
+                    break
+            window.press("Enter")
     window.press("Control+Home")
     while not window.text("#count").startswith("300 of"):
         window.press("Enter")
         assert window.presses < 400
     assert {row["file_name"]: row["label"] for row in window.saved()} == truth
+    assert window.presses <= 170
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])

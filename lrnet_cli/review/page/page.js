@@ -167,7 +167,7 @@ function likelyButton(label, probability) {
   const name = document.createElement("span");
   name.textContent = shown(answers.labels[label]);
   const share = document.createElement("small");
-  share.textContent = probability === null ? "" : (100 * probability).toFixed(1) + " %";
+  share.textContent = probability === null ? "" : (100 * probability).toFixed(1) + "%";
   button.append(image, name, share);
   button.addEventListener("click", () => {
     answer(answers.labels[label]);

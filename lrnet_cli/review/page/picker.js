@@ -73,7 +73,7 @@ class Picker {
     const probability = this.likely.get(position);
     if (probability !== undefined && probability !== null) {
       const share = document.createElement("small");
-      share.textContent = (100 * probability).toFixed(1) + " %";
+      share.textContent = (100 * probability).toFixed(1) + "%";
       element.append(share);
     }
     return element;
