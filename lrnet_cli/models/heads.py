@@ -9,6 +9,8 @@ from lrnet_cli.settings.words import Head
 
 _TAUGHT_TEMPERATURE = 4.0
 _TEMPERATURES = (0.05, 20.0)  # the range that is searched
+TEMPERATURES = tuple(2 ** (power / 20) for power in range(-40, 41))
+"""Those from a quarter to four at which the losses of folds are added up."""
 
 
 def head_loss(
@@ -59,13 +61,22 @@ def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    exact = logits.double()
-    options = logits.shape[1] if head == "softmax" else 2  # among which ``head_loss`` spreads a smoothed target
-    smoothing = options / (options - 1) / (len(labels) + 2)
     lowest, highest = (math.log(temperature) for temperature in _TEMPERATURES)
     found = minimize_scalar(
-        lambda power: float(head_loss(exact / math.exp(power), labels, head, smoothing)),
-        bounds=(lowest, highest),
-        method="bounded",
+        lambda power: _loss_at(math.exp(power), logits, labels, head), bounds=(lowest, highest), method="bounded"
     )
     return float(math.exp(found.x))
+
+
+def losses_by_temperature(logits: Tensor, labels: Tensor, head: Head) -> tuple[float, ...]:
+    """Return the sums of the loss of ``fit_temperature`` over all images, at each of ``TEMPERATURES``.
+
+    Those of several networks, each for images of its own, add up to the losses of all at one temperature.
+    """
+    return tuple(len(labels) * _loss_at(temperature, logits, labels, head) for temperature in TEMPERATURES)
+
+
+def _loss_at(temperature: float, logits: Tensor, labels: Tensor, head: Head) -> float:
+    options = logits.shape[1] if head == "softmax" else 2  # among which ``head_loss`` spreads a smoothed target
+    smoothing = options / (options - 1) / (len(labels) + 2)
+    return float(head_loss(logits.double() / temperature, labels, head, smoothing))

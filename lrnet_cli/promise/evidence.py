@@ -22,7 +22,8 @@ class Evidence:
     Their order does not depend on any label, as that of calibrated probabilities would: the temperature is fitted to
     the same images. ``predicted`` and ``labels`` are class indices. ``novelty``, and each image's ``grounds`` and
     ``contrasts`` (0 to 1, as ``tones`` gives them), are empty if they were not measured. ``origin`` says whether one
-    network answered for its validation images, or each network of a cross-validation for the fold it did not see.
+    network answered for its validation images, or each network of a cross-validation for the fold it did not see; of
+    these, ``losses`` are the sums over the images if the calibrated logits are divided by each of ``temperatures``.
     """
 
     scores: tuple[float, ...]
@@ -33,18 +34,28 @@ class Evidence:
     grounds: tuple[float, ...] = ()
     contrasts: tuple[float, ...] = ()
     origin: Literal["validation", "out-of-fold"] = "validation"
+    temperatures: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not {len(self.truths), len(self.predicted), len(self.labels)} == {len(self.scores)} != {0}:
             raise ValueError("the answers for validation images are of different numbers of images")
-        more = self.novelty, self.grounds, self.contrasts
-        if any(len(values) not in (0, len(self.scores)) for values in more):
+        measures = self.novelty, self.grounds, self.contrasts
+        if any(len(values) not in (0, len(self.scores)) for values in measures):
             raise ValueError("the measures of validation images are of different numbers of images")
-        if not all(np.isfinite(values).all() for values in (self.scores, self.truths, *more)):
+        if len(self.losses) != len(self.temperatures) or not all(value > 0 for value in self.temperatures):
+            raise ValueError("the losses are not those of as many temperatures above 0")
+        numbers = self.scores, self.truths, self.temperatures, self.losses, *measures
+        if not all(np.isfinite(values).all() for values in numbers):
             raise ValueError("the answers for validation images hold numbers that are not finite")
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def temperature(self) -> float:
+        """The temperature with the lowest loss of all folds; 1 where there are none."""
+        return self.temperatures[int(np.argmin(self.losses))] if self.losses else 1.0
 
     @cached_property
     def wrong(self) -> Booleans:

@@ -33,6 +33,8 @@ def out_of_fold(parts: Sequence[Evidence]) -> Evidence:
         values = [getattr(part, name) for part in parts]
         return tuple(chain.from_iterable(values)) if all(values) else ()
 
+    temperatures = {part.temperatures for part in parts}
+    losses = zip(*(part.losses for part in parts), strict=True) if len(temperatures) == 1 else ()
     return Evidence(
         scores=joined("scores"),
         truths=joined("truths"),
@@ -42,4 +44,6 @@ def out_of_fold(parts: Sequence[Evidence]) -> Evidence:
         grounds=joined("grounds"),
         contrasts=joined("contrasts"),
         origin="out-of-fold",
+        temperatures=temperatures.pop() if len(temperatures) == 1 else (),
+        losses=tuple(map(sum, losses)),
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lrnet_cli.data.splits import Split
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.metrics import compute_metrics
-from lrnet_cli.models.heads import fit_temperature
+from lrnet_cli.models.heads import TEMPERATURES, fit_temperature, losses_by_temperature
 from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.promise.evidence import Evidence, evidence_of, log_odds, tones
@@ -60,7 +60,7 @@ def lacking(validation_images: int) -> str | None:
 def with_novelty(card: WeightsCard, model: nn.Module, step: Step) -> WeightsCard:
     """Return ``card`` of ``model`` with its evidence, and with what tells foreign images from those of ``step``."""
     run = step.run
-    if sentence := lacking(len(run.val_split)):
+    if run.config.folds is None and (sentence := lacking(len(run.val_split))):
         run.reporter.message(sentence)
     network = run.engine.place(model, card.preprocessing.normalize, run.processes, with_description=True).eval()
     sample = step.sample(novelty_images(len(card.classes)))
@@ -86,7 +86,9 @@ def evidence_for(card: WeightsCard, outputs: Tensor, split: Split, temperature: 
 
 def note_fold(folder: Path, card: WeightsCard, test: Evaluation, split: Split) -> None:
     """Write to ``folder`` what the network answered for its fold, as it counts in the mean of all: calibrated."""
-    write_evidence(folder, evidence_for(card, test.outputs, split, card.temperature))
+    evidence = evidence_for(card, test.outputs, split, card.temperature)
+    losses = losses_by_temperature(test.logits / card.temperature, test.labels, card.head)
+    write_evidence(folder, replace(evidence, temperatures=TEMPERATURES, losses=losses))
 
 
 def calibrated(card: WeightsCard, row: EpochRow, clean: Evaluation, altered: Evaluation | None) -> WeightsCard:

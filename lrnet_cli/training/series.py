@@ -112,7 +112,7 @@ def resume_series(
         members = list(_members(folder, config, runs, folds))
         document["suspects"] = _write_suspects(folder, members, reporter)
         # Of the first seed: the others answer the same images once more, which would count twice.
-        _write_evidence(folder, [member.out for member in members[:folds] if member.out is not None])
+        _write_evidence(folder, [member.out for member in members[:folds] if member.out is not None], reporter)
     write_result(folder, document)
     try:
         paths.record_run(folder)
@@ -121,14 +121,19 @@ def resume_series(
     return document
 
 
-def _write_evidence(folder: Path, run_dirs: Sequence[Path]) -> None:
+def _write_evidence(folder: Path, run_dirs: Sequence[Path], reporter: Reporter) -> None:
     """Write together what the networks of all folds answered, unless an earlier version trained one of them."""
     try:
         parts = [part for part in map(read_evidence, run_dirs) if part is not None]
     except ValueError as error:
         raise TrainingError(f"{folder}: the promise.json of a fold is damaged ({error}).") from error
     if len(parts) == len(run_dirs):
-        write_evidence(folder, out_of_fold(parts))
+        evidence = out_of_fold(parts)
+        write_evidence(folder, evidence)
+        reporter.message(
+            f"The folds as one are calibrated by their answers for {len(evidence)} images, each of the network that "
+            f"did not see it (temperature {evidence.temperature:.2f})."
+        )
 
 
 def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Reporter) -> int:

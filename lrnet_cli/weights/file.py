@@ -123,7 +123,7 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
     are_all = len(known) == len(cards)
     card = replace(
         first,
-        temperature=1.0,
+        temperature=evidence.temperature if evidence is not None else 1.0,
         novelty=novelty_given(len(first.classes)) if are_all else None,
         evidence=evidence,
         protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": result.get("folds")},
