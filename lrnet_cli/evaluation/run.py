@@ -53,8 +53,8 @@ def _measure_novelty(
     if setup.card.novelty is None:
         if request.foreign:
             raise UsageError(
-                f"{setup.weights}: cannot recognise out-of-distribution images; use the weights of a run, not an "
-                "export in int8 or of several."
+                f"{setup.weights}: cannot recognise out-of-distribution images, because they hold no novelty; use "
+                "weights that have one."
             )
         return None
     # Averaged views are not what novelty was fitted to.

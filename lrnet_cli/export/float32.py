@@ -12,7 +12,7 @@ from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.errors import ExportError, UsageError
 from lrnet_cli.export import onnx, pt2
-from lrnet_cli.export.whole import Whole, without_description, writing
+from lrnet_cli.export.whole import Whole, writing
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet
@@ -55,8 +55,6 @@ def export_float32(weights: Path, target: Path) -> Float32Export:
     if target.suffix not in _FORMS:
         raise UsageError(f"{target}: the format follows from the suffix, which must be one of: {', '.join(_FORMS)}.")
     model, card = load_weights(weights)
-    if isinstance(model, Ensemble):
-        card = without_description(card)
     whole = Whole(_fused(model), card).eval()
     size = ImageOptions(card.preprocessing.image_size, card.preprocessing.channels)
     images = load_dataset("optdigits", size).test.images

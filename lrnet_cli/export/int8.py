@@ -13,7 +13,7 @@ from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
 from lrnet_cli.export.held_out import SEED, load_held_out
 from lrnet_cli.export.onnx import with_card
 from lrnet_cli.export.quantize import calibration_images, quantized
-from lrnet_cli.export.whole import without_description, writing
+from lrnet_cli.export.whole import writing
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import ExportRequest
@@ -73,7 +73,6 @@ def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> In
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
     calibrating, tested = (images.take(part) for part in order.chunk(2))
     calibration = calibration_images(calibrating.images)
-    card = without_description(card)
     before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), tested, card)
     content = quantized(model, card, calibration)
     with writing(request.to) as temporary:

@@ -11,7 +11,7 @@ def export_weights(request: ExportRequest, reporter: Reporter) -> Float32Export 
     """Write the network of ``request.weights`` to ``request.to``, and compare it with PyTorch's before it is kept.
 
     The exported network takes uint8 images (N, C, S, S) for any N ≥ 1 and gives ``logits`` and ``probabilities``
-    (N, classes), float32, and where an LR-Net in float32 has it ``novelty`` (N,); the card of the weights is in its
+    (N, classes), float32, and of LR-Nets that have it ``novelty`` (N,); the card of the weights is in its
     metadata. It is compared with the plain network of the weights: in float32 on the embedded scans of digits, resized
     for it; with ``int8`` on images that the weights were validated on, or of ``request.dataset``.
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lrnet_cli import paths
+from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.normalize import normalize
 from lrnet_cli.models.novelty import Novelty, described
@@ -23,6 +23,9 @@ class Whole(nn.Module):
 
     def __init__(self, network: nn.Module, card: WeightsCard) -> None:
         super().__init__()
+        if isinstance(network, Ensemble):
+            exact = [_NoveltyIn32(one) for one in network.novelties if isinstance(one, Novelty)]
+            network = Ensemble(list(network.members), network.temperatures, network.head, exact)
         self.network = described(network) if card.needs_description else network
         self.temperature = card.temperature
         self.head = card.head
@@ -50,11 +53,6 @@ class _NoveltyIn32(nn.Module):
         """Return the novelty (N,) of outputs (N, outputs)."""
         distances = (outputs @ self.axes)[:, None] - self.centres
         return distances.square().sum(2).amin(1).sqrt()
-
-
-def without_description(card: WeightsCard) -> WeightsCard:
-    """Return the card for an export that gives logits and probabilities, and no description for a novelty."""
-    return replace(card, novelty=None) if card.needs_description else card
 
 
 @contextmanager

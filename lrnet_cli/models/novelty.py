@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.models.quantizable import QuantizableLRNet
 
 DESCRIPTION = 48  # numbers: two for each channel of the third block
 _PASSING = 0.99  # of the validation images
@@ -25,7 +26,7 @@ _DIGITS = 6  # that are stored
 class Described(nn.Module):
     """``network`` with its logits followed by the mean and the deviation of each channel of the third block."""
 
-    def __init__(self, network: LRNet | FusedLRNet) -> None:
+    def __init__(self, network: LRNet | FusedLRNet | QuantizableLRNet) -> None:
         super().__init__()
         self.network = network
 
@@ -62,7 +63,7 @@ def described(network: nn.Module) -> nn.Module:
     """Return ``network`` with what tells foreign images after its logits, or as it is if it has no such thing."""
     if isinstance(network, Ensemble):
         return DescribedEnsemble(network) if network.novelties else network
-    return Described(network) if isinstance(network, LRNet | FusedLRNet) else network
+    return Described(network) if isinstance(network, LRNet | FusedLRNet | QuantizableLRNet) else network
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,15 @@ class QuantizableLRNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of floats (N, C, S, S)."""
+        logits: Tensor = self.classify(self.features(images))
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the third block's output, (N, 24, S // 8, S // 8)."""
         x = self._scaled(images)
         for block in self._blocks():
             x = block(x)
-        return self.classify(x * self.s + self.t)
+        return x * self.s + self.t
 
     @torch.no_grad()
     def equalize_channels(self, images: Tensor) -> None:

@@ -25,7 +25,7 @@ _CHOICES: dict[Select, str] = {
 _NEVER_UNKNOWN = "The network names one of its classes for any image, whatever it shows."
 _UNKNOWN = (
     "`lrnet predict` calls images `unknown` that are less like the training images than 99% of the validation "
-    "images were; unfamiliar images that pass, and all images given to an int8 export, get one of the classes."
+    "images were; unfamiliar images that pass get one of the classes."
 )
 
 

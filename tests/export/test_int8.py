@@ -19,6 +19,7 @@ from lrnet_cli.export import quantize
 from lrnet_cli.export.held_out import held_out_of
 from lrnet_cli.export.job import export_weights
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.novelty import novelty_given
 from lrnet_cli.models.registry import build
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
@@ -51,7 +52,7 @@ def test_int8_is_judged_on_validation_images_that_did_not_calibrate(exported: Pa
     card = load_onnx(exported)[1]
     own = load_weights(trained_run / "model.safetensors")[1]
     note = card.protocol["int8"]
-    assert card == replace(own, novelty=None, protocol=own.protocol | {"int8": note})
+    assert card == replace(own, novelty=novelty_given(10), protocol=own.protocol | {"int8": note})
     assert note["judged_on"] == "optdigits: the validation images of its training"
     assert note["calibrated"] + note["judged"] == own.dataset["val"]  # type: ignore[operator]  # numbers
     assert note["agreement"] >= 0.97  # type: ignore[operator]  # of some seventy images
@@ -66,8 +67,11 @@ def test_int8_computes_in_integers_and_gives_the_same_labels(exported: Path, tra
     images = load_dataset("optdigits").test.images
     run, card = load_onnx(exported)
     own = Classifier.load(trained_run, precision="fp32")
-    assert (run(images).argmax(1) == own.logits(images)[:, :10].argmax(1)).float().mean() >= 0.99
-    assert run(images[:1]).shape == (1, 10)
+    assert (run(images)[:, :10].argmax(1) == own.logits(images)[:, :10].argmax(1)).float().mean() >= 0.99
+    assert run(images[:1]).shape == (1, 11)
+    novelties = zip(Classifier.load(exported).predict(images), own.predict(images), strict=True)
+    ratios = torch.tensor([one.novelty / other.novelty for one, other in novelties])
+    assert float(ratios.median()) == pytest.approx(1, abs=0.05)
     assert card.is_int8
     assert not own.card.is_int8
 

@@ -106,6 +106,7 @@ def test_a_series_is_exported_as_one_network(folds: Path, tmp_path: Path) -> Non
     )
     for one, other in zip(here, there, strict=True):
         assert one.label == other.label
+        assert one.novelty == pytest.approx(other.novelty, rel=1e-3)
         assert one.probability == pytest.approx(other.probability, abs=1e-4)
 
 
