@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset
 from lrnet_cli.data.images import ImageOptions
@@ -11,14 +13,16 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import recipe_of
-from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
+from lrnet_cli.weights.card import DataNote, ProtocolNote, UnlabelledNote, WeightsCard
 
 
 @dataclass(frozen=True)
 class Data:
     """A data set as a run uses it: ``train`` and ``val`` images, of which ``validation`` says how they were chosen.
 
-    ``mirrors`` says whether images are mirrored every other time.
+    ``mirrors`` says whether images are mirrored every other time. With images that had no label at the end of
+    ``train``, ``unlabelled`` says how many there are, and ``taught`` (N, classes) are logits for all of ``train`` to
+    learn from.
     """
 
     dataset: Dataset
@@ -26,6 +30,8 @@ class Data:
     val: Split
     validation: ProtocolNote
     mirrors: bool
+    taught: Tensor | None = None
+    unlabelled: UnlabelledNote | None = None
 
     @property
     def unseen(self) -> tuple[Split, Split]:
@@ -76,7 +82,7 @@ def _note_on(data: Data) -> DataNote:
     """Return where the images are from, how many are used, and what the source holds besides, if there is anything."""
     dataset = data.dataset
     note = DataNote(
-        train=len(data.train),
+        train=len(data.train) - (data.unlabelled["taught"] if data.unlabelled else 0),
         val=len(data.val),
         test=len(dataset.test),
         name=dataset.name,
@@ -86,6 +92,8 @@ def _note_on(data: Data) -> DataNote:
         note["skipped"] = len(dataset.skipped)
     if dataset.left_out:
         note["left_out"] = dict(dataset.left_out)
+    if data.unlabelled is not None:
+        note["unlabelled"] = data.unlabelled
     return note
 
 
