@@ -370,7 +370,7 @@ class TrainConfig(Place, Source):
     @property
     def two_stages(self) -> bool:
         """Whether images are first learned as they are, and then altered ones, taught by what was learned."""
-        return self.robust_strength > 0 and not self.distill and self.unlabelled is None
+        return self.robust_strength > 0 and not self.distill
 
     @classmethod
     def from_preset(cls, preset: str, **given: object) -> "TrainConfig":

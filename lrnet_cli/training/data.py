@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset
 from lrnet_cli.data.images import ImageOptions
@@ -20,9 +18,8 @@ from lrnet_cli.weights.card import DataNote, ProtocolNote, UnlabelledNote, Weigh
 class Data:
     """A data set as a run uses it: ``train`` and ``val`` images, of which ``validation`` says how they were chosen.
 
-    ``mirrors`` says whether images are mirrored every other time. With images that had no label at the end of
-    ``train``, ``unlabelled`` says how many there are, and ``taught`` (N, classes) are logits for all of ``train`` to
-    learn from.
+    ``mirrors`` says whether images are mirrored every other time. If images without labels were
+    considered, ``unlabelled`` says what came of it; those that teach are the last ones of ``train``.
     """
 
     dataset: Dataset
@@ -30,7 +27,6 @@ class Data:
     val: Split
     validation: ProtocolNote
     mirrors: bool
-    taught: Tensor | None = None
     unlabelled: UnlabelledNote | None = None
 
     @property

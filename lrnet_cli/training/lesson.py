@@ -24,34 +24,31 @@ from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
 class Lesson:
     """What images without labels teach.
 
-    ``chosen``, int64 (M,), are the indices of those that teach. ``taught``, float32 (N + M, classes), are logits for
-    the training images and these. ``content_sha256`` is the hash of all images without labels.
+    ``chosen``, int64 (M,), are the indices of those that teach, with their likely ``labels``, int64 (M,).
+    ``content_sha256`` is the hash of all images without labels.
     """
 
     chosen: Tensor
-    taught: Tensor
+    labels: Tensor
     note: UnlabelledNote
     content_sha256: str
 
     def added_to(self, data: Data, unlabelled: Unlabelled) -> Data:
-        """Return ``data`` with the chosen images after the training images, each with its likeliest label."""
-        if not len(self.chosen):
-            return replace(data, unlabelled=self.note)
+        """Return ``data`` with the chosen images, and their likely labels, after the training images."""
         images = torch.cat([data.train.images, unlabelled.images[self.chosen]])
-        labels = torch.cat([data.train.labels, self.taught[len(data.train) :].argmax(1)])
-        return replace(data, train=Split(images, labels), taught=self.taught, unlabelled=self.note)
+        return replace(data, train=Split(images, torch.cat([data.train.labels, self.labels])), unlabelled=self.note)
 
 
 def write_lesson(run_dir: Path, lesson: Lesson) -> None:
     """Write ``lesson`` to the folder of a run, for when it is resumed."""
-    tensors = {"chosen": lesson.chosen, "taught": lesson.taught.contiguous()}
+    tensors = {"chosen": lesson.chosen, "labels": lesson.labels}
     metadata = {"note": json.dumps(lesson.note), "content_sha256": lesson.content_sha256}
     with paths.replacing(run_dir / "checkpoint" / LESSON_NAME) as temporary:
         temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
 
 
-def read_lesson(run_dir: Path, data: Data, unlabelled: Unlabelled) -> Lesson:
-    """Return the lesson of the run in ``run_dir``, which is about ``data`` and ``unlabelled``.
+def read_lesson(run_dir: Path, unlabelled: Unlabelled) -> Lesson:
+    """Return the lesson of the run in ``run_dir``, which is about ``unlabelled``.
 
     Raises ``TrainingError`` if it is damaged or about other images.
     """
@@ -59,15 +56,13 @@ def read_lesson(run_dir: Path, data: Data, unlabelled: Unlabelled) -> Lesson:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in ("chosen", "taught")}
+            tensors = {name: file.get_tensor(name) for name in ("chosen", "labels")}
         check_digest(tensors, metadata)
         note = parsed(metadata["note"], UnlabelledNote)
-        lesson = Lesson(tensors["chosen"], tensors["taught"], note, metadata["content_sha256"])
+        lesson = Lesson(tensors["chosen"], tensors["labels"], note, metadata["content_sha256"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: is damaged ({str(error).splitlines()[0]}); start a new run.") from error
-    if lesson.content_sha256 != unlabelled.content_sha256 or (
-        len(lesson.chosen) and len(lesson.taught) != len(data.train) + len(lesson.chosen)
-    ):
+    if lesson.content_sha256 != unlabelled.content_sha256:
         raise TrainingError(
             f"{path}: the images without labels have changed since the run began; restore them or start a new run."
         )

@@ -88,6 +88,7 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
                 f"{run.config.still_epochs:g} epochs are without (--still-epochs)."
             )
     result = results.untested(status)
-    if not clock.stopped and result["unlabelled"] is not None:
-        run.reporter.message(outcome_of(result["unlabelled"], run.state.rows[0].val_accuracy, result["val_accuracy"]))
+    note = result["unlabelled"]
+    if not clock.stopped and note is not None and note["taught"]:
+        run.reporter.message(outcome_of(note, run.state.rows[0].val_accuracy, result["val_accuracy"]))
     return results.tested(result) if status == "testing" else result

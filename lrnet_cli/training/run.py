@@ -79,8 +79,6 @@ def assembled(
     assert config.batch_size is not None
     state = TrainingState.start(to_device(model, engine.device), config, engine.device)
     train_split = data.train.to(engine.device)
-    if data.taught is not None:
-        state.taught = data.taught.to(engine.device)
     return Run(
         config=config,
         card=card_of(config, data),

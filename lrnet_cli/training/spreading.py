@@ -11,13 +11,11 @@ from lrnet_cli.models.heads import fit_temperature
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.propagation import propagated
-from lrnet_cli.settings.words import Head
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.trial import Tried
+from lrnet_cli.training.tune import BEYOND_CHANCE, gain_of
 from lrnet_cli.weights.card import UnlabelledNote
-
-_SURE = 1e-6  # at most, that a label is certain
 
 
 def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) -> Lesson:
@@ -29,15 +27,15 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     labels = data.train.labels
     scores = torch.from_numpy(propagated(features.numpy(), np.arange(train), labels.numpy(), classes))
     validated = scores[train:known]
-    right = int(tried.hits.sum()), int((validated.argmax(1) == data.val.labels).sum())
-    chosen, taught, foreign, unsure = torch.empty(0, dtype=torch.int64), torch.empty(0, classes), 0, 0
-    if right[1] >= right[0]:
-        shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)
+    hits = validated.argmax(1) == data.val.labels
+    gain, error = gain_of(hits, tried.hits.cpu())
+    chosen, foreign, unsure = torch.empty(0, dtype=torch.int64), 0, 0
+    if gain >= -BEYOND_CHANCE * error:  # few images decide: what is not surely worse may teach a better network
+        shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)[known:]
         is_foreign = fit_novelty(logits[:train], labels, logits[train:known])(logits[known:]) > 1
-        is_sure = confident(shares[known:]) & scores[known:].any(1)
+        is_sure = confident(shares) & scores[known:].any(1)
         chosen = torch.nonzero(is_sure & ~is_foreign)[:, 0]
         foreign, unsure = int(is_foreign.sum()), int((~is_sure & ~is_foreign).sum())
-        taught = _logits_of(torch.cat([shares[:train], shares[known:][chosen]]), tried.card.head)
     note = UnlabelledNote(
         kept="taught" if len(chosen) else "supervised",
         taught=len(chosen),
@@ -46,9 +44,9 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
         copies=unlabelled.copies,
         skipped=len(unlabelled.skipped),
         validation=len(data.val),
-        right=right,
+        right=(int(tried.hits.sum()), int(hits.sum())),
     )
-    return Lesson(chosen, taught, note, unlabelled.content_sha256)
+    return Lesson(chosen, scores[known:][chosen].argmax(1), note, unlabelled.content_sha256)
 
 
 def confident(shares: Tensor) -> Tensor:
@@ -60,9 +58,3 @@ def confident(shares: Tensor) -> Tensor:
     confidence, labels = shares.max(1)
     seen = shares.mean(0)
     return confidence >= confidence.mean() * (seen / seen.max())[labels]
-
-
-def _logits_of(shares: Tensor, head: Head) -> Tensor:
-    """Return the logits that mean ``shares`` (N, classes) to ``head``."""
-    likely = shares.clamp(_SURE, 1 - _SURE)
-    return (likely.log() if head == "softmax" else likely.logit()).float()

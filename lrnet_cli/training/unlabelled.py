@@ -1,8 +1,8 @@
 """What images without labels can teach a network that few labels taught, and whether that is any good.
 
 A ladder of three rungs: a network of the labelled images alone; the labels that spread from these along a graph of its
-features; a network that learns from the images whose spread label is likely right, from scratch, taught how likely each
-class is. Validation images decide at each rung whether it is kept.
+features; a network that learns from these labels where they are likely right, from scratch. Validation images decide at
+each rung whether it is kept.
 """
 
 from dataclasses import replace
@@ -15,6 +15,7 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import read_lesson
@@ -37,13 +38,14 @@ def with_unlabelled(
     """
     unlabelled = load_unlabelled(config, data.dataset, reporter)
     if resumed is not None and has_checkpoint(resumed):
-        lesson = read_lesson(resumed, data, unlabelled)
+        lesson = read_lesson(resumed, unlabelled)
         return config, lesson.added_to(data, unlabelled), None
-    reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone.")
+    seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
+    lasts = "" if seconds is None else f", for {duration_of(seconds)}"
+    reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone{lasts}.")
     # For as long as suits its images: epochs that are given count those of the run.
     first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
     first = settled(first, data, engine, ALONE, reporter, begins=resumed is None)
-    seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
     assert config.seed is not None
     torch.manual_seed(config.seed)
     tried = tried_for(first, data, engine, ALONE, seconds)
@@ -61,15 +63,21 @@ def _said(note: UnlabelledNote) -> str:
     if not note["taught"]:
         return f"Images without labels: not used, because {compared}."
     return (
-        f"Images without labels: {compared}, so {note['taught']} of them teach a new network; {note['foreign']} are "
+        f"Images without labels: {compared}; {note['taught']} of them teach a new network, {note['foreign']} are "
         f"dropped as foreign and {note['unsure']} as unsure."
     )
 
 
-def outcome_of(note: UnlabelledNote, before: float, best: float) -> str:
-    """Return which network was kept, with the accuracies on validation images of the first one and of the ``best``."""
+def outcome_of(note: UnlabelledNote, first: float, best: float) -> str:
+    """Return by how much the network that others taught is better than the first one, or that it is not.
+
+    These are the accuracies of the ``first`` one on the validation images and of the ``best``, which is kept.
+    """
     count = note["validation"]
-    right = f"{best * count:.0f} of {count} validation images right, {before * count:.0f} without them"
+    before, after = (f"{share * count:.0f} of {count} validation images" for share in (first, best))
     if note["kept"] == "taught":
-        return f"Images without labels: {note['taught']} of them taught the network, which gets {right}."
-    return f"Images without labels: not used; the network that learned from the labelled ones alone is kept ({right})."
+        return f"Images without labels: {note['taught']} of them taught the network, right on {after}, not {before}."
+    return (
+        f"Images without labels: not used, because the network that {note['taught']} of them taught is worse than the "
+        f"one before it, which is kept and right on {before}."
+    )

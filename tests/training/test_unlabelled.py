@@ -93,8 +93,12 @@ def test_images_without_labels_teach_and_it_is_said(finished: tuple[Path, dict[s
     assert card.dataset["unlabelled"] == note | {"right": tuple(note["right"])}
     assert card.dataset["train"] + card.dataset["val"] == LABELLED
     (said,) = messages.about("Images without labels: ")[1:]
-    assert f" {note['taught']} of them taught the network, which gets " in said
-    assert f" of {note['validation']} validation images right" in said
+    first = round(result["val_accuracy"] * note["validation"]), note["right"][0]
+    assert said.endswith(
+        " taught the network, right on {0} of {2} validation images, not {1} of {2} validation images.".format(
+            *first, note["validation"]
+        )
+    ), said
     assert f"- Images without labels: {note['taught']} taught the network; " in (out / "README.md").read_text()
     assert f"--unlabelled {read_config(out)[0].unlabelled}" in command_of(read_config(out)[0])
 
@@ -162,7 +166,7 @@ def test_labels_that_do_not_spread_well_are_not_used(
     result = train(settings(collection, tmp_path / "run"), messages)
     assert result["unlabelled"]["kept"] == "supervised"
     assert (result["unlabelled"]["taught"], result["unlabelled"]["foreign"]) == (0, 0)
-    assert messages.about("Images without labels: not used, because ")
+    assert messages.about("Images without labels: not used, because spreading ")
     assert "they taught this network nothing" in (tmp_path / "run" / "README.md").read_text()
 
 
@@ -181,7 +185,7 @@ def test_a_network_that_was_taught_badly_is_not_kept(
     result = train(settings(collection, tmp_path / "run", test=False), messages)
     assert result["best_epoch"] == 0
     assert result["unlabelled"]["kept"] == "supervised"
-    assert messages.about("Images without labels: not used; ")
+    assert messages.about("Images without labels: not used, because the network that ")
     card = load_weights(tmp_path / "run" / "model.safetensors")[1]
     assert card.dataset["unlabelled"]["kept"] == "supervised"
     assert card.metrics["val_accuracy"] == result["val_accuracy"] > 0.6
