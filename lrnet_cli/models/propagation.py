@@ -27,8 +27,8 @@ _ACCURACY, _MOST_STEPS = 1e-5, 1000  # of conjugate gradients
 def propagated(features: NDArray[np.float32], known: Indices, labels: Indices, classes: int) -> Floats:
     """Return the score (N, classes) of each class for the images with ``features`` (N, F), the higher the likelier.
 
-    ``known`` (M,) are the indices of the images with ``labels`` (M,). A row of zeros is an image that no label reaches.
-    Scores have a mean square of 1.
+    ``known`` (M,) are the indices of the images with ``labels`` (M,). Scores have a mean square of 1; those of an
+    image that no label reaches are all the same.
     """
     return _poisson(_graph(_points(features)), known, labels, classes)
 

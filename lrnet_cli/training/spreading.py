@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.unlabelled import Unlabelled
+from lrnet_cli.errors import DataError
+from lrnet_cli.memory import excess
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.features import WithFeatures
 from lrnet_cli.models.heads import fit_temperature
@@ -17,12 +19,21 @@ from lrnet_cli.training.trial import Tried
 from lrnet_cli.training.tune import BEYOND_CHANCE, gain_of
 from lrnet_cli.weights.card import UnlabelledNote
 
+_BYTES_OF_NUMBER = 16  # of a feature, in single precision, and of its copies
+
 
 def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) -> Lesson:
-    """Return what the network of a trial teaches by its features for all images."""
+    """Return what the network of a trial teaches by its features for all images.
+
+    Raises ``DataError`` if memory does not hold these.
+    """
     train, known, classes = len(data.train), len(data.train) + len(data.val), len(data.dataset.classes)
     images = torch.cat([data.train.images, data.val.images, unlabelled.images])
-    outputs = predict_logits(WithFeatures(tried.network).eval(), images.to(engine.device))
+    network = WithFeatures(tried.network).eval()
+    width = predict_logits(network, images[:1].to(engine.device)).shape[1]
+    if problem := excess(len(images) * width * _BYTES_OF_NUMBER):
+        raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
+    outputs = predict_logits(network, images.to(engine.device))
     logits, features = outputs[:, :classes], outputs[:, classes:]
     labels = data.train.labels
     scores = torch.from_numpy(propagated(features.numpy(), np.arange(train), labels.numpy(), classes))
@@ -33,7 +44,7 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     if gain >= -BEYOND_CHANCE * error:  # few images decide: what is not surely worse may teach a better network
         shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)[known:]
         is_foreign = fit_novelty(logits[:train], labels, logits[train:known])(logits[known:]) > 1
-        is_sure = confident(shares) & scores[known:].any(1)
+        is_sure = confident(shares)
         chosen = torch.nonzero(is_sure & ~is_foreign)[:, 0]
         foreign, unsure = int(is_foreign.sum()), int((~is_sure & ~is_foreign).sum())
     note = UnlabelledNote(
