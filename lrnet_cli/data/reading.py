@@ -108,9 +108,14 @@ class Reading:
         Raises ``DataError`` naming the first unreadable image if ``on_error`` is ``stop``, and in any case if several
         and more than a twentieth of a class are unreadable, or if the images do not fit into memory.
         """
+        splits = self.read_whatever_can_be()
+        refuse_unreadable(self._raw, self.skipped)
+        return splits
+
+    def read_whatever_can_be(self) -> Splits:
+        """Return the splits as ``read`` does, however many images are unreadable."""
         refuse_excess(self._raw, self._preprocessing)
         splits = {name: self._read(name, part) for name, part in self._raw.parts.items()}
-        refuse_unreadable(self._raw, self.skipped)
         return splits.get("train"), splits.get("val"), splits.get("test")
 
     def _read(self, name: str, raw: RawSplit) -> Split:

@@ -128,6 +128,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
     facts: dict[str, Any] = {
         "Data": f"{in_markdown(data['name'])}, content SHA-256 `{data['content_sha256']}`",
         **_not_used(data),
+        **_without_labels(data),
         "Recipe": in_markdown(in_words(protocol["recipe"])),
         "Head": card.head,
         "Seed": card.seed,
@@ -161,6 +162,21 @@ def _trials(config: TrainConfig) -> str:
     if not config.trials:
         return ""
     return f"{config.trials} short trainings were compared on them before this one, to choose its settings. "
+
+
+def _without_labels(data: DataNote) -> dict[str, str]:
+    """Return the line that says what images without labels did, if there were any."""
+    note = data.get("unlabelled")
+    if note is None:
+        return {}
+    alone, spread = note["right"]
+    did = f"{note['taught']} taught the network" if note["kept"] == "taught" else "they taught this network nothing"
+    return {
+        "Images without labels": f"{did}; of {note['validation']} validation images, a network that learned from the "
+        f"labelled ones alone had {alone} right and labels spread by its features {spread}; dropped: {note['foreign']} "
+        f"as foreign, {note['unsure']} as unsure, {note['copies']} copies of labelled images, {note['skipped']} that "
+        "cannot be read"
+    }
 
 
 def _not_used(data: DataNote) -> dict[str, str]:

@@ -115,6 +115,14 @@ class TrainConfig(Place, Source):
         panel="basic",
         resumable=False,
     )
+    unlabelled: Path | None = setting(
+        None,
+        "A folder of images without labels, which are used where they help: networks that learned from the labelled "
+        "images label them, and the run learns from the labels that are likely right.",
+        "data",
+        panel="basic",
+        placeholder="FOLDER",
+    )
     limit: int | None = setting(
         None, "Use only this many of the training images, chosen at random.", "recipe", panel="Data", within=COUNT
     )
@@ -340,6 +348,8 @@ class TrainConfig(Place, Source):
             )
         if self.tune is not None:
             self._check_tuning(self.tune)
+        if self.unlabelled is not None and (self.processes > 1 or self.tune is not None or self.distill):
+            raise SettingError("{unlabelled} trains in one process, without {tune} and {distill}; leave these out.")
         if self.freeze is not None and (self.init is None or self.arch not in ("auto", *LRNETS)):
             raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
 

@@ -29,6 +29,7 @@ from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
 FORMAT = "lrnet-checkpoint/2"
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
 _LOCK = ".lock"
+LESSON_NAME = "unlabelled.safetensors"  # what images without labels teach the run
 
 
 _Count = Annotated[int, Meta(ge=0)]
@@ -113,7 +114,7 @@ def drop_checkpoints(run_dir: Path) -> None:
     """Delete the checkpoints of a run that is finished, and their folder unless somebody else's files are in it."""
     folder = run_dir / "checkpoint"
     with suppress(OSError):
-        for name in (_LATEST, _PREVIOUS, _LOCK):
+        for name in (_LATEST, _PREVIOUS, LESSON_NAME, _LOCK):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 

@@ -11,14 +11,15 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import recipe_of
-from lrnet_cli.weights.card import DataNote, ProtocolNote, WeightsCard
+from lrnet_cli.weights.card import DataNote, ProtocolNote, UnlabelledNote, WeightsCard
 
 
 @dataclass(frozen=True)
 class Data:
     """A data set as a run uses it: ``train`` and ``val`` images, of which ``validation`` says how they were chosen.
 
-    ``mirrors`` says whether images are mirrored every other time.
+    ``mirrors`` says whether images are mirrored every other time. If images without labels were
+    considered, ``unlabelled`` says what came of it; those that teach are the last ones of ``train``.
     """
 
     dataset: Dataset
@@ -26,6 +27,7 @@ class Data:
     val: Split
     validation: ProtocolNote
     mirrors: bool
+    unlabelled: UnlabelledNote | None = None
 
     @property
     def unseen(self) -> tuple[Split, Split]:
@@ -76,7 +78,7 @@ def _note_on(data: Data) -> DataNote:
     """Return where the images are from, how many are used, and what the source holds besides, if there is anything."""
     dataset = data.dataset
     note = DataNote(
-        train=len(data.train),
+        train=len(data.train) - (data.unlabelled["taught"] if data.unlabelled else 0),
         val=len(data.val),
         test=len(dataset.test),
         name=dataset.name,
@@ -86,6 +88,8 @@ def _note_on(data: Data) -> DataNote:
         note["skipped"] = len(dataset.skipped)
     if dataset.left_out:
         note["left_out"] = dict(dataset.left_out)
+    if data.unlabelled is not None:
+        note["unlabelled"] = data.unlabelled
     return note
 
 

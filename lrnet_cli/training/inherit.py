@@ -37,6 +37,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         init=config.init and located_weights(config.init),
         class_weights=located_class_weights(config.class_weights),
         distill=tuple(map(located_weights, config.distill)),
+        unlabelled=config.unlabelled and paths.expanded(config.unlabelled).resolve(),
     )
     return replace(
         config,

@@ -4,6 +4,8 @@ import math
 import time
 from dataclasses import replace
 
+from torch import nn
+
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.paths import WEIGHTS_NAME
@@ -13,10 +15,10 @@ from lrnet_cli.training.certainty import altered, calibrated, score_of
 from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.clock import Clock
 from lrnet_cli.training.optimizers import learning_rate
-from lrnet_cli.training.run import Run
+from lrnet_cli.training.run import Forerunner, Run
 from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
-from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.card import WeightsCard, supervised
 from lrnet_cli.weights.file import save_weights
 
 _CURVES_SECONDS = 10.0  # between two drawings, of which each takes a third of a second
@@ -38,6 +40,11 @@ class Keep:
             save_checkpoint(self.run.folder, self.run.state, self.run.card.dataset["content_sha256"])
         self.clock.note_checkpoint()
 
+    def forerunner(self, one: Forerunner) -> None:
+        """Keep ``one``, as epoch 0, until an epoch is as good."""
+        self._validate(one.model, 0, *one.means)
+        self.checkpoint()
+
     def epoch(self, train_loss: float, train_accuracy: float) -> None:
         """End an epoch: validate the network to keep, write its row, its weights if it is the best, and a checkpoint.
 
@@ -49,13 +56,23 @@ class Keep:
             raise TrainingError(
                 f"The training loss became {train_loss} in epoch {state.epoch}; try a lower --lr.{kept}"
             )
-        network = run.engine.place(state.evaluated, run.normalize, run.processes)
+        row = self._validate(state.evaluated, state.epoch, train_loss, train_accuracy)
+        speed = self.clock.images_per_second
+        state.epoch, state.step = state.epoch + 1, 0
+        state.sums.zero_()
+        self.checkpoint()
+        run.reporter.epoch(row, state.best is row, speed)
+
+    def _validate(self, model: nn.Module, epoch: int, train_loss: float, train_accuracy: float) -> EpochRow:
+        """Return the row of ``epoch``, after which the network is ``model``; keep that if it is the best."""
+        run, state = self.run, self.run.state
+        network = run.engine.place(model, run.normalize, run.processes)
         recompute_batch_statistics(network, self.step.statistics_images, run.batch_size, run.processes)
         validated = evaluate(network, run.val_split, run.card, run.processes)
         self.clock.note_validation(validated.images_per_second)
         of_altered = evaluate(network, self._altered, run.card, run.processes) if self._altered is not None else None
         row = EpochRow(
-            epoch=state.epoch,
+            epoch=epoch,
             train_loss=train_loss,
             train_accuracy=train_accuracy,
             val_loss=validated.metrics.loss,
@@ -65,28 +82,24 @@ class Keep:
         )
         state.rows.append(row)
         if run.processes.is_first:
-            self._write_epoch(row, calibrated(self._card(), row, validated, of_altered))
-        speed = self.clock.images_per_second
-        state.epoch, state.step = state.epoch + 1, 0
-        state.sums.zero_()
-        self.checkpoint()
-        run.reporter.epoch(row, state.best is row, speed)
+            self._write_epoch(row, model, calibrated(self.card(epoch), row, validated, of_altered))
+        return row
 
-    def _card(self) -> WeightsCard:
-        """Return the run's card, which does not claim moves or mirror images that its steps did not make."""
-        card = self.run.card
+    def card(self, epoch: int) -> WeightsCard:
+        """Return the card of the network of ``epoch``; it does not claim moves or mirror images that were not made."""
+        card = self.run.card if epoch else supervised(self.run.card)
         if self.run.state.moved or not self.run.config.augment:
             return card
         recipe = card.protocol["recipe"] | {"shift": 0.0, "scale": 0.0, "shear": 0.0, "deform": 0.0, "flip": "off"}
         return replace(card, protocol=card.protocol | {"recipe": recipe})
 
-    def _write_epoch(self, row: EpochRow, card: WeightsCard) -> None:
+    def _write_epoch(self, row: EpochRow, model: nn.Module, card: WeightsCard) -> None:
         run, state = self.run, self.run.state
         if run.config.keep_epochs:
             (run.folder / "epochs").mkdir(exist_ok=True)
-            save_weights(run.folder / "epochs" / f"{row.epoch:03}.safetensors", state.evaluated, card)
+            save_weights(run.folder / "epochs" / f"{row.epoch:03}.safetensors", model, card)
         if state.best is row:
-            save_weights(run.folder / WEIGHTS_NAME, state.evaluated, card)
+            save_weights(run.folder / WEIGHTS_NAME, model, card)
         write_rows(run.folder, state.rows)
         if time.monotonic() - self._drawn >= _CURVES_SECONDS:
             write_curves(run.folder, state.rows)

@@ -7,10 +7,12 @@ from lrnet_cli.runs.folder import Status, read_result
 from lrnet_cli.training.clock import Clock, fewest_steps
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
+from lrnet_cli.training.lesson import write_lesson
 from lrnet_cli.training.results import Results
 from lrnet_cli.training.run import Run
 from lrnet_cli.training.step import Step
 from lrnet_cli.training.threads import StepThreads
+from lrnet_cli.training.unlabelled import outcome_of
 
 
 def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
@@ -66,6 +68,9 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
     clock = Clock(run, len(step.statistics_images), should_stop, begun)
     keep = Keep(run, step, clock)
     results = Results(keep)
+    if run.forerunner is not None:
+        write_lesson(run.folder, run.forerunner.lesson)
+        keep.forerunner(run.forerunner)
     run.reporter.start(run.folder, run.config.epochs)
     before, steps = read_result(run.folder), run.state.steps_taken
     fit(run, step, clock, keep)
@@ -88,4 +93,7 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
                 f"{run.config.still_epochs:g} epochs are without (--still-epochs)."
             )
     result = results.untested(status)
+    note = result["unlabelled"]
+    if not clock.stopped and note is not None and note["taught"]:
+        run.reporter.message(outcome_of(note, run.state.rows[0].val_accuracy, result["val_accuracy"]))
     return results.tested(result) if status == "testing" else result

@@ -21,6 +21,7 @@ from lrnet_cli.training.inherit import network_of, teachers_logits
 from lrnet_cli.training.run import Run, assembled
 from lrnet_cli.training.settle import expected_seconds, settled
 from lrnet_cli.training.tune import tuned
+from lrnet_cli.training.unlabelled import with_unlabelled
 
 
 def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes: Processes, reporter: Reporter) -> Run:
@@ -33,12 +34,17 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
         raise UsageError("Only the fused LR-Net trains in several processes: no other has the batch statistics of all.")
     if processes.together and config.tune is not None:
         raise SettingError("{tune} trains in one process, and here are {count}.", count=processes.count)
+    if processes.together and config.unlabelled is not None:
+        raise SettingError("{unlabelled} trains in one process, and here are {count}.", count=processes.count)
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
     with processes.first_goes_ahead():
         data = load_data(config, seed, reporter)
-    dataset = data.dataset
-    config = settled(replace(config, seed=seed), data, engine, processes, reporter, begins=resumed is None)
+    dataset, config, forerunner = data.dataset, replace(config, seed=seed), None
+    if config.unlabelled is not None:
+        config, data, forerunner = with_unlabelled(config, data, resumed, engine, reporter)
+    begins = resumed is None and forerunner is None
+    config = settled(config, data, engine, processes, reporter, begins=begins)
     if config.tune is not None:
         config = tuned(config, data, engine, expected_seconds(config, data, engine, processes), reporter.message)
     card = card_of(config, data)
@@ -58,7 +64,7 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
         f"Training {config.arch} on {dataset.name}: {len(data.train)} training, {len(data.val)} validation and "
         f"{len(dataset.test)} test images in {len(dataset.classes)} classes; seed {seed}; run folder {run_dir}."
     )
-    return replace(run, folder=run_dir)
+    return replace(run, folder=run_dir, forerunner=forerunner)
 
 
 def _set_up_torch(config: TrainConfig) -> None:

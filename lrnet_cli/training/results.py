@@ -58,7 +58,7 @@ class Results:
             "weights": str(run.folder / WEIGHTS_NAME),
             "arch": run.config.arch,
             "dataset": run.card.dataset["name"],
-            "epochs": len(state.rows),
+            "epochs": state.rows[-1].epoch,
             "best_epoch": state.best.epoch,
             "val_accuracy": state.best.val_accuracy,
             "test_images": len(run.test_split),
@@ -77,6 +77,7 @@ class Results:
             "test_reads": self._test_reads,
             "skipped": run.card.dataset.get("skipped", 0),
             "left_out": run.card.dataset.get("left_out", {}),
+            "unlabelled": self._keep.card(state.best.epoch).dataset.get("unlabelled"),
             "status": status,
         }
         if status != "interrupted":

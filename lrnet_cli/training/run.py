@@ -16,8 +16,21 @@ from lrnet_cli.settings.words import Normalize
 from lrnet_cli.training.augment import Ranges
 from lrnet_cli.training.class_weights import class_weights_of
 from lrnet_cli.training.data import Data, card_of
+from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import WeightsCard
+
+
+@dataclass(frozen=True)
+class Forerunner:
+    """A network that was trained before the run's own, to find out what images without labels teach.
+
+    ``means`` are the loss and the accuracy of its last epoch in training.
+    """
+
+    model: nn.Module
+    means: tuple[float, float]
+    lesson: Lesson
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,8 @@ class Run:
 
     ``class_weights`` (classes,), if there are any, weigh the loss, with a mean of 1 over the training images;
     ``mirrors`` says whether images are mirrored every other time; ``skipped`` are the image files that could not be
-    read. A trial has no folder, and writes nothing.
+    read. A trial has no folder, and writes nothing. The ``forerunner``, if there is one, is kept unless the run's
+    network becomes as good.
     """
 
     config: TrainConfig
@@ -44,6 +58,7 @@ class Run:
     skipped: Sequence[Skipped]
     reporter: Reporter
     folder: Path = Path()
+    forerunner: Forerunner | None = None
 
     @property
     def steps_per_epoch(self) -> int:

@@ -73,7 +73,7 @@ class TrainingState:
     def epochs_without_gain(self) -> int:
         """The number of epochs since what decides on validation images last rose."""
         first_best = max(self.rows, key=lambda row: (row.score, -row.epoch), default=None)
-        return len(self.rows) - first_best.epoch if first_best is not None else 0
+        return self.rows[-1].epoch - first_best.epoch if first_best is not None else 0
 
 
 def recompute_batch_statistics(model: nn.Module, images: Tensor, batch_size: int, processes: Processes = ALONE) -> None:

@@ -23,14 +23,17 @@ from lrnet_cli.weights.card import WeightsCard
 
 @dataclass(frozen=True)
 class Tried:
-    """What a short training made: a ``network`` to evaluate, its ``card``, and ``hits``.
+    """What a training made: a ``model``, the ``network`` to evaluate that is a view of it, its ``card``, and ``hits``.
 
-    These, bool (N,), say which validation images it gets right.
+    These, bool (N,), say which validation images it gets right. ``means`` are the loss and the accuracy of its last
+    steps.
     """
 
     network: nn.Module
     card: WeightsCard
     hits: Tensor
+    model: nn.Module
+    means: tuple[float, float]
 
     @property
     def accuracy(self) -> float:
@@ -46,8 +49,8 @@ def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: P
     return tried_for(config, data, engine, processes, seconds).accuracy
 
 
-def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> Tried:
-    """Train as ``config`` for ``seconds``.
+def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float | None) -> Tried:
+    """Train as ``config`` for ``seconds``, or, without these, for its epochs.
 
     The schedule fits the time. The global generator is left unchanged. Raises ``UsageError`` if a step does not fit
     into memory.
@@ -65,12 +68,19 @@ def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Proces
             for batch in step.batches_left():
                 if step.begins_second_stage(progress):
                     step.begin_second_stage()
-                step(batch, progress, math.inf)
-                progress = (time.perf_counter() - begun) / seconds
+                left = math.inf if config.epochs is None else config.epochs - state.steps_taken / run.steps_per_epoch
+                step(batch, progress, math.inf if seconds is not None else left)
+                if seconds is not None:
+                    progress = (time.perf_counter() - begun) / seconds
+                else:
+                    assert config.epochs is not None
+                    progress = state.steps_taken / (config.epochs * run.steps_per_epoch)
                 if progress >= 1:
                     break
+            means = step.means()
             state.epoch, state.step = state.epoch + 1, 0
+            state.sums.zero_()
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
         answers = evaluate(network, run.val_split, run.card)
-        return Tried(network, run.card, answers.logits.argmax(1) == answers.labels)
+        return Tried(network, run.card, answers.logits.argmax(1) == answers.labels, state.evaluated, means)

@@ -24,7 +24,8 @@ from lrnet_cli.training.trial import tried_for
 _MOVES = ("deform", "shift", "scale", "shear")
 _MOST = 0.9  # of the side, or of a share: beyond, nothing is left of an image
 _LEAST_SECONDS = 1.0  # of a trial
-_BEYOND_CHANCE = 1.645  # standard errors, which chance alone exceeds once in twenty times
+BEYOND_CHANCE = 1.645
+"""Standard errors, which chance alone exceeds once in twenty times."""
 
 Change = Mapping[str, float]
 """Settings by name, each with another value; empty for none."""
@@ -51,7 +52,7 @@ def tuned(config: TrainConfig, data: Data, engine: Engine, longest: float, on_me
         kept = [0, *others[: max(2, len(left) // 2) - 1]]
         left, hits = [left[place] for place in kept], [hits[place] for place in kept]
     change, gain, error = left[1], *gain_of(hits[1], hits[0])
-    is_better = gain > _BEYOND_CHANCE * error
+    is_better = gain > BEYOND_CHANCE * error
     text = (
         f"{in_flags(change)} gains {100 * gain:.1f} points (standard error {100 * error:.1f}) on {len(data.val)} "
         f"validation images; {trials} trials in {duration_of(time.perf_counter() - begun)}."

@@ -2,9 +2,9 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.documents import loaded, shaped
@@ -18,8 +18,30 @@ FORMAT = "lrnet-weights/1"
 _LEAST_TEMPERATURE = 2.0**-126  # the smallest normal number in single precision
 
 
+class UnlabelledNote(TypedDict):
+    """What images without labels did for a network.
+
+    ``kept`` says which network it is: the ``supervised`` one, or the one that was ``taught`` by so many of them too;
+    ``foreign`` and ``unsure`` ones were dropped, ``copies`` of labelled images and ``skipped`` files that cannot be
+    read left out. Of ``validation`` images, which decide, ``right`` were the answers of the supervised network and
+    those of label propagation; without a label that is propagated, nothing is taught.
+    """
+
+    kept: Literal["supervised", "taught"]
+    taught: int
+    foreign: int
+    unsure: int
+    copies: int
+    skipped: int
+    validation: int
+    right: tuple[int, int]
+
+
 class DataNote(TypedDict, total=False):
-    """Which images a network was trained on: their source, the hash of their content, and how many there were."""
+    """Which images a network was trained on: their source, the hash of their content, and how many there were.
+
+    ``train``, ``val`` and ``test`` count labelled ones; ``unlabelled`` is about others.
+    """
 
     name: str
     content_sha256: str
@@ -28,6 +50,7 @@ class DataNote(TypedDict, total=False):
     test: int
     skipped: int
     left_out: dict[str, int]
+    unlabelled: UnlabelledNote
 
 
 class ValidationCut(TypedDict):
@@ -123,6 +146,15 @@ class WeightsCard:
     def is_int8(self) -> bool:
         """Whether the file holds eight-bit integers."""
         return "int8" in self.protocol
+
+
+def supervised(card: WeightsCard) -> WeightsCard:
+    """Return ``card`` as that of a network that no image without a label taught."""
+    note = card.dataset.get("unlabelled")
+    if note is None:
+        return card
+    kept: UnlabelledNote = {**note, "kept": "supervised"}
+    return replace(card, dataset={**card.dataset, "unlabelled": kept})
 
 
 _FIELDS = {item.name for item in fields(WeightsCard)}

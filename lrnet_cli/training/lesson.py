@@ -1,0 +1,69 @@
+"""What images without labels teach a run, and the file in which it is kept while the run lasts."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lrnet_cli import paths
+from lrnet_cli.data.splits import Split
+from lrnet_cli.data.unlabelled import Unlabelled
+from lrnet_cli.documents import parsed
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.training.checkpoint import LESSON_NAME
+from lrnet_cli.training.data import Data
+from lrnet_cli.weights.card import UnlabelledNote
+from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What images without labels teach.
+
+    ``chosen``, int64 (M,), are the indices of those that teach, with their likely ``labels``, int64 (M,).
+    ``content_sha256`` is the hash of all images without labels.
+    """
+
+    chosen: Tensor
+    labels: Tensor
+    note: UnlabelledNote
+    content_sha256: str
+
+    def added_to(self, data: Data, unlabelled: Unlabelled) -> Data:
+        """Return ``data`` with the chosen images, and their likely labels, after the training images."""
+        images = torch.cat([data.train.images, unlabelled.images[self.chosen]])
+        return replace(data, train=Split(images, torch.cat([data.train.labels, self.labels])), unlabelled=self.note)
+
+
+def write_lesson(run_dir: Path, lesson: Lesson) -> None:
+    """Write ``lesson`` to the folder of a run, for when it is resumed."""
+    tensors = {"chosen": lesson.chosen, "labels": lesson.labels}
+    metadata = {"note": json.dumps(lesson.note), "content_sha256": lesson.content_sha256}
+    with paths.replacing(run_dir / "checkpoint" / LESSON_NAME) as temporary:
+        temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
+
+
+def read_lesson(run_dir: Path, unlabelled: Unlabelled) -> Lesson:
+    """Return the lesson of the run in ``run_dir``, which is about ``unlabelled``.
+
+    Raises ``TrainingError`` if it is damaged or about other images.
+    """
+    path = run_dir / "checkpoint" / LESSON_NAME
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in ("chosen", "labels")}
+        check_digest(tensors, metadata)
+        note = parsed(metadata["note"], UnlabelledNote)
+        lesson = Lesson(tensors["chosen"], tensors["labels"], note, metadata["content_sha256"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise TrainingError(f"{path}: is damaged ({str(error).splitlines()[0]}); start a new run.") from error
+    if lesson.content_sha256 != unlabelled.content_sha256:
+        raise TrainingError(
+            f"{path}: the images without labels have changed since the run began; restore them or start a new run."
+        )
+    return lesson

@@ -1,0 +1,71 @@
+"""From a few labelled images to likely labels of many others, by the features that a network has of all."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrnet_cli.data.unlabelled import Unlabelled
+from lrnet_cli.errors import DataError
+from lrnet_cli.memory import excess
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.models.features import WithFeatures
+from lrnet_cli.models.heads import fit_temperature
+from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.models.novelty import fit_novelty
+from lrnet_cli.models.propagation import propagated
+from lrnet_cli.training.data import Data
+from lrnet_cli.training.lesson import Lesson
+from lrnet_cli.training.trial import Tried
+from lrnet_cli.training.tune import BEYOND_CHANCE, gain_of
+from lrnet_cli.weights.card import UnlabelledNote
+
+_BYTES_OF_NUMBER = 16  # of a feature, in single precision, and of its copies
+
+
+def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) -> Lesson:
+    """Return what the network of a trial teaches by its features for all images.
+
+    Raises ``DataError`` if memory does not hold these.
+    """
+    train, known, classes = len(data.train), len(data.train) + len(data.val), len(data.dataset.classes)
+    images = torch.cat([data.train.images, data.val.images, unlabelled.images])
+    network = WithFeatures(tried.network).eval()
+    width = predict_logits(network, images[:1].to(engine.device)).shape[1]
+    if problem := excess(len(images) * width * _BYTES_OF_NUMBER):
+        raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
+    outputs = predict_logits(network, images.to(engine.device))
+    logits, features = outputs[:, :classes], outputs[:, classes:]
+    labels = data.train.labels
+    scores = torch.from_numpy(propagated(features.numpy(), np.arange(train), labels.numpy(), classes))
+    validated = scores[train:known]
+    hits = validated.argmax(1) == data.val.labels
+    gain, error = gain_of(hits, tried.hits.cpu())
+    chosen, foreign, unsure = torch.empty(0, dtype=torch.int64), 0, 0
+    if gain >= -BEYOND_CHANCE * error:  # few images decide: what is not surely worse may teach a better network
+        shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)[known:]
+        is_foreign = fit_novelty(logits[:train], labels, logits[train:known])(logits[known:]) > 1
+        is_sure = confident(shares)
+        chosen = torch.nonzero(is_sure & ~is_foreign)[:, 0]
+        foreign, unsure = int(is_foreign.sum()), int((~is_sure & ~is_foreign).sum())
+    note = UnlabelledNote(
+        kept="taught" if len(chosen) else "supervised",
+        taught=len(chosen),
+        foreign=foreign,
+        unsure=unsure,
+        copies=unlabelled.copies,
+        skipped=len(unlabelled.skipped),
+        validation=len(data.val),
+        right=(int(tried.hits.sum()), int(hits.sum())),
+    )
+    return Lesson(chosen, scores[known:][chosen].argmax(1), note, unlabelled.content_sha256)
+
+
+def confident(shares: Tensor) -> Tensor:
+    """Return, bool (N,), which of the class probabilities ``shares`` (N, classes) are sure enough of their class.
+
+    The threshold is the mean confidence, and lower for classes that are less often or less surely seen (FreeMatch, Wang
+    et al. 2023, arXiv:2205.07246, equations 5 to 7).
+    """
+    confidence, labels = shares.max(1)
+    seen = shares.mean(0)
+    return confidence >= confidence.mean() * (seen / seen.max())[labels]

@@ -1,0 +1,83 @@
+"""What images without labels can teach a network that few labels taught, and whether that is any good.
+
+A ladder of three rungs: a network of the labelled images alone; the labels that spread from these along a graph of its
+features; a network that learns from these labels where they are likely right, from scratch. Validation images decide at
+each rung whether it is kept.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lrnet_cli.data.unlabelled import load_unlabelled
+from lrnet_cli.models.engine import Engine
+from lrnet_cli.processes import ALONE
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.units import duration_of
+from lrnet_cli.training.checkpoint import has_checkpoint
+from lrnet_cli.training.data import Data
+from lrnet_cli.training.lesson import read_lesson
+from lrnet_cli.training.run import Forerunner
+from lrnet_cli.training.settle import settled
+from lrnet_cli.training.spreading import spread_by
+from lrnet_cli.training.trial import tried_for
+from lrnet_cli.weights.card import UnlabelledNote
+
+_FIRST_SHARE = 1 / 3  # of a run's time, for the network of the labelled images alone
+
+
+def with_unlabelled(
+    config: TrainConfig, data: Data, resumed: Path | None, engine: Engine, reporter: Reporter
+) -> tuple[TrainConfig, Data, Forerunner | None]:
+    """Return ``data`` with the images of ``config.unlabelled`` that teach, and the network that chose them.
+
+    That is None if a run is ``resumed`` that knows them. ``config`` is returned with what this network has chosen, but
+    for what depends on the number of images.
+    """
+    unlabelled = load_unlabelled(config, data.dataset, reporter)
+    if resumed is not None and has_checkpoint(resumed):
+        lesson = read_lesson(resumed, unlabelled)
+        return config, lesson.added_to(data, unlabelled), None
+    seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
+    lasts = "" if seconds is None else f", for {duration_of(seconds)}"
+    reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone{lasts}.")
+    # For as long as suits its images: epochs that are given count those of the run.
+    first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
+    first = settled(first, data, engine, ALONE, reporter, begins=resumed is None)
+    assert config.seed is not None
+    torch.manual_seed(config.seed)
+    tried = tried_for(first, data, engine, ALONE, seconds)
+    lesson = spread_by(tried, data, unlabelled, engine)
+    reporter.message(_said(lesson.note))
+    config = replace(first, batch_size=config.batch_size, passes=config.passes, epochs=config.epochs)
+    return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson)
+
+
+def _said(note: UnlabelledNote) -> str:
+    alone, spread = note["right"]
+    compared = (
+        f"spreading the labels gets {spread} of {note['validation']} validation images right, and that network {alone}"
+    )
+    if not note["taught"]:
+        return f"Images without labels: not used, because {compared}."
+    return (
+        f"Images without labels: {compared}; {note['taught']} of them teach a new network, {note['foreign']} are "
+        f"dropped as foreign and {note['unsure']} as unsure."
+    )
+
+
+def outcome_of(note: UnlabelledNote, first: float, best: float) -> str:
+    """Return by how much the network that others taught is better than the first one, or that it is not.
+
+    These are the accuracies of the ``first`` one on the validation images and of the ``best``, which is kept.
+    """
+    count = note["validation"]
+    before, after = (f"{share * count:.0f} of {count} validation images" for share in (first, best))
+    if note["kept"] == "taught":
+        return f"Images without labels: {note['taught']} of them taught the network, right on {after}, not {before}."
+    return (
+        f"Images without labels: not used, because the network that {note['taught']} of them taught is worse than the "
+        f"one before it, which is kept and right on {before}."
+    )

@@ -1,0 +1,220 @@
+"""Images without labels teach a network where they help, and change nothing where they do not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+
+from lrnet_cli.errors import DataError, SettingError, TrainingError
+from lrnet_cli.reporter import Reporter
+from lrnet_cli.runs.folder import read_config
+from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.record import command_of
+from lrnet_cli.training import spreading, unlabelled
+from lrnet_cli.training.series import train_series
+from lrnet_cli.training.spreading import confident
+from lrnet_cli.training.train import resume, train
+from lrnet_cli.weights.file import load_weights
+
+Stopping = Callable[[int], tuple[Reporter, Callable[[], bool]]]
+DIGITS = load_digits()
+MIXED = np.random.default_rng(0).permutation(len(DIGITS.target))  # the data set is in the order of writers
+PIXELS, LABELS = np.rint(DIGITS.images[MIXED] * (255 / 16)).astype(np.uint8), DIGITS.target[MIXED]
+LABELLED, SCANS = 60, 600  # images
+EPOCHS = 12
+
+
+class Messages(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
+
+    def about(self, beginning: str) -> list[str]:
+        return [line for line in self.lines if line.startswith(beginning)]
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with few labelled images, test images, and many scans: one is damaged, and ten are known."""
+    folder = tmp_path_factory.mktemp("collection")
+    train_images, test_images = PIXELS[:LABELLED], PIXELS[1000:]
+    np.savez(
+        folder / "labelled.npz",
+        train_images=train_images,
+        train_labels=LABELS[:LABELLED],
+        test_images=test_images,
+        test_labels=LABELS[1000:],
+    )
+    (folder / "scans" / "box").mkdir(parents=True)
+    for number in range(SCANS):
+        Image.fromarray(PIXELS[LABELLED + number]).save(folder / "scans" / "box" / f"{number}.png")
+    for number in range(10):
+        Image.fromarray(PIXELS[1000 + number]).save(folder / "scans" / f"known-{number}.png")
+    (folder / "scans" / "damaged.png").write_bytes(b"no image")
+    return folder
+
+
+def settings(collection: Path, out: Path, **changes: Any) -> TrainConfig:
+    usual = {"arch": "cnn", "epochs": EPOCHS, "seed": 3, "out": out, "keep_checkpoint": True}
+    usual |= {"optimizer": "adamw", "lr": 0.003}
+    usual |= {"dataset": str(collection / "labelled.npz"), "unlabelled": collection / "scans"}
+    return TrainConfig(**usual | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Messages]:
+    """Give the folder of a run with images without labels, its result and what it said."""
+    out, messages = tmp_path_factory.mktemp("taught") / "run", Messages()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRNET_STATE_DIR", str(out.parent))
+        patch.setenv("LRNET_DATA_DIR", str(out.parent))
+        return out, train(settings(collection, out), messages), messages
+
+
+def test_images_without_labels_teach_and_it_is_said(finished: tuple[Path, dict[str, Any], Messages]) -> None:
+    out, result, messages = finished
+    note = result["unlabelled"]
+    assert note["kept"] == "taught"
+    assert result["best_epoch"] > 0
+    assert result["epochs"] == EPOCHS
+    assert note["taught"] + note["foreign"] + note["unsure"] == SCANS
+    assert note["taught"] > SCANS / 3
+    card = load_weights(out / "model.safetensors")[1]
+    assert card.dataset["unlabelled"] == note | {"right": tuple(note["right"])}
+    assert card.dataset["train"] + card.dataset["val"] == LABELLED
+    (said,) = messages.about("Images without labels: ")[1:]
+    first = round(result["val_accuracy"] * note["validation"]), note["right"][0]
+    assert said.endswith(
+        " taught the network, right on {0} of {2} validation images, not {1} of {2} validation images.".format(
+            *first, note["validation"]
+        )
+    ), said
+    assert f"- Images without labels: {note['taught']} taught the network; " in (out / "README.md").read_text()
+    assert f"--unlabelled {read_config(out)[0].unlabelled}" in command_of(read_config(out)[0])
+
+
+def test_what_is_known_already_and_what_is_damaged_is_left_out(
+    finished: tuple[Path, dict[str, Any], Messages],
+) -> None:
+    _, result, messages = finished
+    assert (result["unlabelled"]["copies"], result["unlabelled"]["skipped"]) == (10, 1)
+    assert any("skipped 1 image that cannot be read" in line and "damaged.png" in line for line in messages.lines)
+
+
+def test_a_resumed_run_is_that_of_an_uninterrupted_one_and_tries_nothing_again(
+    finished: tuple[Path, dict[str, Any], Messages],
+    collection: Path,
+    tmp_path: Path,
+    stop_after: Stopping,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, run = finished[0], tmp_path / "run"
+    assert train(settings(collection, run), *stop_after(7))["status"] == "interrupted"
+    monkeypatch.setattr(unlabelled, "tried_for", None)
+    assert resume(run)["unlabelled"] == finished[1]["unlabelled"]
+    assert (out / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
+    for name in ("model.safetensors", "checkpoint/latest.safetensors", "checkpoint/unlabelled.safetensors"):
+        first, second = load_file(out / name), load_file(run / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_changed_collection_and_a_damaged_lesson_are_refused(
+    collection: Path, tmp_path: Path, stop_after: Stopping
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(300):
+        Image.fromarray(PIXELS[LABELLED + number]).save(scans / f"{number}.png")
+    train(settings(collection, tmp_path / "run", unlabelled=scans), *stop_after(3))
+    Image.fromarray(PIXELS[999]).save(scans / "0.png")
+    with pytest.raises(TrainingError, match="images without labels have changed"):
+        resume(tmp_path / "run")
+    Image.fromarray(PIXELS[LABELLED]).save(scans / "0.png")
+    stored = tmp_path / "run" / "checkpoint" / "unlabelled.safetensors"
+    content = bytearray(stored.read_bytes())
+    content[-20] ^= 1
+    stored.write_bytes(content)
+    with pytest.raises(TrainingError, match="is damaged"):
+        resume(tmp_path / "run")
+
+
+def spread_as(answers: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let label propagation answer with these classes, from the first image on."""
+
+    def answer(features: NDArray[np.float32], *_: object) -> NDArray[np.float64]:
+        return np.eye(10)[np.resize(answers, len(features))]
+
+    monkeypatch.setattr(spreading, "propagated", answer)
+
+
+def test_labels_that_do_not_spread_well_are_not_used(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread_as(np.zeros(1, np.int64), monkeypatch)
+    messages = Messages()
+    result = train(settings(collection, tmp_path / "run"), messages)
+    assert result["unlabelled"]["kept"] == "supervised"
+    assert (result["unlabelled"]["taught"], result["unlabelled"]["foreign"]) == (0, 0)
+    assert messages.about("Images without labels: not used, because spreading ")
+    assert "they taught this network nothing" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_network_that_was_taught_badly_is_not_kept(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = spreading.propagated
+
+    def wrong_for_the_others(features: NDArray[np.float32], known: Any, labels: Any, classes: int) -> Any:
+        scores = before(features, known, labels, classes)
+        scores[LABELLED:] = np.roll(scores[LABELLED:], 1, axis=1)
+        return scores
+
+    monkeypatch.setattr(spreading, "propagated", wrong_for_the_others)
+    messages = Messages()
+    result = train(settings(collection, tmp_path / "run", test=False), messages)
+    assert result["best_epoch"] == 0
+    assert result["unlabelled"]["kept"] == "supervised"
+    assert messages.about("Images without labels: not used, because the network that ")
+    card = load_weights(tmp_path / "run" / "model.safetensors")[1]
+    assert card.dataset["unlabelled"]["kept"] == "supervised"
+    assert card.metrics["val_accuracy"] == result["val_accuracy"] > 0.6
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["best_epoch"] == 0
+
+
+def test_every_fold_learns_from_them(collection: Path, tmp_path: Path) -> None:
+    result = train_series(settings(collection, tmp_path / "folds", epochs=1), folds=2)
+    notes = [run["unlabelled"] for run in result["runs"]]
+    assert any(note["taught"] for note in notes)
+    assert notes[0]["right"] != notes[1]["right"]  # each has a first network of its own
+
+
+def test_an_image_is_sure_if_it_is_surer_than_others_of_its_class() -> None:
+    shares = torch.tensor([[0.95, 0.05], [0.9, 0.1], [0.7, 0.3], [0.3, 0.7], [0.45, 0.55]])
+    assert confident(shares).tolist() == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("changes", [{"tune": 60.0}, {"distill": ("digits",)}, {"procs": 2}])
+def test_what_does_not_go_together_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="unlabelled"):
+        TrainConfig(unlabelled=tmp_path, **changes)
+
+
+def test_a_folder_without_new_images_is_refused(collection: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="takes a folder of images"):
+        train(settings(collection, tmp_path / "run", unlabelled=collection / "labelled.npz"))
+    (tmp_path / "known").mkdir()
+    Image.fromarray(PIXELS[0]).save(tmp_path / "known" / "0.png")
+    with pytest.raises(DataError, match="none of its 1 images"):
+        train(settings(collection, tmp_path / "run", unlabelled=tmp_path / "known"))
+    assert not (tmp_path / "run").exists()
