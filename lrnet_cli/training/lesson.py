@@ -58,6 +58,8 @@ def read_lesson(run_dir: Path, unlabelled: Unlabelled) -> Lesson:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in ("chosen", "labels")}
         check_digest(tensors, metadata)
+        if tensors["chosen"].ndim != 1 or tensors["chosen"].shape != tensors["labels"].shape:
+            raise ValueError("it does not hold a label for each image")
         note = parsed(metadata["note"], UnlabelledNote)
         lesson = Lesson(tensors["chosen"], tensors["labels"], note, metadata["content_sha256"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
