@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         return st.lists(st.sampled_from(["fashion", "runs/it's"]), min_size=1, max_size=3).map(tuple)
     if setting.kind is str:
         return st.sampled_from(["fashion", "/data/my stamps/it's", "a;b.npz", "-x"])
+    if setting.kind is Path:
+        return st.sampled_from([Path("scans"), Path("/data/my stamps/it's")])
     assert isinstance(setting.within, Range)
     low, high = setting.within.low, min(setting.within.high, 2e9)
     if setting.kind is int:
@@ -71,7 +74,7 @@ def test_folders_and_devices_belong_to_one_machine() -> None:
 
 def test_every_kind_of_setting_is_drawn() -> None:
     kinds = {"choice" if item.choices else item.kind for item in DRAWN.values()}
-    assert kinds == {"choice", str, int, float, bool, tuple[str, ...]}
+    assert kinds == {"choice", str, int, float, bool, Path, tuple[str, ...]}
 
 
 @pytest.mark.parametrize(
