@@ -55,7 +55,7 @@ def test_a_photographed_digit_is_known_with_nothing_trained(
     result = lrnet("predict", photographed(digit, tmp_path / "photo.jpg"), "--format", "json")
     (prediction,) = json.loads(result.stdout)["predictions"]
     assert (prediction["label"], prediction["inverted"]) == (digit, True)
-    assert str(RELEASED["digits"]) in result.stderr
+    assert "the included model digits" in result.stderr
 
 
 @pytest.mark.parametrize("released", RELEASED)

@@ -120,7 +120,7 @@ class TrainConfig(Place, Source):
         "A folder of images without labels, which are used where they help: networks that learned from the labelled "
         "images label them, and the run learns from the labels that are likely right.",
         "data",
-        panel="basic",
+        panel="Data",
         placeholder="FOLDER",
     )
     limit: int | None = setting(

@@ -60,4 +60,4 @@ def test_what_could_not_be_obtained_is_told_in_lines(lrnet: CliRun, tmp_path: Pa
     lines = failed.stderr.splitlines()
     assert "Error: digits: 4 of 4 files could not be obtained:" in lines
     assert "  train-images-idx3-ubyte.gz" in lines
-    assert lines[-1].startswith("Try again later, name another source with --mirror, or put the file into ")
+    assert lines[-1].startswith("Unset LRNET_OFFLINE, name another source with --mirror, or put the file into ")

@@ -300,7 +300,14 @@ def test_a_real_process_that_is_stopped_goes_on_where_it_was(
     command = [sys.executable, "-m", "lrnet_cli", "predict", "-", "--output", "rows.jsonl"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with Path("list.txt").open() as source:
-        process = subprocess.Popen(command, stdin=source, stderr=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(
+            command,
+            stdin=source,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            # A test run in the background hands down an ignored Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 # no thread is involved
+        )
         deadline = time.monotonic() + 120
         while not any(part.stat().st_size for part in Path().glob("rows.*.part")):
             assert process.poll() is None

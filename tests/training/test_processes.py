@@ -173,7 +173,7 @@ def test_ctrl_c_stops_all_processes_after_a_checkpoint_and_one_goes_on(tmp_path:
 
 
 def test_several_processes_agree_on_the_batch_size_that_the_time_allows(tmp_path: Path) -> None:
-    words = training(tmp_path / "run", "--max-time", "20s", "--procs", "2", "--no-test", "--json")
+    words = training(tmp_path / "run", "--max-time", "60s", "--procs", "2", "--no-test", "--json")
     assert json.loads(finished(started(words, stderr=None)))["processes"] == 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["batch_size"] == 16
 

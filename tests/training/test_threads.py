@@ -100,7 +100,7 @@ class Slowed(Reporter):
 
     def step(self, epoch: int, done: int, total: int) -> None:
         self.taken += 1
-        time.sleep(0.15 if self.is_busy and torch.get_num_threads() > 1 else 0.0)
+        time.sleep(0.5 if self.is_busy and torch.get_num_threads() > 1 else 0.0)
 
     def message(self, text: str) -> None:
         self.texts.append(text)
