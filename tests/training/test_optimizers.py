@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lrnet_cli.models.engine import to_device
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training import optimizers as module
 from lrnet_cli.training.optimizers import optimizers_of, orthogonal
 
 
@@ -16,7 +17,8 @@ def as_matrix(weight: Tensor) -> Tensor:
     return weight.permute(0, 2, 3, 1).flatten(1) if weight.ndim == 4 else weight
 
 
-def test_its_steps_are_those_of_pytorch() -> None:
+def test_its_steps_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_kind_of_steps", lambda device: torch.bfloat16)  # as PyTorch's, on any machine
     torch.manual_seed(0)
     network = to_device(LRNet(1, 8), torch.device("cpu"))
     before = copy.deepcopy(network)
@@ -39,6 +41,16 @@ def test_its_steps_are_those_of_pytorch() -> None:
     after = dict(network.named_parameters())
     for name, matrix in matrices.items():
         torch.testing.assert_close(as_matrix(after[name]), matrix, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("is_native", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_steps_are_taken_in_the_type_that_the_hardware_multiplies(
+    monkeypatch: pytest.MonkeyPatch, is_native: bool, kind: torch.dtype
+) -> None:
+    monkeypatch.setattr(module, "multiplies_bfloat16", lambda device: is_native)
+    module._kind_of_steps.cache_clear()
+    assert orthogonal([torch.eye(4)], together=False)[0].dtype == kind
+    module._kind_of_steps.cache_clear()
 
 
 @pytest.mark.parametrize("together", [False, True])
