@@ -19,7 +19,7 @@ from lrnet_cli.training.batches import affordable_images, batch_size_of, images_
 from lrnet_cli.training.certainty import altered
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.inherit import single_weights
-from lrnet_cli.training.trial import accuracy_after, tried_for
+from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.file import load_weights
 
 _FEW = 60  # training images in the median class, up to which images are deformed
@@ -118,7 +118,7 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
     robust = 0.0 if config.robust == "auto" else config.robust
     candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=robust)) for arch in rivals]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
-    reached = [accuracy_after(one, data, engine, processes, limit) for one in candidates]
+    reached = [tried_for(one, data, engine, processes, limit).accuracy for one in candidates]
     winner = candidates[reached.index(max(reached))]  # the first of equal ones
     figures = ", ".join(f"{one.arch} {accuracy:.3f}" for one, accuracy in zip(candidates, reached, strict=True))
     choose(
@@ -136,7 +136,7 @@ def _measure_start(config: TrainConfig, data: Data, engine: Engine, processes: P
     limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
     known = replace(config, passes=1, robust=0.0, batch_size=_batch_size(config, data, engine, processes))
     fresh = replace(known, init=None, init_sha256=None, freeze=None)
-    with_it, without = (accuracy_after(one, data, engine, processes, limit) for one in (known, fresh))
+    with_it, without = (tried_for(one, data, engine, processes, limit).accuracy for one in (known, fresh))
     verdict = "it helps" if with_it > without else "it does not help here, so leave out --init"
     choose(
         f"Start: {config.init} reaches {with_it:.3f} on {len(data.val)} validation images after {limit:.0f} s, random "

@@ -41,14 +41,6 @@ class Tried:
         return float(self.hits.double().mean())
 
 
-def accuracy_after(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float) -> float:
-    """Return the accuracy on the validation images of ``data``, in [0, 1], after ``seconds`` of training as ``config``.
-
-    See ``tried_for``.
-    """
-    return tried_for(config, data, engine, processes, seconds).accuracy
-
-
 def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float | None) -> Tried:
     """Train as ``config`` for ``seconds``, or, without these, for its epochs.
 

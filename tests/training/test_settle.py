@@ -69,11 +69,11 @@ def race(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, float
     def stage(**reached: float) -> list[tuple[str, float]]:
         ran = list[tuple[str, float]]()
 
-        def run(config: TrainConfig, _data: Data, _engine: Engine, _processes: Processes, seconds: float) -> float:
+        def run(config: TrainConfig, _data: Data, _engine: Engine, _: Processes, seconds: float) -> SimpleNamespace:
             ran.append((config.arch, seconds))
-            return reached[config.arch.replace("-", "_")]
+            return SimpleNamespace(accuracy=reached[config.arch.replace("-", "_")])
 
-        monkeypatch.setattr(settle, "accuracy_after", run)
+        monkeypatch.setattr(settle, "tried_for", run)
         return ran
 
     return stage
@@ -167,13 +167,13 @@ def test_a_strength_is_a_number_or_auto() -> None:
 def test_weights_to_start_from_are_measured_where_there_is_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(settle, "accuracy_after", lambda config, *_: 0.8 if config.init else 0.9)
+    monkeypatch.setattr(settle, "tried_for", lambda config, *_: SimpleNamespace(accuracy=0.8 if config.init else 0.9))
     config, messages = chosen(data_of(scans(3000), 100), init="digits", max_time=600.0)
     assert config.init == "digits"
     assert "digits reaches 0.800" in messages[0]
     assert "random weights 0.900: it does not help here, so leave out --init" in messages[0]
     assert config.choices == (messages[0],)
-    monkeypatch.setattr(settle, "accuracy_after", lambda config, *_: 0.8 if config.init else 0.7)
+    monkeypatch.setattr(settle, "tried_for", lambda config, *_: SimpleNamespace(accuracy=0.8 if config.init else 0.7))
     assert "it helps" in chosen(data_of(scans(3000), 100), init="digits", max_time=600.0)[1][0]
     assert chosen(data_of(scans(3000), 100), init="digits", max_time=60.0)[1] == []
 
