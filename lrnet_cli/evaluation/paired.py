@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.intervals import Z
@@ -37,6 +40,15 @@ class PairedComparison:
     disagreements: tuple[Disagreement, ...]
 
 
+def gain_of(hits: Tensor, before: Tensor) -> tuple[float, float]:
+    """Return by how much more is right in ``hits`` than ``before``, bool (N,), as a share, and its standard error.
+
+    Both are of the same images, so that only those count that one of them gets right and the other wrong.
+    """
+    differences = hits.double() - before.double()
+    return float(differences.mean()), float(differences.std(correction=0)) / math.sqrt(len(differences))
+
+
 def compare_paired(first: Evaluation, second: Evaluation) -> PairedComparison:
     """Return how two evaluations on the same images compare; raises ``DataError`` if the images differ."""
     from scipy.stats import binomtest
@@ -49,8 +61,8 @@ def compare_paired(first: Evaluation, second: Evaluation) -> PairedComparison:
     pairs = [(a == true, b == true) for true, a, b in zip(truth, ours, theirs, strict=True)]
     both, only_first, only_second = (pairs.count(kind) for kind in ((True, True), (True, False), (False, True)))
     apart = only_first + only_second
-    difference = (only_first - only_second) / n
-    reach = Z * math.sqrt(apart - (only_first - only_second) ** 2 / n) / n
+    difference, error = gain_of(*torch.tensor(pairs, dtype=torch.bool).unbind(1))
+    reach = Z * error
     return PairedComparison(
         both_right=both,
         only_first=only_first,

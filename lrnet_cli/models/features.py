@@ -2,12 +2,17 @@
 
 import threading
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lrnet_cli.errors import WeightsError
+from lrnet_cli.memory import excess
 
 _MOST_FEATURES = 2048  # of an image; neighbouring ones of more are averaged
+_BYTES_OF_NUMBER = 16  # of a feature, in single precision, and of its copies
+_SAMPLE = 10_000  # images, by which principal directions are found
 
 
 class WithFeatures(nn.Module):
@@ -41,3 +46,26 @@ class WithFeatures(nn.Module):
         if features.shape[1] > _MOST_FEATURES:
             features = nn.functional.adaptive_avg_pool1d(features[:, None], _MOST_FEATURES)[:, 0]
         return torch.cat([logits.float(), features], 1)
+
+
+def excess_of_features(images: int, width: int) -> str | None:
+    """Return a clause that says so if the ``width`` features of each of so many ``images`` exceed the free memory."""
+    return excess(images * width * _BYTES_OF_NUMBER)
+
+
+def points_of(features: NDArray[np.float32], directions: int, evenness: float = 0.0) -> NDArray[np.float32]:
+    """Return features (N, F) as points (N, D) of length 1 along their principal directions, up to ``directions``.
+
+    Each feature counts equally before. At an ``evenness`` of 0 directions count by their variance, at 1 equally. Only
+    the direction of a point is kept, which differs by what is in an image and less by how strongly it is printed.
+    """
+    from sklearn.decomposition import PCA  # takes a second
+    from sklearn.preprocessing import normalize
+
+    deviations = features.std(0)
+    scaled = features / np.where(deviations > 1e-9, deviations, 1.0)
+    sample = scaled[:: -(-len(scaled) // _SAMPLE)]
+    pca = PCA(min(directions, *sample.shape), svd_solver="covariance_eigh").fit(sample)
+    reduced = pca.transform(scaled)
+    points: NDArray[np.float32] = normalize(reduced / np.maximum(reduced.std(0), 1e-6) ** evenness)
+    return points

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lrnet_cli.models.features import points_of
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -17,7 +19,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _DIRECTIONS = 128  # principal ones, of the features
-_EVENNESS = 0.7  # of directions: at 0 they count by their variance, at 1 equally
+# Where directions count by their variance, the few that tell the labelled images apart hide what else is alike; where
+# all count the same, those of mere chance hide both.
+_EVENNESS = 0.7
 _NEIGHBOURS = 10
 _NARROW = 4.0  # of the weights: that of the farthest neighbour is exp(-4)
 _LEAK = 1e-3  # of what each image has: without it, a part of the graph without labels has no solution
@@ -30,24 +34,7 @@ def propagated(features: NDArray[np.float32], known: Indices, labels: Indices, c
     ``known`` (M,) are the indices of the images with ``labels`` (M,). Scores have a mean square of 1; those of an
     image that no label reaches are all the same.
     """
-    return _poisson(_graph(_points(features)), known, labels, classes)
-
-
-def _points(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``features`` as points of length 1 along their principal directions, which count nearly equally.
-
-    Where directions count by their variance, the few that tell the labelled images apart hide what else is alike; where
-    all count the same, those of mere chance hide both.
-    """
-    from sklearn.decomposition import PCA  # takes a second
-    from sklearn.preprocessing import normalize
-
-    directions = min(_DIRECTIONS, *features.shape)
-    deviations = features.std(0)
-    scaled = features / np.where(deviations > 1e-9, deviations, 1.0)
-    reduced = PCA(directions, svd_solver="covariance_eigh").fit_transform(scaled)
-    points: NDArray[np.float32] = normalize(reduced / np.maximum(reduced.std(0), 1e-6) ** _EVENNESS)
-    return points
+    return _poisson(_graph(points_of(features, _DIRECTIONS, _EVENNESS)), known, labels, classes)
 
 
 def _graph(points: NDArray[np.float32]) -> "csr_array":

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from lrnet_cli import paths
 from lrnet_cli.data.readers.manifest import Listed, read_reviewed
 from lrnet_cli.errors import DataError, SettingError
+from lrnet_cli.models.features import points_of
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.predict.inputs import find_inputs
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.selection.outputs import Outputs, outputs_of
-from lrnet_cli.selection.spread import points_of, spread
+from lrnet_cli.selection.spread import spread
 from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import SelectRequest
 from lrnet_cli.weights.find import find_weights
 from lrnet_cli.weights.open import OpenNetwork, open_network
 
 _RANDOM_SHARE = 0.1
+_DIRECTIONS = 64  # principal ones, of the features
 _COLUMNS = ("file_name", "label", "reviewed", "previous", "split", "group")
 
 
@@ -106,7 +108,7 @@ def select_images(request: SelectRequest, reporter: Reporter = SILENT) -> Select
     drawn = np.sort(np.random.default_rng(request.seed).choice(pool, round(_RANDOM_SHARE * count), replace=False))
     doubt = _doubt_of(outputs, opened, answered, reporter)
     classes = len(opened.card.classes)
-    points = points_of(outputs[:, classes:])
+    points = points_of(outputs[:, classes:], _DIRECTIONS)
     if doubt is None:  # far from what is known; the drawn ones will be
         others = np.setdiff1d(np.arange(len(read)), drawn)
         places = spread(points[others], count - len(drawn), request.seed, np.flatnonzero(np.isin(others, known)))

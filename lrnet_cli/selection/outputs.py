@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import Read, read_image
 from lrnet_cli.errors import DataError
-from lrnet_cli.memory import excess
-from lrnet_cli.models.features import WithFeatures
+from lrnet_cli.models.features import WithFeatures, excess_of_features
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.weights.open import OpenNetwork
-
-_BYTES_OF_NUMBER = 24  # of a feature: in single precision, and in double twice
 
 Outputs = NDArray[np.float32]
 
@@ -42,7 +39,7 @@ def outputs_of(
         if not pixels:
             continue
         parts.append(predict_logits(network, torch.from_numpy(np.stack(pixels)).to(opened.device)).numpy())
-        if len(parts) == 1 and (problem := excess(len(files) * parts[0].shape[1] * _BYTES_OF_NUMBER)):
+        if len(parts) == 1 and (problem := excess_of_features(len(files), parts[0].shape[1])):
             raise DataError(f"The features of {len(files)} images: {problem}; select from fewer at a time.")
     if not read:
         raise DataError(f"None of the {len(files)} images can be read; the first is {unread[0][0]}: {unread[0][1]}.")

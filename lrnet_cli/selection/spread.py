@@ -5,30 +5,10 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float64]
+Points = NDArray[np.floating]
 Indices = NDArray[np.int64]
 
-_DIRECTIONS = 64  # principal ones, of the features
-_SAMPLE = 10_000  # images, by which these are found
 _ROUNDS = 50  # of k-means
-
-
-def points_of(features: NDArray[np.float32]) -> Points:
-    """Return features (N, F) as points (N, up to 64) of length 1 along their principal directions.
-
-    Each feature counts equally before. Only the direction of a point is kept, which differs by what is in an image and
-    less by how strongly it is printed.
-    """
-    values = features.astype(np.float64)
-    values -= values.mean(0)
-    deviation = values.std(0)
-    values /= np.where(deviation > 1e-9, deviation, 1.0)
-    sample = values[:: -(-len(values) // _SAMPLE)]
-    _, directions = np.linalg.eigh(sample.T @ sample)
-    points = values @ directions[:, ::-1][:, :_DIRECTIONS]
-    lengths = np.linalg.norm(points, axis=1, keepdims=True)
-    result: Points = points / np.maximum(lengths, 1e-9)
-    return result
 
 
 def spread(points: Points, count: int, seed: int, known: Indices, doubt: Points | None = None) -> Indices:

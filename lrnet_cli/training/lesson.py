@@ -47,8 +47,8 @@ def write_lesson(run_dir: Path, lesson: Lesson) -> None:
         temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
 
 
-def read_lesson(run_dir: Path, unlabelled: Unlabelled) -> Lesson:
-    """Return the lesson of the run in ``run_dir``, which is about ``unlabelled``.
+def read_lesson(run_dir: Path, unlabelled: Unlabelled, classes: int) -> Lesson:
+    """Return the lesson of the run in ``run_dir``, which is about ``unlabelled`` and teaches so many ``classes``.
 
     Raises ``TrainingError`` if it is damaged or about other images.
     """
@@ -58,14 +58,22 @@ def read_lesson(run_dir: Path, unlabelled: Unlabelled) -> Lesson:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in ("chosen", "labels")}
         check_digest(tensors, metadata)
-        if tensors["chosen"].ndim != 1 or tensors["chosen"].shape != tensors["labels"].shape:
+        chosen, labels = tensors["chosen"], tensors["labels"]
+        if chosen.ndim != 1 or chosen.shape != labels.shape or {chosen.dtype, labels.dtype} != {torch.int64}:
             raise ValueError("it does not hold a label for each image")
+        is_same = metadata["content_sha256"] == unlabelled.content_sha256
+        if is_same and not (_all_below(len(unlabelled.images), chosen) and _all_below(classes, labels)):
+            raise ValueError("it is about images or classes that are not there")
         note = parsed(metadata["note"], UnlabelledNote)
-        lesson = Lesson(tensors["chosen"], tensors["labels"], note, metadata["content_sha256"])
+        lesson = Lesson(chosen, labels, note, metadata["content_sha256"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: is damaged ({str(error).splitlines()[0]}); start a new run.") from error
-    if lesson.content_sha256 != unlabelled.content_sha256:
+    if not is_same:
         raise TrainingError(
             f"{path}: the images without labels have changed since the run began; restore them or start a new run."
         )
     return lesson
+
+
+def _all_below(count: int, indices: Tensor) -> bool:
+    return bool(((indices >= 0) & (indices < count)).all())

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from lrnet_cli.data.unlabelled import Unlabelled
 from lrnet_cli.errors import DataError
-from lrnet_cli.memory import excess
+from lrnet_cli.evaluation.paired import gain_of
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.features import WithFeatures
+from lrnet_cli.models.features import WithFeatures, excess_of_features
 from lrnet_cli.models.heads import fit_temperature
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.novelty import fit_novelty
@@ -16,10 +16,8 @@ from lrnet_cli.models.propagation import propagated
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.trial import Tried
-from lrnet_cli.training.tune import BEYOND_CHANCE, gain_of
+from lrnet_cli.training.tune import BEYOND_CHANCE
 from lrnet_cli.weights.card import UnlabelledNote
-
-_BYTES_OF_NUMBER = 16  # of a feature, in single precision, and of its copies
 
 
 def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) -> Lesson:
@@ -31,7 +29,7 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     images = torch.cat([data.train.images, data.val.images, unlabelled.images])
     network = WithFeatures(tried.network).eval()
     width = predict_logits(network, images[:1].to(engine.device)).shape[1]
-    if problem := excess(len(images) * width * _BYTES_OF_NUMBER):
+    if problem := excess_of_features(len(images), width):
         raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
     outputs = predict_logits(network, images.to(engine.device))
     logits, features = outputs[:, :classes], outputs[:, classes:]

@@ -4,13 +4,13 @@ Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943): all candidat
 half for twice as long, and so on to the last two. One of these is always the settings as they are.
 """
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor
 
+from lrnet_cli.evaluation.paired import gain_of
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import OnMessage
@@ -82,18 +82,6 @@ def candidates(config: TrainConfig, side: int) -> list[Change]:
     rounded = [{name: min(float(f"{value:.3g}"), _MOST) for name, value in change.items()} for change in changes]
     changed = [{name: value for name, value in one.items() if value != getattr(config, name)} for one in rounded]
     return [{}, *(change for change in changed if change)]
-
-
-def gain_of(hits: Tensor, before: Tensor) -> tuple[float, float]:
-    """Return by how much more is right in ``hits`` than ``before``, bool (N,), as a share, and its standard error.
-
-    Both are of the same images, so that only those count that one of them gets right and the other wrong.
-    """
-    count = len(hits)
-    differences = hits.double() - before.double()
-    gain = float(differences.mean())
-    variance = float(((differences - gain) ** 2).sum()) / max(1, count - 1)
-    return gain, math.sqrt(variance / count)
 
 
 def in_flags(change: Change) -> str:

@@ -38,7 +38,7 @@ def with_unlabelled(
     """
     unlabelled = load_unlabelled(config, data.dataset, reporter)
     if resumed is not None and has_checkpoint(resumed):
-        lesson = read_lesson(resumed, unlabelled)
+        lesson = read_lesson(resumed, unlabelled, len(data.dataset.classes))
         return config, lesson.added_to(data, unlabelled), None
     seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
     lasts = "" if seconds is None else f", for {duration_of(seconds)}"

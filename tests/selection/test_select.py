@@ -15,13 +15,13 @@ from torch import nn
 
 from lrnet_cli.errors import WeightsError
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.features import WithFeatures
+from lrnet_cli.models.features import WithFeatures, points_of
 from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.registry import build
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.selection.job import Selection, select_images
-from lrnet_cli.selection.spread import points_of, spread
+from lrnet_cli.selection.spread import spread
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.requests import SelectRequest
 from lrnet_cli.training.train import train
@@ -106,9 +106,9 @@ def test_all_copies_of_one_image_are_a_single_kind() -> None:
 
 def test_points_do_not_depend_on_the_scale_of_a_feature() -> None:
     features = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-    points = points_of(features)
-    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1)
-    stretched = points_of(features * np.array([1, 10, 100, 1, 1, 1, 1, 1], dtype=np.float32) + 5)
+    points = points_of(features, 64)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-6)
+    stretched = points_of(features * np.array([1, 10, 100, 1, 1, 1, 1, 1], dtype=np.float32) + 5, 64)
     np.testing.assert_allclose(stretched @ stretched.T, points @ points.T, atol=1e-4)
 
 

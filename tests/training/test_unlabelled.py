@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
@@ -19,6 +20,7 @@ from lrnet_cli.runs.folder import read_config
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import command_of
 from lrnet_cli.training import spreading, unlabelled
+from lrnet_cli.training.lesson import Lesson, write_lesson
 from lrnet_cli.training.series import train_series
 from lrnet_cli.training.spreading import confident
 from lrnet_cli.training.train import resume, train
@@ -142,11 +144,19 @@ def test_a_changed_collection_and_a_damaged_lesson_are_refused(
         resume(tmp_path / "run")
     Image.fromarray(PIXELS[LABELLED]).save(scans / "0.png")
     stored = tmp_path / "run" / "checkpoint" / "unlabelled.safetensors"
-    content = bytearray(stored.read_bytes())
-    content[-20] ^= 1
-    stored.write_bytes(content)
+    sound = stored.read_bytes()
+    stored.write_bytes(sound[:-20] + bytes([sound[-20] ^ 1]) + sound[-19:])
     with pytest.raises(TrainingError, match="is damaged"):
         resume(tmp_path / "run")
+    stored.write_bytes(sound)
+    tensors = load_file(stored)
+    with safe_open(stored, framework="pt") as file:
+        metadata = file.metadata()
+    note, of = json.loads(metadata["note"]), metadata["content_sha256"]
+    for change in ({"labels": tensors["labels"] + 10}, {"chosen": tensors["chosen"] - 300}):
+        write_lesson(tmp_path / "run", Lesson(**(tensors | change), note=note, content_sha256=of))
+        with pytest.raises(TrainingError, match=r"is damaged \(it is about images or classes that are not there\)"):
+            resume(tmp_path / "run")
 
 
 def spread_as(answers: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch) -> None:
