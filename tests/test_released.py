@@ -1,6 +1,7 @@
 """The networks that come with the package."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,10 @@ def test_each_tells_of_what_it_is(lrnet: Callable[..., Any], released: str) -> N
     assert card.protocol["command"].startswith(f"lrnet train --dataset {name} ")
     assert len(card.protocol["commit"]) >= 7
     shown = lrnet(f"info --weights {released}").stdout
-    assert f"test_accuracy {card.metrics['test_accuracy']}" in shown
+    low, high = card.metrics["test_accuracy_ci95"]
+    accuracy = f"{card.metrics['test_accuracy']:.4f}"
+    assert f"test          accuracy {accuracy} (95% interval {low:.4f} to {high:.4f})\n" in shown
+    assert re.search(r"^network +lrnet, 10 classes: ", shown, re.MULTILINE)
     text = (RELEASED[released] / "README.md").read_text(encoding="utf-8")
     parts = (
         f"**{card.metrics['test_accuracy']:.4f}**",

@@ -72,6 +72,7 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
 
 
 def _show_weights(name: str, out: Output) -> None:
+    from lrnet_cli.weights.described import described
     from lrnet_cli.weights.find import find_weights
     from lrnet_cli.weights.open import open_network
 
@@ -81,7 +82,10 @@ def _show_weights(name: str, out: Output) -> None:
     novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
     evidence = None if card.evidence is None else {"images": len(card.evidence), "origin": card.evidence.origin}
     short = {"novelty": novelty, "evidence": evidence, "seen": len(card.seen)}
-    _show_entries(out, {"weights": str(path)} | asdict(card) | short)
+    out.document({"schema": "lrnet.info/1", "weights": str(path)} | asdict(card) | short)
+    for key, text in described(card):
+        out.line(f"{key:<13} {text}")
+    out.line(f"From {path}; --json shows every field.")
 
 
 def _show_installation(data_dir: Path | None, out: Output) -> None:
