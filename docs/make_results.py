@@ -78,7 +78,8 @@ class, its calibration and its robustness.
 These commands run as they are, but five of them give different weights. `digits-robust`, `digits` and `fashion-14` had
 `--robust` at full strength from the first step. No option does that: the strength rises over the first half of a run
 with `--distill`, and without it a run has [two stages](explanation/robustness.md#two-stages). `fashion-end` and
-`fashion` start from `fashion-14` and differ with it.
+`fashion` start from `fashion-14` and differ with it. For all of them, the epoch with the best validation accuracy was
+kept; now it is the latest one within [a standard error](explanation/protocol.md) of that.
 
 How the protocols differ:
 

@@ -63,7 +63,7 @@ class Reporter:
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""
 
-    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+    def epoch(self, row: EpochRow, is_kept: bool, images_per_second: float) -> None:
         """An epoch is over; its training steps ran at ``images_per_second``."""
 
 

@@ -76,11 +76,11 @@ class _Live(output.LoadBars):
             refresh=done == total,
         )
 
-    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+    def epoch(self, row: EpochRow, is_kept: bool, images_per_second: float) -> None:
         score = f"  score {row.val_score:.4f}" if row.val_score is not None else ""
         self.bar.console.print(
             f"epoch {row.epoch}{self._of_epochs}  train loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}  "
-            f"val loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.4f}{score}{' (best)' if is_best else ''}  "
+            f"val loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.4f}{score}{' (kept)' if is_kept else ''}  "
             f"{images_per_second:.0f} images/s",
             highlight=False,
             soft_wrap=True,

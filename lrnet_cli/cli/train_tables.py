@@ -12,7 +12,7 @@ def show_run(out: Output, result: JsonObject) -> None:
     validation = f"validation accuracy {result['val_accuracy']:.4f}"
     resume = resuming(result["run_dir"])
     if result["status"] == "interrupted":
-        out.line(f"Interrupted; the best weights so far (epoch {result['best_epoch']}) are {result['weights']}.")
+        out.line(f"Interrupted; the weights kept so far (epoch {result['best_epoch']}) are {result['weights']}.")
         out.line(f"  {validation}; the test set was not read")
         out.line(f"  to resume: {resume}")
         return

@@ -17,9 +17,9 @@ from lrnet_cli.settings.words import Select
 from lrnet_cli.weights.card import DataNote, WeightsCard
 
 _CHOICES: dict[Select, str] = {
-    "accuracy": "best validation accuracy",
-    "balanced-accuracy": "best balanced validation accuracy",
-    "macro-f1": "best macro-averaged F1 in validation",
+    "accuracy": "validation accuracy",
+    "balanced-accuracy": "balanced validation accuracy",
+    "macro-f1": "macro-averaged F1 in validation",
     "loss": "lowest validation loss",
 }
 _NEVER_UNKNOWN = "The network names one of its classes for any image, whatever it shows."

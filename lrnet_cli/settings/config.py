@@ -221,7 +221,7 @@ class TrainConfig(Place, Source):
     sampler: Sampler = setting("uniform", "Show every image once per epoch, or every class equally often.", "recipe")
     select: Select = setting(
         "accuracy",
-        "The validation metric that picks the best epoch; with --robust, its mean over clean and augmented images.",
+        "The validation metric that picks the epoch to keep; with --robust, its mean over clean and augmented images.",
         "recipe",
     )
     passes: int | None = setting(

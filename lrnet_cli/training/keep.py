@@ -1,7 +1,8 @@
-"""What a run leaves while it trains: rows, the best weights, checkpoints."""
+"""What a run leaves while it trains: rows, the weights to keep, checkpoints."""
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -33,6 +34,12 @@ class Keep:
         self._drawn = time.monotonic()
         self._altered = altered(run.val_split, robust, run.card.seed) if robust else None
 
+    @property
+    def kept(self) -> EpochRow | None:
+        """The epoch whose weights are kept so far, if one is over."""
+        images = math.inf if self.run.config.select == "loss" else len(self.run.val_split)
+        return kept_of(self.run.state.rows, images)
+
     def checkpoint(self) -> None:
         """Write everything that the run needs to be resumed from here."""
         self.run.state.elapsed = self.clock.elapsed
@@ -41,18 +48,18 @@ class Keep:
         self.clock.note_checkpoint()
 
     def forerunner(self, one: Forerunner) -> None:
-        """Keep ``one``, as epoch 0, until an epoch is as good."""
+        """Keep ``one``, as epoch 0, until an epoch is at least as good."""
         self._validate(one.model, 0, *one.means)
         self.checkpoint()
 
     def epoch(self, train_loss: float, train_accuracy: float) -> None:
-        """End an epoch: validate the network to keep, write its row, its weights if it is the best, and a checkpoint.
+        """End an epoch: validate its network, write its row, its weights if they are kept, and a checkpoint.
 
         Raises ``TrainingError`` if the loss is not a number.
         """
         run, state = self.run, self.run.state
         if not math.isfinite(train_loss):
-            kept = f" {run.folder / WEIGHTS_NAME} holds the best epoch before that." if state.rows else ""
+            kept = f" {run.folder / WEIGHTS_NAME} holds the epoch kept before that." if state.rows else ""
             raise TrainingError(
                 f"The training loss became {train_loss} in epoch {state.epoch}; try a lower --lr.{kept}"
             )
@@ -61,10 +68,10 @@ class Keep:
         state.epoch, state.step = state.epoch + 1, 0
         state.sums.zero_()
         self.checkpoint()
-        run.reporter.epoch(row, state.best is row, speed)
+        run.reporter.epoch(row, self.kept is row, speed)
 
     def _validate(self, model: nn.Module, epoch: int, train_loss: float, train_accuracy: float) -> EpochRow:
-        """Return the row of ``epoch``, after which the network is ``model``; keep that if it is the best."""
+        """Return the row of ``epoch``, after which the network is ``model``; keep that if it is good enough."""
         run, state = self.run, self.run.state
         network = run.engine.place(model, run.normalize, run.processes)
         recompute_batch_statistics(network, self.step.statistics_images, run.batch_size, run.processes)
@@ -98,9 +105,26 @@ class Keep:
         if run.config.keep_epochs:
             (run.folder / "epochs").mkdir(exist_ok=True)
             save_weights(run.folder / "epochs" / f"{row.epoch:03}.safetensors", model, card)
-        if state.best is row:
+        if self.kept is row:
             save_weights(run.folder / WEIGHTS_NAME, model, card)
         write_rows(run.folder, state.rows)
         if time.monotonic() - self._drawn >= _CURVES_SECONDS:
             write_curves(run.folder, state.rows)
             self._drawn = time.monotonic()
+
+
+def kept_of(rows: Sequence[EpochRow], images: float) -> EpochRow | None:
+    """Return the epoch of ``rows`` to keep: the latest that is as good as the best, within one standard error.
+
+    Scores are shares of so many ``images``; of infinitely many, only the best counts. A learning rate that falls to 0
+    makes later epochs the better ones, which a few validation images cannot tell: the luckiest of many epochs is an
+    early one too often (the one-standard-error rule, Breiman et al. 1984, section 3.4.3). Epoch 0 is another network:
+    what follows it must be at least as good.
+    """
+    if not rows:
+        return None
+    best = max(row.score for row in rows)
+    needed = best - math.sqrt(max(0.0, best * (1 - best)) / images)
+    if rows[0].epoch == 0:
+        needed = max(needed, rows[0].score)
+    return next(row for row in reversed(rows) if row.score >= needed)

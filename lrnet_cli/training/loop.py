@@ -1,4 +1,4 @@
-"""Training: step, validate, keep the best, test once."""
+"""Training: step, validate, keep, test once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from lrnet_cli.training.unlabelled import outcome_of
 
 
 def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
-    """Train to the end, keeping the best weights, or until ``clock`` says that the run is to stop."""
+    """Train to the end, keeping the weights that validate well, or until ``clock`` says that the run is to stop."""
     if run.config.max_time is not None:
         clock.time_prediction()
     threads = StepThreads(run, step, clock)

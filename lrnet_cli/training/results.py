@@ -46,7 +46,8 @@ class Results:
         Raises ``InterruptedRunError`` if there are no weights yet.
         """
         run, state = self._run, self._run.state
-        if state.best is None:
+        kept = self._keep.kept
+        if kept is None:
             raise InterruptedRunError(
                 "Stopped before the first epoch ended, so there are no weights yet; resume with: "
                 + resuming(run.folder)
@@ -59,8 +60,8 @@ class Results:
             "arch": run.config.arch,
             "dataset": run.card.dataset["name"],
             "epochs": state.rows[-1].epoch,
-            "best_epoch": state.best.epoch,
-            "val_accuracy": state.best.val_accuracy,
+            "best_epoch": kept.epoch,
+            "val_accuracy": kept.val_accuracy,
             "test_images": len(run.test_split),
             **recorded(None),
             "test_images_per_second": None,
@@ -77,7 +78,7 @@ class Results:
             "test_reads": self._test_reads,
             "skipped": run.card.dataset.get("skipped", 0),
             "left_out": run.card.dataset.get("left_out", {}),
-            "unlabelled": self._keep.card(state.best.epoch).dataset.get("unlabelled"),
+            "unlabelled": self._keep.card(kept.epoch).dataset.get("unlabelled"),
             "status": status,
         }
         if status != "interrupted":

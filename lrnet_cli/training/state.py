@@ -65,11 +65,6 @@ class TrainingState:
         return self.model if self.average is None else self.average
 
     @property
-    def best(self) -> EpochRow | None:
-        """The epoch that did best on the validation images, the latest one of several."""
-        return max(self.rows, key=lambda row: (row.score, row.epoch), default=None)
-
-    @property
     def epochs_without_gain(self) -> int:
         """The number of epochs since what decides on validation images last rose."""
         first_best = max(self.rows, key=lambda row: (row.score, -row.epoch), default=None)

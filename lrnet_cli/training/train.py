@@ -28,7 +28,7 @@ def train(
     """Train a network as ``config`` says and return the result, the document of schema ``lrnet.train/1``.
 
     The run folder is complete when this returns. Once ``should_stop`` is true, asked after every step, the run ends
-    with a checkpoint, the best weights so far, ``"status": "interrupted"`` and without reading the test set. In a
+    with a checkpoint, the weights kept so far, ``"status": "interrupted"`` and without reading the test set. In a
     process that ``torchrun`` started, all of them train together; the first one writes, reports and decides when to
     stop.
 

@@ -28,6 +28,7 @@ from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training import clock as clock_module
 from lrnet_cli.training import compiling, keep, results, step
 from lrnet_cli.training.clock import Clock
+from lrnet_cli.training.keep import kept_of
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
 from lrnet_cli.training.train import train
@@ -127,23 +128,46 @@ def test_validation_images_are_cut_from_training_images_and_never_trained_on(
     assert test < seen["evaluated"]
 
 
-def test_the_best_validation_epoch_is_kept(tmp_path: Path) -> None:
+def row_of(epoch: int, accuracy: float) -> EpochRow:
+    return EpochRow(epoch, 1.0, 0.5, 1.0, accuracy, 0.1)
+
+
+def test_the_latest_epoch_within_one_standard_error_of_the_best_is_kept() -> None:
+    rows = [row_of(1, 0.70), row_of(2, 0.80), row_of(3, 0.75), row_of(4, 0.77), row_of(5, 0.70)]
+    assert kept_of(rows, 100).epoch == 4  # the error of 0.80 is 0.04
+    assert kept_of(rows, 10_000).epoch == 2
+    assert kept_of(rows, math.inf).epoch == 2
+    # Weights are written as epochs end: what is kept after all of them was kept after its own.
+    for images in (1, 50, 100, 400, 10_000):
+        kept = kept_of(rows, images)
+        assert kept_of(rows[: kept.epoch], images) is kept
+    assert kept_of([], 100) is None
+
+
+def test_another_network_is_kept_until_an_epoch_is_as_good() -> None:
+    rows = [row_of(0, 0.80), row_of(1, 0.78)]
+    assert kept_of(rows, 20).epoch == 0
+    assert kept_of([*rows, row_of(2, 0.80)], 20).epoch == 2
+    assert kept_of([*rows, row_of(2, 0.80), row_of(3, 0.79)], 20).epoch == 2
+
+
+def test_what_the_kept_epoch_reached_is_reported(tmp_path: Path) -> None:
     class Rows(Reporter):
         def __init__(self) -> None:
             self.rows: list[EpochRow] = []
             self.marked: list[int] = []
 
-        def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+        def epoch(self, row: EpochRow, is_kept: bool, images_per_second: float) -> None:
             self.rows.append(row)
-            if is_best:
+            if is_kept:
                 self.marked.append(row.epoch)
 
     reporter = Rows()
     result = train(quick(tmp_path, epochs=5, lr=0.02), reporter)
-    best = max(reporter.rows, key=lambda row: (row.val_accuracy, row.epoch))
-    assert result["best_epoch"] == best.epoch == reporter.marked[-1]
     _, card = load_weights(Path(result["weights"]))
-    assert card.metrics["val_accuracy"] == best.val_accuracy
+    kept = kept_of(reporter.rows, card.dataset["val"])
+    assert result["best_epoch"] == kept.epoch == reporter.marked[-1]
+    assert card.metrics["val_accuracy"] == kept.val_accuracy
 
 
 def test_patience_stops_early(tmp_path: Path) -> None:
@@ -159,7 +183,7 @@ def test_a_long_run_draws_its_curves_before_it_ends(
     seen = []
 
     class Watch(Reporter):
-        def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+        def epoch(self, row: EpochRow, is_kept: bool, images_per_second: float) -> None:
             seen.append((tmp_path / "run" / "curves.png").exists())
 
     train(quick(tmp_path, limit=60, test=False), Watch())

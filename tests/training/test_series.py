@@ -61,7 +61,7 @@ class StopAfter(Reporter):
     def __init__(self, epochs: int) -> None:
         self.left = epochs
 
-    def epoch(self, row: EpochRow, is_best: bool, images_per_second: float) -> None:
+    def epoch(self, row: EpochRow, is_kept: bool, images_per_second: float) -> None:
         self.left -= 1
 
     def should_stop(self) -> bool:
