@@ -17,10 +17,10 @@ from lrnet_cli.settings.words import Select
 from lrnet_cli.weights.card import DataNote, WeightsCard
 
 _CHOICES: dict[Select, str] = {
-    "accuracy": "validation accuracy",
-    "balanced-accuracy": "balanced validation accuracy",
-    "macro-f1": "macro-averaged F1 in validation",
-    "loss": "lowest validation loss",
+    "accuracy": "latest epoch within one standard error of the best validation accuracy",
+    "balanced-accuracy": "latest epoch within one standard error of the best balanced validation accuracy",
+    "macro-f1": "latest epoch within one standard error of the best macro-averaged F1 in validation",
+    "loss": "epoch with the lowest validation loss",
 }
 _NEVER_UNKNOWN = "The network names one of its classes for any image, whatever it shows."
 _UNKNOWN = (
@@ -143,7 +143,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
         "```",
         "",
         f"Trained on {data['train']} images; the validation images are {protocol['validation']}. {_trials(config)}"
-        f"The epoch with the {_choice(config)} was kept; the test images are read once, after that choice (so far: "
+        f"The {_choice(config)} was kept; the test images are read once, after that choice (so far: "
         f"{test_reads} time{'' if test_reads == 1 else 's'}).",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
@@ -152,7 +152,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
 
 
 def _choice(config: TrainConfig) -> str:
-    """Return what the epoch that was kept had, in words."""
+    """Return which epoch was kept, in words."""
     both = " (mean over clean and augmented images)" if config.robust_strength else ""
     return _CHOICES[config.select] + both
 

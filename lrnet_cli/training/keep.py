@@ -124,7 +124,8 @@ def kept_of(rows: Sequence[EpochRow], images: float) -> EpochRow | None:
     if not rows:
         return None
     best = max(row.score for row in rows)
-    needed = best - math.sqrt(max(0.0, best * (1 - best)) / images)
+    likely = best if math.isinf(images) else (best * images + 2) / (images + 4)  # all right by chance is no certainty
+    needed = best - math.sqrt(likely * max(0.0, 1 - likely) / images)
     if rows[0].epoch == 0:
         needed = max(needed, rows[0].score)
     return next(row for row in reversed(rows) if row.score >= needed)

@@ -156,7 +156,7 @@ def test_a_killed_process_ends_all_with_one_message_and_a_checkpoint(rank: int, 
     resumed.send_signal(signal.SIGTERM)
     rest, _ = resumed.communicate(timeout=120)
     assert resumed.returncode == 130
-    assert "Interrupted; the best weights so far" in rest
+    assert "Interrupted; the weights kept so far" in rest
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(1, len(rows) + 1))
 
