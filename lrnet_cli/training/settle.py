@@ -29,10 +29,10 @@ _STRENGTHS = (0.0, 0.5, 1.0)  # of alterations
 _BEARABLE = 0.01  # of the clean validation images, or one of them, that alterations may cost
 _TRIAL_SHARE, _LONGEST_TRIAL = 0.05, 60.0  # of a run's time for each, and seconds
 _SHORT_RUN = 150.0  # seconds, of which a race would take too much
-# Images that a run sees, each counted every time: by the root of their number and by their pixels, and no fewer than so
-# many passes. LR-Net needs fewer than others, and more time for each.
+# Images that a run sees, each counted every time: by the root of their number and by their pixels, but no more than
+# there is usually time for, and no fewer than so many passes. LR-Net needs fewer than others, and more time for each.
 _SEEN, _SEEN_BY_OTHERS, _OF_SIDE = {"lrnet": 2500, "lrnet-short": 2500}, 6500, 28
-_FEWEST_PASSES, _STEPS_PER_EPOCH = 12, 40
+_USUAL_SECONDS, _FEWEST_PASSES, _STEPS_PER_EPOCH = 720.0, 12, 40
 _COMPLETE = 1.15  # times the time of its steps: a run, with its validations and its test
 
 
@@ -61,10 +61,7 @@ def settled(
     if config.passes is None:
         config = replace(config, passes=_passes(config, len(data.train)))
     if config.epochs is None and config.max_time is None:
-        assert config.passes is not None
-        seen = _seen(config.arch, data) * (1.0 if config.folds is None else 2 / config.folds)
-        config = replace(config, epochs=math.ceil(seen / (config.passes * len(data.train))))
-        _tell_time(config, data, engine, processes, reporter)
+        config = _with_epochs(config, data, images_per_second(config.arch, config, engine, data, processes), reporter)
     return config
 
 
@@ -181,25 +178,33 @@ def expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes:
         return config.max_time - (config.tune or 0.0)
     pace = images_per_second(config.arch, config, engine, data, processes)
     shown = (config.passes or 1) * len(data.train)
-    seen = config.epochs * shown if config.epochs is not None else _seen(config.arch, data)
+    seen = config.epochs * shown if config.epochs is not None else min(_suited(config.arch, data), _usual(data, pace))
     return math.inf if pace is None else _COMPLETE * seen / pace
 
 
-def _seen(arch: str, data: Data) -> float:
-    """Return how many images, each counted every time, a run on ``data`` sees."""
+def _suited(arch: str, data: Data) -> float:
+    """Return how many images, each counted every time, a run on ``data`` sees if it has the time."""
     images, pixels = len(data.train), (data.dataset.preprocessing.image_size / _OF_SIDE) ** 2
     return max(_SEEN.get(arch, _SEEN_BY_OTHERS) * math.sqrt(images) * min(1.0, pixels), _FEWEST_PASSES * images)
 
 
-def _tell_time(config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter) -> None:
-    """Say how long the run will take here, if that is more than a minute."""
-    seconds = expected_seconds(config, data, engine, processes)
-    if not 60 <= seconds < math.inf:
-        return
-    reporter.message(
-        f"{config.epochs} epochs, which take about {duration_of(seconds)} here; --max-time "
-        f"{duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy."
-    )
+def _usual(data: Data, pace: float | None) -> float:
+    """Return how many images a run sees at most, unless it is given more time."""
+    return math.inf if pace is None else max(_USUAL_SECONDS * pace / _COMPLETE, _FEWEST_PASSES * len(data.train))
+
+
+def _with_epochs(config: TrainConfig, data: Data, pace: float | None, reporter: Reporter) -> TrainConfig:
+    """Return ``config`` with its epochs, and say how long they will take here, if that is more than a minute."""
+    assert config.passes is not None
+    shown = config.passes * len(data.train) / (1.0 if config.folds is None else 2 / config.folds)
+    suited, usual = _suited(config.arch, data), _usual(data, pace)
+    epochs = math.ceil(min(suited, usual) / shown)
+    seconds = 0.0 if pace is None else _COMPLETE * epochs * config.passes * len(data.train) / pace
+    if seconds >= 60:
+        third = f"--max-time {duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy"
+        longer = f"; --max-time {duration_of(seconds * suited / usual)} would suit the images" if suited > usual else ""
+        reporter.message(f"{epochs} epochs, which take about {duration_of(seconds)} here{longer}; {third}.")
+    return replace(config, epochs=epochs)
 
 
 def _batch_size(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> int:

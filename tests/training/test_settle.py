@@ -197,16 +197,30 @@ def test_classes_of_few_images_are_bent_and_others_moved_a_little() -> None:
     assert (mine.deform, mine.shift, mine.scale) == (0.0, 0.3, 0.08)
 
 
-@pytest.mark.usefixtures("paces")
-def test_a_run_is_as_long_as_its_collection_needs() -> None:
+def test_a_run_is_as_long_as_its_collection_needs(paces: dict[str, float]) -> None:
+    paces["resnet-small"] = 1000.0
     config, messages = chosen(data_of(scans(3400), 100), arch="resnet-small")
     assert config.epochs == 112  # 6,500 times the root of the number of images
-    assert messages[-1].startswith("112 epochs, which take about 19m here; --max-time 7m trains a third as long")
+    assert messages[-1].startswith("112 epochs, which take about 8m here; --max-time 3m trains a third as long")
     large, _ = chosen(data_of(scans(3400, side=8), 100), arch="resnet-small")
     assert large.epochs == 12  # small images have less to learn, but each is seen twelve times
     part, _ = chosen(data_of(scans(3400), 100), arch="resnet-small", folds=5, test_fold=1)
     assert part.epochs == 45  # five folds take twice as long as one run
     assert chosen(data_of(scans(3400), 100), arch="resnet-small", max_time=60.0)[0].epochs is None
+
+
+@pytest.mark.usefixtures("paces")
+def test_a_run_that_would_take_long_is_shorter_and_says_so() -> None:
+    config, messages = chosen(data_of(scans(3400), 100), arch="resnet-small")
+    assert config.epochs == 74
+    assert messages[-1].startswith(
+        "74 epochs, which take about 13m here; --max-time 19m would suit the images; --max-time 5m trains a third"
+    )
+    part, _ = chosen(data_of(scans(3400), 100), arch="resnet-small", folds=5, test_fold=1)
+    assert part.epochs == 30
+    large, messages = chosen(data_of(scans(60_000), 10), arch="resnet-small")
+    assert large.epochs == 12  # whatever that takes
+    assert messages[-1].startswith("12 epochs, which take about 35m here; --max-time 77m would suit the images; ")
 
 
 @pytest.mark.usefixtures("paces")
