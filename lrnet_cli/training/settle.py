@@ -196,10 +196,10 @@ def _usual(data: Data, pace: float | None) -> float:
 def _with_epochs(config: TrainConfig, data: Data, pace: float | None, reporter: Reporter) -> TrainConfig:
     """Return ``config`` with its epochs, and say how long they will take here, if that is more than a minute."""
     assert config.passes is not None
-    shown = config.passes * len(data.train) / (1.0 if config.folds is None else 2 / config.folds)
-    suited, usual = _suited(config.arch, data), _usual(data, pace)
-    epochs = math.ceil(min(suited, usual) / shown)
-    seconds = 0.0 if pace is None else _COMPLETE * epochs * config.passes * len(data.train) / pace
+    share = 1.0 if config.folds is None else 2 / config.folds
+    shown, suited, usual = config.passes * len(data.train), _suited(config.arch, data), _usual(data, pace)
+    epochs = math.ceil(share * min(suited, usual) / shown)
+    seconds = 0.0 if pace is None else _COMPLETE * epochs * shown / pace
     if seconds >= 60:
         third = f"--max-time {duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy"
         longer = f"; --max-time {duration_of(seconds * suited / usual)} would suit the images" if suited > usual else ""
