@@ -21,7 +21,9 @@ def card_of(name: str) -> tuple[Path, WeightsCard]:
 def described(card: WeightsCard) -> Iterator[tuple[str, str]]:
     """Yield what a person needs to know of weights, each with its name; a stranger's file may leave anything out."""
     reads, data = card.preprocessing, card.dataset
-    yield "network", f"{card.arch}, {len(card.classes)} classes: {', '.join(card.classes)}"
+    members = len(card.protocol.get("ensemble", ()))
+    form = f", the mean of {members} networks" if members else ", in 8-bit integers" if card.is_int8 else ""
+    yield "network", f"{card.arch}{form}, {len(card.classes)} classes: {', '.join(card.classes)}"
     yield (
         "images",
         f"{reads.image_size}×{reads.image_size} pixels, {'grey' if reads.channels == 1 else 'colour'}, "

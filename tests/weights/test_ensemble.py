@@ -89,7 +89,7 @@ def test_every_command_takes_a_series_and_tells_the_honest_figure(lrnet: CliRun,
     words = ("predict", tmp_path / "0.png", "--weights", folds, "--output", tmp_path / "rows.csv")
     assert lrnet(*words).exit_code == 0
     assert "already has a row for each input" in lrnet(*words, "--resume").stderr
-    assert "ensemble" in lrnet("info", "--weights", folds).stdout
+    assert "network       cnn, the mean of 3 networks, 10 classes: " in lrnet("info", "--weights", folds).stdout
     for words in (("train", "--init", folds), ("train", "--distill", folds, "--seed", 4)):
         refused = lrnet(*words)
         assert (refused.exit_code, "holds several runs; name one of them" in refused.stderr) == (1, True)
