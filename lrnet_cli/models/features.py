@@ -59,13 +59,12 @@ def points_of(features: NDArray[np.float32], directions: int, evenness: float = 
     Each feature counts equally before. At an ``evenness`` of 0 directions count by their variance, at 1 equally. Only
     the direction of a point is kept, which differs by what is in an image and less by how strongly it is printed.
     """
-    from sklearn.decomposition import PCA  # takes a second
-    from sklearn.preprocessing import normalize
-
+    # By hand: scikit-learn's PCA divides by zero where there is one image, or where all are alike.
     deviations = features.std(0)
-    scaled = features / np.where(deviations > 1e-9, deviations, 1.0)
-    sample = scaled[:: -(-len(scaled) // _SAMPLE)]
-    pca = PCA(min(directions, *sample.shape), svd_solver="covariance_eigh").fit(sample)
-    reduced = pca.transform(scaled)
-    points: NDArray[np.float32] = normalize(reduced / np.maximum(reduced.std(0), 1e-6) ** evenness)
+    scaled = (features - features.mean(0)) / np.where(deviations > 1e-9, deviations, 1.0)
+    sample = scaled[:: -(-len(scaled) // _SAMPLE)].astype(np.float64)
+    _, axes = np.linalg.eigh(sample.T @ sample)
+    reduced = scaled @ axes[:, ::-1][:, : min(directions, *sample.shape)].astype(np.float32)
+    reduced /= np.maximum(reduced.std(0), 1e-6) ** evenness
+    points: NDArray[np.float32] = reduced / np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-9)
     return points

@@ -112,6 +112,14 @@ def test_points_do_not_depend_on_the_scale_of_a_feature() -> None:
     np.testing.assert_allclose(stretched @ stretched.T, points @ points.T, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (2, 5), (20, 5), (3, 1)])
+@pytest.mark.parametrize("evenness", [0.0, 0.7])
+def test_images_that_do_not_differ_are_points_too(shape: tuple[int, int], evenness: float) -> None:
+    points = points_of(np.ones(shape, dtype=np.float32), 64, evenness)
+    assert points.shape == (shape[0], min(shape))
+    assert not points.any()
+
+
 @pytest.mark.parametrize("arch", ["lrnet", "lrnet-short", "resnet-small", "cnn"])
 def test_features_are_what_the_convolutions_give_whatever_the_batch(arch: str) -> None:
     model = build(arch, in_channels=1, image_size=16, num_classes=3)
