@@ -71,9 +71,9 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
 
 
 def _show_weights(name: str, out: Output) -> None:
-    from lrnet_cli.weights.described import card_of, described
+    from lrnet_cli.weights.described import described, opened_card
 
-    path, card = card_of(name)
+    path, card = opened_card(name)
     # Rows of numbers that tell a reader nothing.
     novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
     evidence = None if card.evidence is None else {"images": len(card.evidence), "origin": card.evidence.origin}

@@ -10,6 +10,9 @@ from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.intervals import Z
 
+BEYOND_CHANCE = 1.645
+"""Standard errors of a gain, which chance alone exceeds once in twenty times."""
+
 
 @dataclass(frozen=True)
 class Disagreement:

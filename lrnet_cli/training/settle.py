@@ -178,7 +178,10 @@ def expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes:
         return config.max_time - (config.tune or 0.0)
     pace = images_per_second(config.arch, config, engine, data, processes)
     shown = (config.passes or 1) * len(data.train)
-    seen = config.epochs * shown if config.epochs is not None else min(_suited(config.arch, data), _usual(data, pace))
+    return _seconds(config.epochs * shown if config.epochs is not None else _seen(config.arch, data, pace), pace)
+
+
+def _seconds(seen: float, pace: float | None) -> float:
     return math.inf if pace is None else _COMPLETE * seen / pace
 
 
@@ -188,21 +191,22 @@ def _suited(arch: str, data: Data) -> float:
     return max(_SEEN.get(arch, _SEEN_BY_OTHERS) * math.sqrt(images) * min(1.0, pixels), _FEWEST_PASSES * images)
 
 
-def _usual(data: Data, pace: float | None) -> float:
-    """Return how many images a run sees at most, unless it is given more time."""
-    return math.inf if pace is None else max(_USUAL_SECONDS * pace / _COMPLETE, _FEWEST_PASSES * len(data.train))
+def _seen(arch: str, data: Data, pace: float | None) -> float:
+    """Return how many images a run on ``data`` sees in the usual time, at this ``pace``."""
+    usual = math.inf if pace is None else max(_USUAL_SECONDS * pace / _COMPLETE, _FEWEST_PASSES * len(data.train))
+    return min(_suited(arch, data), usual)
 
 
 def _with_epochs(config: TrainConfig, data: Data, pace: float | None, reporter: Reporter) -> TrainConfig:
     """Return ``config`` with its epochs, and say how long they will take here, if that is more than a minute."""
     assert config.passes is not None
     share = 1.0 if config.folds is None else 2 / config.folds
-    shown, suited, usual = config.passes * len(data.train), _suited(config.arch, data), _usual(data, pace)
-    epochs = math.ceil(share * min(suited, usual) / shown)
-    seconds = 0.0 if pace is None else _COMPLETE * epochs * shown / pace
-    if seconds >= 60:
+    shown, suited, seen = config.passes * len(data.train), _suited(config.arch, data), _seen(config.arch, data, pace)
+    epochs = math.ceil(share * seen / shown)
+    seconds = _seconds(epochs * shown, pace)
+    if 60 <= seconds < math.inf:
         third = f"--max-time {duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy"
-        longer = f"; --max-time {duration_of(seconds * suited / usual)} would suit the images" if suited > usual else ""
+        longer = f"; --max-time {duration_of(seconds * suited / seen)} would suit the images" if suited > seen else ""
         reporter.message(f"{epochs} epochs, which take about {duration_of(seconds)} here{longer}; {third}.")
     return replace(config, epochs=epochs)
 

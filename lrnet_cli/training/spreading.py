@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lrnet_cli.data.unlabelled import Unlabelled
 from lrnet_cli.errors import DataError
-from lrnet_cli.evaluation.paired import gain_of
+from lrnet_cli.evaluation.paired import BEYOND_CHANCE, gain_of
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.features import WithFeatures, excess_of_features
 from lrnet_cli.models.heads import fit_temperature
@@ -16,7 +16,6 @@ from lrnet_cli.models.propagation import propagated
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.trial import Tried
-from lrnet_cli.training.tune import BEYOND_CHANCE
 from lrnet_cli.weights.card import UnlabelledNote
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lrnet_cli.evaluation.paired import gain_of
+from lrnet_cli.evaluation.paired import BEYOND_CHANCE, gain_of
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import OnMessage
@@ -24,8 +24,6 @@ from lrnet_cli.training.trial import tried_for
 _MOVES = ("deform", "shift", "scale", "shear")
 _MOST = 0.9  # of the side, or of a share: beyond, nothing is left of an image
 _LEAST_SECONDS = 1.0  # of a trial
-BEYOND_CHANCE = 1.645
-"""Standard errors, which chance alone exceeds once in twenty times."""
 
 Change = Mapping[str, float]
 """Settings by name, each with another value; empty for none."""

@@ -12,7 +12,7 @@ from lrnet_cli.weights.open import open_network
 _SPLITS = {"train": "training images", "val": "for validation", "test": "for test"}
 
 
-def card_of(name: str) -> tuple[Path, WeightsCard]:
+def opened_card(name: str) -> tuple[Path, WeightsCard]:
     """Return where the weights ``name`` are, and their card; raises ``WeightsError`` if they cannot be used."""
     path = find_weights(name)
     return path, open_network(path, Place(device="cpu")).card
