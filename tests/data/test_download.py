@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,8 +146,10 @@ def test_a_lasting_fault_is_told_keeps_the_rest_and_a_second_try_succeeds(
 def test_a_host_is_given_patience_once_for_all_files(
     tiny: CatalogEntry, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer, "_PATIENCE", 0.3)
-    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 0.2)
+    # The pauses are counted, not slept: 15 s fit into the patience of 20 s, the 30 s after them do not.
+    monkeypatch.setattr(answer, "_PATIENCE", 20.0)
+    monkeypatch.setattr(transfer, "_FIRST_PAUSE", 15.0)
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
     for path in server.files:
         server.faults[path] = [429] * 20
     with pytest.raises(DownloadError, match=r"(?s)4 of 4 files.*429.*2 attempts.*not asked again"):
