@@ -128,12 +128,13 @@ def test_what_a_process_raises_reaches_the_caller_and_leaves_none_behind(reads: 
     assert not ahead._idle
 
 
-def test_a_reading_that_is_given_up_ends_its_processes_whatever_they_do(reads: Any) -> None:
+def test_a_reading_that_is_given_up_ends_its_processes_whatever_they_do(
+    reads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MOST_SECONDS", 3600.0)  # no reader ends by itself
     outcomes = read_ahead(NAMES, reads.never_done_with_100)
     next(outcomes)
-    begun = time.monotonic()
     outcomes.close()
-    assert time.monotonic() - begun < 2
     assert len([child for child in psutil.Process().children() if "lrnet_cli.data.reader" in str(child.cmdline())]) <= 1
 
 

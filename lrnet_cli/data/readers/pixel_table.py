@@ -26,7 +26,7 @@ def read(path: Path) -> RawDataset:
         if "label" not in header:
             separator = "; write commas instead of semicolons" if ";" in "".join(header) else ""
             raise DataError(f"{path}: the first line has no column named label{separator}.")
-        if "file" in "".join(header).lower():
+        if not all(any(map(str.isdecimal, name)) for name in header if name != "label"):  # pixels are numbered
             raise DataError(f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}.")
         pixels = len(header) - 1
         side = round(pixels**0.5)

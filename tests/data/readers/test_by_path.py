@@ -134,6 +134,7 @@ def test_csv_finds_its_label_column_anywhere(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "no column named label"),
         ("file_name;label\na.png;1\n", "no column named label; write commas instead of semicolons"),
         ("filename,label\na.png,1\n", "needs the column file_name, and has: filename, label"),
+        ("path,label,split\na.png,1,train\n", "needs the column file_name, and has: path, label, split"),
         (csv_text([[0, 1, 2, 3]]), "3 pixel columns do not make a square"),
         (csv_text([[0, 1, 2, 3, 4]]).splitlines()[0] + "\n", "holds no images"),
         (csv_text([[0, 1, 2, 3, 256], [1, 0, 0, 0, 0]]), "image 1 has pixel values outside 0 to 255"),
