@@ -68,6 +68,8 @@ class _Readers:
     def __init__(self, read: Callable[[Any], Any], is_file: Callable[[Any], bool]) -> None:
         self._read, self._is_file = read, is_file
         self._busy: set[Reader] = set()
+        # Held as a process changes hands; a thread that holds it may have to end an iterator that is collected.
+        self._handing = threading.RLock()
         self._ended, self._is_over = 0, False
 
     def results(self, chunk: Sequence[object]) -> list[Any]:
@@ -110,33 +112,47 @@ class _Readers:
     @contextmanager
     def _reader(self) -> Iterator[Reader]:
         """Yield a process that has nothing to do, which is new if there is none."""
-        try:
-            reader = _idle.pop()
-        except IndexError:
-            reader = Reader()
-        self._busy.add(reader)
+        reader = _idle_one() or Reader()
+        with self._handing:
+            self._busy.add(reader)
         try:
             if self._is_over:
                 raise GeneratorExit
             yield reader
         except BaseException:
-            reader.end()
+            self._free(reader, is_of_use=False)
             raise
-        else:
-            _idle.append(reader)
-        finally:
+        self._free(reader, is_of_use=True)
+
+    def _free(self, reader: Reader, *, is_of_use: bool) -> None:
+        with self._handing:
             self._busy.discard(reader)
+            if is_of_use and not self._is_over:
+                _idle.append(reader)
+                return
+        reader.end()
 
     def end(self) -> None:
         """Give up what is not read yet."""
-        self._is_over = True
-        for reader in list(self._busy):
-            reader.kill()
+        with self._handing:
+            self._is_over = True
+            for reader in self._busy:
+                reader.kill()
 
 
 _idle: list[Reader] = []  # started for earlier files
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # they answer this process only
+
+
+def _idle_one() -> Reader | None:
+    """Return a process that has nothing to do, if there is one; those that the system has killed are given up."""
+    with suppress(IndexError):
+        while True:
+            if (reader := _idle.pop()).is_alive:
+                return reader
+            reader.end()
+    return None
 
 
 def _keep(most: int) -> None:

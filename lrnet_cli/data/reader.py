@@ -76,6 +76,11 @@ class Reader:
             self._process.stdin.write(pickle.dumps(message))
             self._process.stdin.flush()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """Make the process end, whatever it does; who waits for its answer learns it."""
         self._process.kill()

@@ -138,6 +138,15 @@ def test_a_reading_that_is_given_up_ends_its_processes_whatever_they_do(
     assert len([child for child in psutil.Process().children() if "lrnet_cli.data.reader" in str(child.cmdline())]) <= 1
 
 
+def test_a_reader_that_is_killed_with_nothing_to_do_costs_nothing(reads: Any) -> None:
+    [(_, before)] = read_ahead(NAMES[:1], reads.process_of)
+    os.kill(before, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(before)], timeout=0.1)  # until it has ended
+    [(_, after)] = read_ahead(NAMES[:1], reads.process_of)
+    assert isinstance(after, int)
+    assert after != before
+
+
 def test_a_file_that_ends_its_reader_is_an_error_and_all_others_are_read(reads: Any) -> None:
     outcomes = list(read_ahead(NAMES, reads.killed_by_500))
     assert [source for source, _ in outcomes] == NAMES
