@@ -32,10 +32,10 @@ def resolve_device(name: str = "auto", gpus: int | None = None) -> torch.device:
             "{device} {name!r} is not a device; choose auto, cpu, cuda, cuda:1, … or mps.", name=name
         ) from error
     if device.type == "cuda":
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= found:
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
             raise DeviceError(
-                f"Device {name} is not available: PyTorch {torch.__version__} sees {found} CUDA GPU(s) on this "
+                f"Device {name} is not available: PyTorch {torch.__version__} sees {count} CUDA GPU(s) on this "
                 "machine. Use --device auto, or install the NVIDIA driver and a CUDA build of PyTorch."
             )
     elif device.type == "mps":

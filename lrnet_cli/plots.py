@@ -64,24 +64,24 @@ def plot_risk(points: Sequence[tuple[float, float, float]]) -> Figure:
 
 def plot_robustness(networks: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Return a panel for each corruption: the accuracy by severity (0: as it is), one line for each of ``networks``."""
-    kinds = list(next(iter(networks.values())))
+    types = list(next(iter(networks.values())))
     columns = 4
-    rows = -(-len(kinds) // columns)
+    rows = -(-len(types) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.1 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, kind in zip(panels, kinds, strict=False):
-        _draw_severities(axes, kind, {name: accuracies[kind] for name, accuracies in networks.items()})
-    for axes in panels[len(kinds) :]:
+    for axes, type_name in zip(panels, types, strict=False):
+        _draw_severities(axes, type_name, {name: accuracies[type_name] for name, accuracies in networks.items()})
+    for axes in panels[len(types) :]:
         axes.set_visible(False)
     if len(networks) > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(networks))
     return figure
 
 
-def plot_severities(kind: str, accuracies: Sequence[float]) -> Figure:
+def plot_severities(type_name: str, accuracies: Sequence[float]) -> Figure:
     """Return one panel of ``plot_robustness`` on its own."""
     figure = Figure(figsize=(2.6, 2.1), layout="constrained")
-    _draw_severities(figure.subplots(), kind, {kind: accuracies})
+    _draw_severities(figure.subplots(), type_name, {type_name: accuracies})
     return figure
 
 
@@ -94,12 +94,12 @@ def plot_comparison(panels: Mapping[str, Sequence[tuple[str, float, float, float
     figure = Figure(figsize=(8, 0.9 * len(panels) + 0.45 * sum(heights)), layout="constrained")
     drawn = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[height + 1 for height in heights]).ravel()
     for axes, (title, rows) in zip(drawn, panels.items(), strict=True):
-        for place, (_, value, low, high, published) in enumerate(rows):
+        for row, (_, value, low, high, published) in enumerate(rows):
             errors = [[max(0.0, value - low)], [max(0.0, high - value)]]
-            axes.barh(place, value, xerr=errors, capsize=3, color=_COLOURS[0], ecolor="gray", height=0.6)
-            axes.annotate(f"{value:.4f}", (0, place), (4, 0), textcoords="offset points", va="center", color="white")
+            axes.barh(row, value, xerr=errors, capsize=3, color=_COLOURS[0], ecolor="gray", height=0.6)
+            axes.annotate(f"{value:.4f}", (0, row), (4, 0), textcoords="offset points", va="center", color="white")
             if published is not None:
-                axes.plot([published], [place], "D", color=_COLOURS[1])
+                axes.plot([published], [row], "D", color=_COLOURS[1])
         # Dollars in names are no formulas, which may be wrong.
         axes.set_yticks(range(len(rows)), [printable(row[0]) for row in rows], parse_math=False)
         axes.set_title(printable(title), parse_math=False)

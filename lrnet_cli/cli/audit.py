@@ -26,12 +26,12 @@ def audit_command(request: AuditRequest, json: Json = False) -> None:
         out.line(f"{drawn.path}: {drawn.drawn} of {drawn.stack} accepted labels, drawn with seed {drawn.seed}.")
         return
     verdict = judge(request)
-    found = verdict.audited
+    audited = verdict.audited
     out.document(verdict.document())
-    out.line(f"{found.wrong} of {found.checked} checked labels are wrong.")
+    out.line(f"{audited.wrong} of {audited.checked} checked labels are wrong.")
     out.line(
-        f"Of all {found.stack} accepted labels {100 * found.low:.2f} to {100 * found.high:.2f}% are wrong "
-        f"({100 * found.confidence:g}% interval, exact, drawn without replacement)."
+        f"Of all {audited.stack} accepted labels {100 * audited.low:.2f} to {100 * audited.high:.2f}% are wrong "
+        f"({100 * audited.confidence:g}% interval, exact, drawn without replacement)."
     )
     if verdict.unchecked:
         out.line(f"{verdict.unchecked} labels of the list are not checked; the interval holds if that is by chance.")

@@ -36,8 +36,8 @@ def export_command(request: ExportRequest, json: Json = False) -> None:
 
 
 def _show_int8(exported: "Int8Export", out: Output) -> None:
-    agreement = f"the same label as in float32 for {exported.agreement:.2%} of {exported.judged} images"
+    agreement = f"the same label as in float32 for {exported.agreement:.2%} of {exported.images} images"
     out.line(f"Wrote {exported.path}: {agreement}")
-    out.line(f"  evaluated on       {exported.judged_on}; {exported.calibrated} others calibrated")
+    out.line(f"  evaluated on       {exported.evaluated_on}; {exported.calibrated} others calibrated")
     out.line(f"  accuracy           {exported.accuracy:.4f} (float32: {exported.accuracy_before:.4f})")
     out.line(f"  calibration error  {exported.ece:.4f} (float32: {exported.ece_before:.4f})")

@@ -159,14 +159,14 @@ def _copies(seen: Sequence[Seen]) -> Iterator[Pair]:
     for number, one in enumerate(different):
         for band, bits in enumerate(np.array_split(one.bits, _BANDS)):
             bands[band, np.packbits(bits).tobytes()].append(number)
-    told = set[tuple[int, int]]()
+    near_pairs = set[tuple[int, int]]()
     for members in bands.values():
         if not 1 < len(members) <= _CROWDED:
             continue
         bits = np.stack([different[number].bits for number in members])
         near = np.argwhere((bits[:, None] != bits[None]).sum(2) <= _NEAR)
-        told.update((members[a], members[b]) for a, b in near.tolist() if a < b)
-    yield from (_pair(different[a], different[b], exact=False) for a, b in sorted(told))
+        near_pairs.update((members[a], members[b]) for a, b in near.tolist() if a < b)
+    yield from (_pair(different[a], different[b], exact=False) for a, b in sorted(near_pairs))
 
 
 def _pair(first: Seen, second: Seen, *, exact: bool) -> Pair:

@@ -39,8 +39,8 @@ def check_files(entry: CatalogEntry, data_dir: Path) -> dict[str, str]:
 
 def overall_state(states: dict[str, str]) -> Literal["ok", "missing", "incomplete"]:
     """Return the state of a data set, given those of its files from ``check_files``."""
-    found = set(states.values())
-    return "ok" if found == {"ok"} else "missing" if found == {"missing"} else "incomplete"
+    different = set(states.values())
+    return "ok" if different == {"ok"} else "missing" if different == {"missing"} else "incomplete"
 
 
 def download(

@@ -51,9 +51,9 @@ def polarity_of(pixels: NDArray[np.uint8], rule: PolarityRule) -> Polarity:
 
 def common_polarity(images: Iterable[NDArray[np.uint8]], rule: PolarityRule) -> Polarity:
     """Return the polarity of nine tenths of ``images``, each uint8 (height, width, channels), or ``mixed``."""
-    found = [polarity_of(pixels, rule) for pixels in images]
+    polarities = [polarity_of(pixels, rule) for pixels in images]
     for polarity in ("light-on-dark", "dark-on-light"):
-        if found and found.count(polarity) >= _AGREEING_SHARE * len(found):
+        if polarities and polarities.count(polarity) >= _AGREEING_SHARE * len(polarities):
             return polarity
     return "mixed"
 
@@ -121,9 +121,9 @@ def _parts_of(
         for rows in (slice(0, depth), slice(-depth, None)):
             for indices in np.array_split(np.arange(len(along)), min(_PARTS, len(along))):
                 columns = slice(int(indices[0]), int(indices[-1]) + 1)
-                place = across[rows].mean(), along[columns].mean()
+                centre = across[rows].mean(), along[columns].mean()
                 parts.append((columns, rows) if is_column else (rows, columns))
-                terms.append((1.0, *(place[::-1] if is_column else place)))
+                terms.append((1.0, *(centre[::-1] if is_column else centre)))
     return parts, np.array(terms), down, right
 
 

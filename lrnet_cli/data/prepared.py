@@ -44,12 +44,12 @@ class Pack:
 
 def packs(data_dir: Path | None = None) -> list[Pack]:
     """Return this user's packs, the most recently used first."""
-    found = []
+    packs = []
     for path in _folder(data_dir).glob("*.safetensors"):
         with suppress(OSError):
             status = path.stat()
-            found.append(Pack(path, status.st_size, status.st_mtime))
-    return sorted(found, key=lambda pack: -pack.used)
+            packs.append(Pack(path, status.st_size, status.st_mtime))
+    return sorted(packs, key=lambda pack: -pack.used)
 
 
 class Prepared:
@@ -84,11 +84,10 @@ class Prepared:
             shapes = {"identities": (_IDENTITY,), "images": self.images.shape[1:], "several": ()}
             if images.dtype != np.uint8 or any(pack[name].shape != (len(images), *shapes[name]) for name in shapes):
                 return
-            places = {identity.tobytes(): place for place, identity in enumerate(identities)}
+            rows_of = {identity.tobytes(): row for row, identity in enumerate(identities)}
         except (OSError, SafetensorError, LookupError, ValueError, TypeError):
             return
-        wanted = [places.get(identity.tobytes(), -1) for identity in self._identities]
-        rows = np.array(wanted)
+        rows = np.array([rows_of.get(identity.tobytes(), -1) for identity in self._identities])
         self.known = rows >= 0
         self.images[self.known] = images[rows[self.known]]
         self.several[self.known] = several[rows[self.known]]

@@ -72,10 +72,10 @@ def remarks(
         & (everywhere < _SMALL),
         "without test images": (test == 0) & (train > 0) if test is not None else train < 0,
     }
-    for kind, found in kinds.items():
-        if found.any():
-            noun = "class" if found.sum() == 1 else "classes"
-            yield f"{name}: {noun} {kind}: {listed(raw.classes[index] for index in np.flatnonzero(found))}."
+    for kind, is_so in kinds.items():
+        if is_so.any():
+            noun = "class" if is_so.sum() == 1 else "classes"
+            yield f"{name}: {noun} {kind}: {listed(raw.classes[index] for index in np.flatnonzero(is_so))}."
 
 
 class Reading:
@@ -208,5 +208,5 @@ def kinds_of(left_out: Mapping[str, int]) -> list[str]:
 
 def listed(items: Iterable[str]) -> str:
     """Return the first few of ``items`` and how many more there are."""
-    found = list(items)
-    return ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    names = list(items)
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

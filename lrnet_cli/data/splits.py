@@ -128,8 +128,8 @@ def validation_apart(
         return train, val, None
     count = min(len(train), limit or len(train))
     if fraction is None:
-        wanted = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / max(count, 1))
-        fraction = min(_LARGEST_VAL_FRACTION, wanted)
+        enough = max(_SMALLEST_VAL_FRACTION, _VALIDATION_IMAGES / max(count, 1))
+        fraction = min(_LARGEST_VAL_FRACTION, enough)
     kept, cut = cut_validation(train, fraction, seed, limit)
     if not len(cut) or len(kept) < 2:
         raise DataError(

@@ -157,8 +157,8 @@ def _goes_on(head: requests.Response, start: int, part: Path) -> bool:
         if status == 429 or status >= 500:
             raise BrokenOffError(reason, _number(head.headers.get("Retry-After", "")))
         raise UnavailableError(reason)
-    found = re.match(r"bytes (\d+)-", head.headers.get("Content-Range", ""))
-    if status == 206 and (found is None or _number(found[1]) != start):
+    piece = re.match(r"bytes (\d+)-", head.headers.get("Content-Range", ""))
+    if status == 206 and (piece is None or _number(piece[1]) != start):
         _discard(part)
         raise BrokenOffError("the server sent a different piece than requested", pause=0)
     return status == 206

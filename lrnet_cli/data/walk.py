@@ -46,7 +46,7 @@ def images_below(folder: Path, left_out: Counter[str] | None = None) -> Iterator
 
 def _listed(folder: Path, left_out: Counter[str]) -> list[tuple[Path, bool]]:
     """Return the images and folders in ``folder``, and which of them are folders to be listed in turn."""
-    found = []
+    listing = []
     try:
         with os.scandir(folder) as entries:
             listed = sorted(
@@ -62,11 +62,11 @@ def _listed(folder: Path, left_out: Counter[str]) -> list[tuple[Path, bool]]:
     for name, is_folder, is_link in listed:
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 # several times as fast as Path
         if is_folder:
-            found.append((folder / name, True))
+            listing.append((folder / name, True))
         elif is_link and (folder / name).is_dir():
             left_out["links to folders"] += 1
         elif suffix in IMAGE_SUFFIXES:
-            found.append((folder / name, False))
+            listing.append((folder / name, False))
         else:
             left_out[f"{suffix} files" if suffix else "files without a suffix"] += 1
-    return found
+    return listing

@@ -27,16 +27,16 @@ _MAX_LOSS = 0.1  # points of accuracy
 
 @dataclass(frozen=True)
 class Int8Export:
-    """An export in int8, and how it compares with the original in float32 on ``judged`` images.
+    """An export in int8, and how it compares with the original in float32 on ``images`` images.
 
-    ``judged_on`` says which those are; ``calibrated`` others of them set the steps. ``agreement`` is the share of
+    ``evaluated_on`` says which those are; ``calibrated`` others of them set the steps. ``agreement`` is the share of
     images with the same label.
     """
 
     weights: Path
     path: Path
-    judged_on: str
-    judged: int
+    evaluated_on: str
+    images: int
     calibrated: int
     agreement: float
     accuracy: float
@@ -81,8 +81,8 @@ def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> In
         exported = Int8Export(
             weights=weights,
             path=request.to,
-            judged_on=which,
-            judged=len(tested),
+            evaluated_on=which,
+            images=len(tested),
             calibrated=len(calibration),
             agreement=float((before.logits.argmax(1) == after.logits.argmax(1)).float().mean()),
             accuracy=after.metrics.accuracy,
@@ -104,6 +104,6 @@ def _refuse_loss(exported: Int8Export, allowed: float) -> None:
     if exported.lost > allowed:
         raise ExportError(
             f"{exported.path}: not written, because {exported.lost:.2f} points of accuracy are lost on "
-            f"{exported.judged} images ({exported.accuracy_before:.4f} to {exported.accuracy:.4f}; allowed: "
+            f"{exported.images} images ({exported.accuracy_before:.4f} to {exported.accuracy:.4f}; allowed: "
             f"{allowed:g}); calibrate with more images like those it will see, or allow a larger loss."
         )

@@ -40,16 +40,16 @@ _Value = TypeVar("_Value")
 _SMALLEST_FUSED = 16  # pixels; below, the plain network was measured to be faster on a CPU
 
 
-def fuse(network: nn.Module, wanted: bool = True, processes: Processes = ALONE) -> nn.Module:
+def fuse(network: nn.Module, enabled: bool = True, processes: Processes = ALONE) -> nn.Module:
     """Return a faster view of ``network`` that shares its parameters, statistics and mode.
 
-    The network itself is returned if fusing is not ``wanted``, if it is not an LR-Net, or if its images are so small
+    The network itself is returned if fusing is not ``enabled``, if it is not an LR-Net, or if its images are so small
     that the work on the weights would outweigh what is saved on the images. Batch statistics are those of all
     ``processes``; only the fused network computes them, so with several it is fused at any size.
     """
     if isinstance(network, Ensemble):
-        return network.each(lambda member: fuse(member, wanted, processes))
-    if wanted and isinstance(network, LRNet) and (processes.together or network.image_size >= _SMALLEST_FUSED):
+        return network.each(lambda member: fuse(member, enabled, processes))
+    if enabled and isinstance(network, LRNet) and (processes.together or network.image_size >= _SMALLEST_FUSED):
         return FusedLRNet(network, processes)
     return network
 

@@ -62,10 +62,10 @@ def fit_temperature(logits: Tensor, labels: Tensor, head: Head) -> float:
     from scipy.optimize import minimize_scalar
 
     lowest, highest = (math.log(temperature) for temperature in _TEMPERATURES)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda power: _loss_at(math.exp(power), logits, labels, head), bounds=(lowest, highest), method="bounded"
     )
-    return float(math.exp(found.x))
+    return float(math.exp(best.x))
 
 
 def losses_by_temperature(logits: Tensor, labels: Tensor, head: Head) -> tuple[float, ...]:

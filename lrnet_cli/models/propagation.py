@@ -62,9 +62,9 @@ def _poisson(weights: "csr_array", known: Indices, labels: Indices, classes: int
     sources = np.zeros((len(degrees), classes))
     sources[known] = given - given.mean(0)
     scores = np.zeros_like(sources)
-    for place in np.flatnonzero(sources.any(0)):
-        scores[:, place], _ = cg(
-            laplacian, sources[:, place], rtol=_ACCURACY, maxiter=_MOST_STEPS, M=diags_array(1 / degrees)
+    for column in np.flatnonzero(sources.any(0)):
+        scores[:, column], _ = cg(
+            laplacian, sources[:, column], rtol=_ACCURACY, maxiter=_MOST_STEPS, M=diags_array(1 / degrees)
         )
     absent = np.setdiff1d(np.arange(classes), labels)
     scores[:, absent] = scores.min()  # a class without a label is no answer

@@ -149,11 +149,11 @@ class Classifier:
         several = not isinstance(images, str | os.PathLike | Image.Image)
         if isinstance(images, np.ndarray | Tensor):
             several = images.ndim == 4
-        given = images if several else (images,)
-        found = []
+        sources = images if several else (images,)
+        predictions = []
         for number, (source, outcome) in enumerate(
             self.stream(
-                cast("Iterable[ImageSource]", given),
+                cast("Iterable[ImageSource]", sources),
                 invert=invert,
                 min_confidence=min_confidence,
                 max_novelty=max_novelty,
@@ -162,8 +162,8 @@ class Classifier:
             if isinstance(outcome, ImageError):
                 name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {number}"
                 raise ImageError(f"{name}: {outcome}") from outcome
-            found.append(outcome)
-        return found if several else found[0]
+            predictions.append(outcome)
+        return predictions if several else predictions[0]
 
     def stream(
         self,

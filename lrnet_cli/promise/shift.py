@@ -39,8 +39,8 @@ class Difference:
 def differences(stack: Stack, evidence: Evidence) -> list[Difference]:
     """Return in what the images of ``stack`` differ from the labelled ones, the clearest first; empty if in nothing."""
     tests = list(_tests(stack, evidence)) if len(stack.scores) else []
-    found = [test for test in tests if test.p_value < FALSE_ALARMS / len(tests)]
-    return sorted(found, key=lambda test: test.p_value)
+    significant = [test for test in tests if test.p_value < FALSE_ALARMS / len(tests)]
+    return sorted(significant, key=lambda test: test.p_value)
 
 
 def _tests(stack: Stack, evidence: Evidence) -> Iterator[Difference]:

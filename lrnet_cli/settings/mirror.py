@@ -15,11 +15,11 @@ def without_credentials(mirror: str) -> tuple[str, Credentials | None]:
     # The port is not a number where a password holds a slash that is not escaped.
     if parts.scheme in ("http", "https") and (not parts.hostname or parts.port == 0):
         raise ValueError("the URL names no server")
-    held, found, place = parts.netloc.rpartition("@")
-    if not found:
+    held, separator, host = parts.netloc.rpartition("@")
+    if not separator:
         return mirror, None
     user, _, password = held.partition(":")
-    return parts._replace(netloc=place).geturl(), (unquote_to_bytes(user), unquote_to_bytes(password))
+    return parts._replace(netloc=host).geturl(), (unquote_to_bytes(user), unquote_to_bytes(password))
 
 
 def shareable(mirror: str) -> str | None:

@@ -226,9 +226,9 @@ def _tried(
         return Trial(config.arch, len(parts[number]), limit, right / count, wilson_interval(right, count)), hits
 
     whole = [reached(config, choice, 0) for config, choice in chosen]
-    place = max(range(len(whole)), key=lambda place: whole[place][0].accuracy)  # the first of equal ones
-    config, choice = chosen[place]
-    curve = [whole.pop(place)]
+    best = max(range(len(whole)), key=lambda index: whole[index][0].accuracy)  # the first of equal ones
+    config, choice = chosen[best]
+    curve = [whole.pop(best)]
     for number, part in enumerate(parts[1:], 1):
         steps = replace(config, batch_size=None, passes=None, epochs=None)
         config = settled(steps, replace(data, train=part), engine, ALONE, SILENT)

@@ -56,28 +56,29 @@ def affordable_images(config: TrainConfig, engine: Engine, data: Data, processes
     return None if pace is None else int(_TRAINING_SHARE * config.max_time * pace)
 
 
-def batch_size_of(wanted: int | None, images: int, processes: int, affordable: int | None = None) -> int:
+def batch_size_of(requested: int | None, images: int, processes: int, affordable: int | None = None) -> int:
     """Return the global batch size for a run that can train on ``affordable`` images, if that is known.
 
-    It is ``wanted``, or the power of two that leaves about 50 steps per epoch, between 16 and 128, and 500 steps in the
-    run, but at least 32 for that. Every process takes an equal part: the automatic size is a multiple of their number.
+    It is ``requested``, or the power of two that leaves about 50 steps per epoch, between 16 and 128, and 500 steps in
+    the run, but at least 32 for that. Every process takes an equal part: the automatic size is a multiple of their
+    number.
     """
-    if wanted is None:
+    if requested is None:
         largest = _LARGEST
         if affordable is not None:
             largest = min(largest, max(_SMALLEST_IN_A_RUN, _power_of_two(affordable // _STEPS_PER_RUN)))
         size = min(largest, max(_SMALLEST, 1 << round(math.log2(max(1.0, images / _STEPS_PER_EPOCH)))))
-        wanted = -(-size // processes) * processes
-    elif wanted % processes:
+        requested = -(-size // processes) * processes
+    elif requested % processes:
         raise SettingError(
-            f"{{batch_size}} {wanted} cannot be shared by {processes} processes; "
-            f"give a multiple, such as {-(-wanted // processes) * processes}."
+            f"{{batch_size}} {requested} cannot be shared by {processes} processes; "
+            f"give a multiple, such as {-(-requested // processes) * processes}."
         )
-    if wanted > images:
-        wanted = images // processes * processes
-    if wanted < 2:
+    if requested > images:
+        requested = images // processes * processes
+    if requested < 2:
         raise DataError(f"{images} training images are too few for {processes} processes.")
-    return wanted
+    return requested
 
 
 def refuse_excess(card: WeightsCard, engine: Engine, batch_size: int) -> None:

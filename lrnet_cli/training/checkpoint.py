@@ -160,9 +160,9 @@ def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
     check_digest(tensors, metadata)
     content = parsed(metadata["position"], dict[str, Any])
-    found = content.get("format")
-    if found != FORMAT:
-        raise TrainingError(f"{path}: is a checkpoint of another version ({found}); start a new run.")
+    version = content.get("format")
+    if version != FORMAT:
+        raise TrainingError(f"{path}: is a checkpoint of another version ({version}); start a new run.")
     position = shaped(content, _Position)
     if position.content_sha256 != content_sha256:
         raise TrainingError(

@@ -54,8 +54,8 @@ def compile_if_it_pays(run: Run, step: Step, clock: Clock) -> None:
         )
 
     with clock.paused():
-        wanted = pays(_SAVED[run.engine.precision]) and pays(_saved_share(run, clock.pace))
-    run.state.compiled = run.processes.agree(wanted)
+        pays_here = pays(_SAVED[run.engine.precision]) and pays(_saved_share(run, clock.pace))
+    run.state.compiled = run.processes.agree(pays_here)
     if run.state.compiled:
         run.reporter.message(
             f"Compiling the training step, which saves time in the {duration_of(clock.seconds_left)} of training left."
@@ -121,5 +121,5 @@ def _graphs() -> Counter[str]:
     """Return for how many graphs of this process the compiler had the code in its cache, and for how many not."""
     from torch._dynamo.utils import counters
 
-    found = counters["inductor"]
-    return Counter(reused=found["fxgraph_cache_hit"], written=found["fxgraph_cache_miss"])
+    counted = counters["inductor"]
+    return Counter(reused=counted["fxgraph_cache_hit"], written=counted["fxgraph_cache_miss"])

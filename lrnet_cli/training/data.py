@@ -95,8 +95,8 @@ def _note_on(data: Data) -> DataNote:
 
 def _mirrors(config: TrainConfig, dataset: str) -> bool:
     entry = CATALOG.get(dataset)
-    wanted = config.flip == "on" or (config.flip == "auto" and entry is not None and entry.mirrored_keeps_class)
-    return config.augment and wanted
+    flips = config.flip == "on" or (config.flip == "auto" and entry is not None and entry.mirrored_keeps_class)
+    return config.augment and flips
 
 
 def _cut_validation(

@@ -125,16 +125,16 @@ def orthogonal(matrices: Sequence[Tensor], *, together: bool) -> list[Tensor]:
     """
     kind = _kind_of_steps(matrices[0].device)
     flat = [matrix.to(kind).T if len(matrix) > matrix.shape[1] else matrix.to(kind) for matrix in matrices]
-    found = list(flat) if together else [_newton_schulz(matrix) for matrix in flat]
+    results = list(flat) if together else [_newton_schulz(matrix) for matrix in flat]
     if together:
         for chosen in _alike(flat):
-            high, wide = (max(flat[place].shape[axis] for place in chosen) for axis in (0, 1))
+            high, wide = (max(flat[index].shape[axis] for index in chosen) for axis in (0, 1))
             filled = flat[0].new_zeros(len(chosen), high, wide)
-            for row, place in zip(filled, chosen, strict=True):
-                row[: flat[place].shape[0], : flat[place].shape[1]] = flat[place]
-            for row, place in zip(_newton_schulz(filled), chosen, strict=True):
-                found[place] = row[: flat[place].shape[0], : flat[place].shape[1]]
-    return [x.T if len(given) > given.shape[1] else x for x, given in zip(found, matrices, strict=True)]
+            for row, index in zip(filled, chosen, strict=True):
+                row[: flat[index].shape[0], : flat[index].shape[1]] = flat[index]
+            for row, index in zip(_newton_schulz(filled), chosen, strict=True):
+                results[index] = row[: flat[index].shape[0], : flat[index].shape[1]]
+    return [x.T if len(matrix) > matrix.shape[1] else x for x, matrix in zip(results, matrices, strict=True)]
 
 
 @cache
@@ -143,9 +143,9 @@ def _kind_of_steps(device: torch.device) -> torch.dtype:
 
 
 def _alike(matrices: list[Tensor]) -> list[list[int]]:
-    """Return the places of ``matrices`` in groups: those lower than 96, as of convolutions, and the others."""
+    """Return the indices of ``matrices`` in groups: those lower than 96, as of convolutions, and the others."""
     low = [len(matrix) < 96 for matrix in matrices]
-    groups = [[place for place, is_low in enumerate(low) if is_low is wanted] for wanted in (True, False)]
+    groups = [[index for index, is_low in enumerate(low) if is_low is group_is_low] for group_is_low in (True, False)]
     return [group for group in groups if group]
 
 

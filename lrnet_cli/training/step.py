@@ -55,8 +55,8 @@ class Step:
         run, size = self.run, self.run.batch_size
         order = self._order().to(run.engine.device)
         # The images beyond the last full batch are left for other epochs: all steps have one shape.
-        for place in range(run.state.step, run.steps_per_epoch):
-            yield run.processes.own_rows(order[place * size : (place + 1) * size])
+        for number in range(run.state.step, run.steps_per_epoch):
+            yield run.processes.own_rows(order[number * size : (number + 1) * size])
 
     def _order(self) -> Tensor:
         """Return the order of this epoch's images: pass by pass each once, or as many of every class, some repeated."""
@@ -207,12 +207,12 @@ class Step:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             self.run.reporter.message(f"Training continues without a CUDA graph, which failed: {reason}")
 
-    def _mark_capturable(self, wanted: bool) -> None:
+    def _mark_capturable(self, capturable: bool) -> None:
         """Say so to PyTorch's optimisers, which would warn if that were said of steps without a graph."""
         for optimizer in self.run.state.optimizers:
             for group in optimizer.param_groups:
                 if "capturable" in group:
-                    group["capturable"] = wanted
+                    group["capturable"] = capturable
 
     def _keep_near(self, device: torch.device) -> None:
         """Wait for the step two before this one: the host would run far ahead, and the clock would measure nothing."""

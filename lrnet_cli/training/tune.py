@@ -46,9 +46,9 @@ def tuned(config: TrainConfig, data: Data, engine: Engine, longest: float, on_me
         hits = [tried_for(replace(config, **one), data, engine, ALONE, seconds).hits for one in left]  # type: ignore[arg-type]
         besides = (time.perf_counter() - started) / len(left) - seconds  # for validation, and to begin
         trials += len(left)
-        others = sorted(range(1, len(left)), key=lambda place: -int(hits[place].sum()))
+        others = sorted(range(1, len(left)), key=lambda index: -int(hits[index].sum()))
         kept = [0, *others[: max(2, len(left) // 2) - 1]]
-        left, hits = [left[place] for place in kept], [hits[place] for place in kept]
+        left, hits = [left[index] for index in kept], [hits[index] for index in kept]
     change, gain, error = left[1], *gain_of(hits[1], hits[0])
     is_better = gain > BEYOND_CHANCE * error
     text = (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lrnet_cli.data.files import IMAGE_SUFFIXES
 from lrnet_cli.data.readers.raw import RawDataset, check_range, checked, numbered, refuse_excess
 from lrnet_cli.documents import lines_of
 from lrnet_cli.errors import DataError
@@ -26,15 +27,15 @@ def read(path: Path) -> RawDataset:
         if "label" not in header:
             separator = "; write commas instead of semicolons" if ";" in "".join(header) else ""
             raise DataError(f"{path}: the first line has no column named label{separator}.")
-        if not all(any(map(str.isdecimal, name)) for name in header if name != "label"):  # pixels are numbered
+        line = next(lines, "")
+        if not line.strip():
+            raise DataError(f"{path}: holds no images.")
+        if any(Path(cell).suffix.lower() in IMAGE_SUFFIXES for cell in next(csv.reader([line]))):
             raise DataError(f"{path}: a list of files needs the column file_name, and has: {', '.join(header[:6])}.")
         pixels = len(header) - 1
         side = round(pixels**0.5)
         if pixels < 1 or side * side != pixels:
             raise DataError(f"{path}: {pixels} pixel columns do not make a square image.")
-        line = next(lines, "")
-        if not line.strip():
-            raise DataError(f"{path}: holds no images.")
         refuse_excess(_BYTES_A_CHARACTER * path.stat().st_size, str(path))
         table = np.loadtxt(chain([line], lines), delimiter=",", dtype=np.int64, ndmin=2)
     except UnicodeDecodeError as error:

@@ -13,11 +13,11 @@ _STROKES, _SPOTS = 4, 4
 def strokes(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Draw up to four straight strokes, light or dark, whole or broken, apart or each from the end of the last."""
     down, right = places(x)
-    apart, broken, tone, broad = (draws[:, place, None, None] for place in range(4))
+    apart, broken, tone, broad = (draws[:, column, None, None] for column in range(4))
     gap = (0.06 + 0.1 * broad).clamp(min=3 / x.shape[-1])
     y, x0 = draws[:, 4, None, None], draws[:, 5, None, None]
     for number in range(_STROKES):
-        own_y, own_x, turn, far, wanted = (draws[:, 6 + 5 * number + place, None, None] for place in range(5))
+        own_y, own_x, turn, far, chance = (draws[:, 6 + 5 * number + column, None, None] for column in range(5))
         y, x0 = torch.where(apart < 0.5, own_y, y), torch.where(apart < 0.5, own_x, x0)
         length, angle = 0.2 + 0.8 * far * strength[:, :, None], 2 * math.pi * turn
         toward_down, toward_right = torch.sin(angle), torch.cos(angle)
@@ -25,7 +25,7 @@ def strokes(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tenso
         across = ((down - y) * toward_right - (right - x0) * toward_down).abs()
         distance = torch.hypot(across, torch.maximum(along - length, -along).clamp(min=0))
         ink = ((0.6 / x.shape[-1] + 0.04 * broad - distance) * x.shape[-1] + 0.5).clamp(0, 1)
-        ink = torch.where((broken < 0.25) & ((along / gap) % 1 < 0.45), 0.0, ink) * (wanted < 1 - 0.2 * number)
+        ink = torch.where((broken < 0.25) & ((along / gap) % 1 < 0.45), 0.0, ink) * (chance < 1 - 0.2 * number)
         x = _laid_on(x, ink * (0.3 + 0.7 * strength[:, :, None]), tone)
         y, x0 = y + length * toward_down, x0 + length * toward_right
     return x
@@ -34,7 +34,7 @@ def strokes(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tenso
 def ruled_lines(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Draw parallel lines across the whole image, nearly level or nearly upright."""
     down, right = places(x)
-    spacing, offset, tilt, upright, tone, width = (draws[:, place, None, None] for place in range(6))
+    spacing, offset, tilt, upright, tone, width = (draws[:, column, None, None] for column in range(6))
     angle = (tilt - 0.5) * 0.3 + (upright < 0.4) * (math.pi / 2)
     across = down * torch.cos(angle) + right * torch.sin(angle)
     period = 0.15 + 0.5 * spacing
@@ -48,10 +48,10 @@ def spots(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Put up to four round spots with soft edges anywhere."""
     down, right = places(x)
     for number in range(_SPOTS):
-        y, x0, size, tone, wanted = (draws[:, 5 * number + place, None, None] for place in range(5))
+        y, x0, size, tone, chance = (draws[:, 5 * number + column, None, None] for column in range(5))
         radius = 0.02 + 0.09 * size * strength[:, :, None]
         distance = torch.hypot(down - y, right - x0)
-        ink = ((radius - distance) * x.shape[-1] + 0.5).clamp(0, 1) * (wanted < 1 - 0.2 * number)
+        ink = ((radius - distance) * x.shape[-1] + 0.5).clamp(0, 1) * (chance < 1 - 0.2 * number)
         x = _laid_on(x, ink * (0.4 + 0.6 * strength[:, :, None]), tone)
     return x
 

@@ -11,7 +11,7 @@ from lrnet_cli.training.alterations.maps import places
 def erasing(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
     """Cover an ellipse, a tilted rectangle or a band with a grey or noise, or swap light and dark there."""
     down, right = places(x)
-    y, x0, height, width, turn, kind, tone = (draws[:, place, None, None] for place in range(7))
+    y, x0, height, width, turn, kind, tone = (draws[:, column, None, None] for column in range(7))
     angle = math.pi * turn
     along = (down - y) * torch.sin(angle) + (right - x0) * torch.cos(angle)
     across = (down - y) * torch.cos(angle) - (right - x0) * torch.sin(angle)

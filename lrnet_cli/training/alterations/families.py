@@ -66,13 +66,15 @@ def alter(images: Tensor, robust: float | Tensor, processes: Processes = ALONE) 
         field = nothing
         if family.needs_field:
             field = processes.own_rows(torch.randn(total, 1, *images.shape[2:], device=images.device))
-        wanted = (chosen < _ALTERED) & (drawn[:, 0] < family.chance * (0.35 + 0.9 * busy))
+        selected = (chosen < _ALTERED) & (drawn[:, 0] < family.chance * (0.35 + 0.9 * busy))
         if images.device.type != "cuda":
-            rows = wanted.nonzero()[:, 0]
+            rows = selected.nonzero()[:, 0]
             if len(rows):
                 altered[rows] = _altered(family, altered[rows], drawn[rows], field[rows], robust)
         else:  # to know which rows, the host would have to wait for the GPU, which alters all in less time
-            altered = torch.where(wanted[:, None, None, None], _altered(family, altered, drawn, field, robust), altered)
+            altered = torch.where(
+                selected[:, None, None, None], _altered(family, altered, drawn, field, robust), altered
+            )
     return altered.clamp_(0, 1)
 
 

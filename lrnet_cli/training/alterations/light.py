@@ -8,7 +8,7 @@ from lrnet_cli.training.alterations.maps import slope, smooth
 
 def ground(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
     """Add a level, a slope and slow hills to the ground, in any mixture."""
-    level, down, right, hills, kind, sign = (draws[:, place, None, None] for place in range(6))
+    level, down, right, hills, kind, sign = (draws[:, column, None, None] for column in range(6))
     plane = slope(x, down, right)
     amount = strength[:, :, None]
     added = torch.where(kind < 0.75, level * 0.7, 0.0) + torch.where(kind > 0.3, plane * 0.9, 0.0)
@@ -20,7 +20,7 @@ def ground(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
 
 def illumination(x: Tensor, draws: Tensor, field: Tensor, strength: Tensor) -> Tensor:
     """Multiply by light that falls off towards a side, and by slow hills."""
-    down, right, hills = (draws[:, place, None, None] for place in range(3))
+    down, right, hills = (draws[:, column, None, None] for column in range(3))
     light = 1 + (slope(x, down, right) * 1.4 + smooth(field, 3)[:, 0] * 0.3 * hills) * strength[:, :, None]
     return (x * light[:, None].clamp(0.1, 2)).clamp(0, 1)
 

@@ -11,7 +11,7 @@ _CELLS = 4  # along a side, of the grid whose knots an elastic map moves
 
 def pose(x: Tensor, draws: Tensor, _field: Tensor, strength: Tensor) -> Tensor:
     """Turn by up to 40 degrees, shear, scale each side to between 0.4 and 1.6, and shift, all in one sampling."""
-    turn, shear, size, aspect, down, right = ((2 * draws[:, place] - 1) * strength[:, 0] for place in range(6))
+    turn, shear, size, aspect, down, right = ((2 * draws[:, column] - 1) * strength[:, 0] for column in range(6))
     angle = turn * (40 * math.pi / 180)
     # The map leads from the new image to the old one, so a larger scale makes a smaller image.
     scale = torch.exp2(torch.where(size > 0, size, size * 0.42))
