@@ -651,7 +651,7 @@ KINDS = {
     "class weights": Kind(document("class_weights.json"), "w.json", read_class_weights),
     "weights": Kind(safetensors("model.safetensors"), "model.safetensors", load_weights, 0.5),
     "checkpoints": Kind(safetensors("latest.safetensors"), "latest.safetensors", read_latest, 0.25),
-    "ONNX": Kind(onnx, "m.onnx", read_onnx, 0.01),  # each of which is run in a process of its own
+    "ONNX": Kind(onnx, "m.onnx", read_onnx, 0.1),  # each of which is run in a process of its own
 }
 
 
