@@ -42,7 +42,7 @@ class Float32Export:
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
         return {
-            "schema": "lrnet.export/2",
+            "schema": "lrnet.export/3",
             "weights": str(self.weights),
             "path": str(self.path),
             "largest_difference": self.difference,

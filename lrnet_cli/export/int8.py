@@ -56,7 +56,7 @@ class Int8Export:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
-        return {"schema": "lrnet.export/2", "weights": str(self.weights), "path": str(self.path), **self.note}
+        return {"schema": "lrnet.export/3", "weights": str(self.weights), "path": str(self.path), **self.note}
 
 
 def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> Int8Export:

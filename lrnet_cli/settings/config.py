@@ -182,15 +182,23 @@ class TrainConfig(Place, Source):
         1e-2, "The highest learning rate; try 0.003 with --optimizer adamw.", "recipe", within=_POSITIVE
     )
     schedule: Schedule = setting("one-cycle", "How the learning rate changes over the run.", "recipe")
-    weight_decay: float = setting(0.05, "Decoupled weight decay (AdamW).", "recipe", within=Range("number", 0))
+    weight_decay: float | None = setting(
+        None,
+        "Decoupled weight decay (AdamW). Default: 0.05, 0.2 where classes have few images.",
+        "recipe",
+        within=Range("number", 0),
+    )
     dropout: float | None = setting(
         None,
         "Share of units dropped after hidden fully connected layers. Default: 0.3 before resnet-small's class layer.",
         "recipe",
         within=_SHARE,
     )
-    label_smoothing: float = setting(
-        0.05, "Share of the target that is spread evenly over all classes.", "recipe", within=_SHARE
+    label_smoothing: float | None = setting(
+        None,
+        "Share of the target that is spread evenly over all classes. Default: 0.05, 0.1 where classes have few images.",
+        "recipe",
+        within=_SHARE,
     )
     ema: float = setting(
         0.05,

@@ -22,7 +22,8 @@ from lrnet_cli.training.inherit import single_weights
 from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.file import load_weights
 
-_FEW = 60  # training images in the median class, up to which images are deformed
+_FEW = 60  # training images in the median class, up to which images are deformed and the network is regularised more
+_WEIGHT_DECAY, _LABEL_SMOOTHING = (0.05, 0.2), (0.05, 0.1)  # each of the usual, and where classes have few images
 _DROPOUT = {"resnet-small": 0.3}  # whose class layer has many inputs; others do better without, in runs of minutes
 _RIVALS: tuple[Arch, ...] = ("lrnet-short", "resnet-small")
 _STRENGTHS = (0.0, 0.5, 1.0)  # of alterations
@@ -76,10 +77,11 @@ def _passes(config: TrainConfig, images: int) -> int:
 
 
 def suited_to_images(config: TrainConfig, data: Data) -> TrainConfig:
-    """Return ``config`` with what the images themselves decide: size, crop, normalisation and augmentation."""
+    """Return ``config`` with what the images decide: size, crop, normalisation, augmentation and regularisation."""
     preprocessing, counts = data.dataset.preprocessing, torch.bincount(data.train.labels)
-    few = float(counts[counts > 0].float().median()) <= _FEW and preprocessing.image_size >= LEAST_BENT_SIDE
-    deform = config.deform if config.deform is not None else DEFORMED.deform if few and config.augment else 0.0
+    few = float(counts[counts > 0].float().median()) <= _FEW
+    bent = few and config.augment and preprocessing.image_size >= LEAST_BENT_SIDE
+    deform = config.deform if config.deform is not None else DEFORMED.deform if bent else 0.0
     usual = DEFORMED if deform else Ranges()
     return replace(
         config,
@@ -91,6 +93,8 @@ def suited_to_images(config: TrainConfig, data: Data) -> TrainConfig:
         shift=usual.shift if config.shift is None else config.shift,
         scale=usual.scale if config.scale is None else config.scale,
         shear=usual.shear if config.shear is None else config.shear,
+        weight_decay=_WEIGHT_DECAY[few] if config.weight_decay is None else config.weight_decay,
+        label_smoothing=_LABEL_SMOOTHING[few] if config.label_smoothing is None else config.label_smoothing,
     )
 
 

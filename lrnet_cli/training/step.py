@@ -153,6 +153,7 @@ class Step:
     def loss(self, batch: Tensor, given: Given) -> tuple[Tensor, Tensor]:
         """Return the loss on the images at the indices ``batch`` and the share that is answered right."""
         run, config = self.run, self.run.config
+        assert config.label_smoothing is not None
         logits, labels = self.forward(self.inputs(batch, given)), run.train_split.labels[batch]
         loss = head_loss(logits, labels, config.head, config.label_smoothing, run.class_weights)
         if run.state.taught is not None:

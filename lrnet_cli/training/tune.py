@@ -64,12 +64,14 @@ def tuned(config: TrainConfig, data: Data, engine: Engine, longest: float, on_me
 
 def candidates(config: TrainConfig, side: int) -> list[Change]:
     """Return the changes to ``config`` that are tried on images of ``side`` pixels; the first one is none."""
+    assert config.weight_decay is not None
+    assert config.label_smoothing is not None
     changes: list[Change] = [
         {"lr": config.lr / 2},
         {"lr": 2 * config.lr},
         {"weight_decay": 5 * config.weight_decay},
         {"label_smoothing": 0.0},
-        {"label_smoothing": 0.1},
+        {"label_smoothing": 2 * config.label_smoothing},
     ]
     if config.augment:
         moves = vars(Ranges.of(config))

@@ -44,7 +44,7 @@ def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory, lrnet:
     done = lrnet("export", "--weights", trained_run, "--to", target, "--int8", "--max-loss", "5", "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert (document["schema"], document["path"]) == ("lrnet.export/2", str(target))
+    assert (document["schema"], document["path"]) == ("lrnet.export/3", str(target))
     return target
 
 

@@ -28,7 +28,9 @@ def a_run(tmp_path: Path) -> RunWriter:
     ) -> Path:
         nonlocal count
         count += 1
-        config = TrainConfig(**({"dataset": "digits", "arch": "lrnet", "seed": seed} | settings))
+        config = TrainConfig(
+            **({"dataset": "digits", "arch": "lrnet", "seed": seed, "label_smoothing": 0.05} | settings)
+        )
         folder = tmp_path / f"run{count}"
         folder.mkdir()
         write_config(folder, config)

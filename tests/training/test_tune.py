@@ -24,7 +24,14 @@ from lrnet_cli.training.settle import settled
 from lrnet_cli.training.train import resume, train
 
 CPU = Engine(torch.device("cpu"))
-USUAL: dict[str, Any] = {"shift": 0.05, "scale": 0.08, "shear": 0.12, "deform": 0.0}
+USUAL: dict[str, Any] = {
+    "shift": 0.05,
+    "scale": 0.08,
+    "shear": 0.12,
+    "deform": 0.0,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.05,
+}
 Trials = list[tuple[TrainConfig, float]]
 
 
@@ -129,17 +136,17 @@ def test_what_cannot_be_tuned_is_refused(changes: dict[str, Any], reason: str) -
 def test_the_card_counts_the_trials_and_a_resumed_run_tunes_no_more(
     tmp_path: Path, trials: Callable[..., Trials], stop_after: Callable[[int], tuple[Reporter, Callable[[], bool]]]
 ) -> None:
-    trials(lambda config: 120 if config.label_smoothing == 0.1 else 100)
+    trials(lambda config: 120 if config.label_smoothing == 0.2 else 100)
     config = TrainConfig(seed=0, arch="cnn", epochs=2, limit=600, tune=60.0, out=tmp_path / "run")
     assert train(config, *stop_after(35))["status"] == "interrupted"
     ran = trials(lambda _: 0)
     assert resume(tmp_path / "run")["status"] == "finished"
     assert not ran
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
-    assert (recorded["label_smoothing"], recorded["tune"], recorded["trials"]) == (0.1, None, 14)
+    assert (recorded["label_smoothing"], recorded["tune"], recorded["trials"]) == (0.2, None, 14)
     card = (tmp_path / "run" / "README.md").read_text()
     assert "14 short trainings were compared on them before this one" in card
-    assert "--label-smoothing 0.1" in card
+    assert "--label-smoothing 0.2" in card
 
 
 def test_tuning_fits_into_the_share_of_a_fold(tmp_path: Path) -> None:
