@@ -475,7 +475,7 @@ def test_suspects_keep_their_label_or_take_the_suggested_one(
     window = opened(page)
     assert window.text("#state") == "Labelled 1; suggested: 7"
     assert window.page.locator(".cell span").first.inner_text() == "was 1"
-    window.press("ArrowRight", "k", "Enter", "Enter")
+    window.press("ArrowRight", "Control+k", "Enter", "Enter")
     assert [(row["label"], row["previous"]) for row in window.saved()] == [
         ("7", "1"),
         ("1", "1"),

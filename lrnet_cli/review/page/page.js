@@ -389,7 +389,7 @@ const commands = {
 
 const letters = { n: "doubt", p: "certain", x: "nothing", k: "keep", s: "save", u: "undo" };
 const signs = { "/": "label", "?": "help", ".": "doubt", ",": "certain", "]": "next", "[": "previous", "+": "larger", "=": "larger", "-": "smaller" };
-const chords = { z: "undo", y: "redo", s: "save" };
+const chords = { z: "undo", y: "redo", s: "save", k: "keep" };
 
 function moved(event) {
   const { current } = grid;
