@@ -67,7 +67,8 @@ def load_dataset(
     are cut into ``count`` stratified parts, always the same ones: part ``number`` is the test split, the rest is for
     training, and the source's own test images are left out.
 
-    Image files are read in threads. What was left out, and which classes are too small, is a message to ``reporter``.
+    Image files are read by other processes. What was left out, and which classes are too small, is a message to
+    ``reporter``.
 
     Raises ``DataError`` or ``DownloadError`` naming the file at fault, ``UsageError`` for an unknown name.
     """
@@ -136,9 +137,15 @@ def located(source: str) -> str:
 
 
 def name_of(source: str) -> str:
-    """Return what a data set is called: its known name, or that of its file or folder, without suffixes."""
+    """Return what a data set is called: its known name, or that of its file or folder, without suffixes.
+
+    A folder that is called like a known data set is another one, and gets another name.
+    """
     known = canonical_name(source)
-    return known if known in KNOWN_NAMES else paths.expanded(source).resolve().stem
+    if known in KNOWN_NAMES:
+        return known
+    name = paths.expanded(source).resolve().stem
+    return f"own-{name}" if canonical_name(name) in KNOWN_NAMES else name
 
 
 def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:

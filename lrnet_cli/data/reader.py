@@ -110,7 +110,8 @@ def serve() -> None:
             os._exit(0)
         results: object
         try:
-            os.chdir(folder)  # from which names are relative; the other process may have changed its own
+            with contextlib.suppress(OSError):  # of a folder that one may be in, but not enter
+                os.chdir(folder)  # from which names are relative; the other process may have changed its own
             results = [_timed(read, source, seconds) for source in sources]
         except Exception as error:
             results = error

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -63,7 +63,9 @@ def load_unlabelled(config: TrainConfig, dataset: Dataset, reporter: Reporter) -
             f"{folder}: skipped {counted(len(reading.skipped), 'image', 'images')} that cannot be read: "
             f"{listed(f'{item.path} ({item.reason})' for item in reading.skipped)}."
         )
-    seen = set(chain.from_iterable(map(hashes_of, splits)))
+    # An image of the other polarity is inverted here, but not in the labelled data set.
+    inverted = [replace(split, images=255 - split.images) for split in splits]
+    seen = set(chain.from_iterable(map(hashes_of, (*splits, *inverted))))
     new = torch.tensor([one not in seen for one in hashes_of(read)], dtype=torch.bool)
     images = read.images[new]
     if not len(images):

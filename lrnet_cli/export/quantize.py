@@ -61,7 +61,7 @@ def quantized(model: nn.Module, card: WeightsCard, images: Tensor) -> "ModelProt
     Weights and steps follow from ``images``, uint8 (N, C, S, S).
     """
     whole = Whole(quantizable(model, card.preprocessing.normalize, images), card).eval()
-    content = to_bytes(whole, card, images[:2])
+    content = to_bytes(whole, card, images[[0, -1]])
     with needed_packages(), quiet(), tempfile.TemporaryDirectory() as folder:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 
 from lrnet_cli import paths
-from lrnet_cli.data.readers.manifest import numbered_rows
+from lrnet_cli.data.readers.manifest import YES, numbered_rows
 from lrnet_cli.errors import DataError, UsageError
-from lrnet_cli.predict.classifier import NONE_OF_THESE, UNKNOWN
 from lrnet_cli.predict.rows import promised_error
 from lrnet_cli.promise.audit import Audited, audited
 from lrnet_cli.settings.requests import AuditRequest
 
 _COLUMNS = ("file_name", "label")
-_YES = "yes"
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,11 @@ def draw(request: AuditRequest) -> Draw:
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     count = min(request.n, len(stack))
     chosen = np.sort(np.random.default_rng(seed).choice(len(stack), count, replace=False))
-    names = list(stack)
+    # In full, because the list and its page may lie in another folder than the labels.
+    names = [os.path.abspath(name) for name in stack]  # noqa: PTH100 # links stay as they are
+    labels = list(stack.values())
     with paths.write_errors(target):
-        paths.write_table(target, _COLUMNS, ((names[index], stack[names[index]]) for index in chosen.tolist()))
+        paths.write_table(target, _COLUMNS, ((names[index], labels[index]) for index in chosen.tolist()))
     return Draw(target, count, len(stack), seed)
 
 
@@ -87,7 +87,7 @@ def judge(request: AuditRequest) -> Verdict:
     twice = [name for name, count in Counter(row["file_name"] for row in answers).items() if count > 1]
     if twice:
         raise UsageError(f"{request.answers}: has {twice[0]} more than once; keep one row of each image.")
-    checked = [row for row in answers if row["reviewed"] == _YES]
+    checked = [row for row in answers if _is_yes(row["reviewed"])]
     accepted = {os.path.abspath(name): label for name, label in stack.items()}  # noqa: PTH100 # links stay as they are
     for row in checked:
         # A review page names files in full, because its list may be saved anywhere.
@@ -97,7 +97,7 @@ def judge(request: AuditRequest) -> Verdict:
                 "give the labels from which the list was drawn."
             )
     if not checked:
-        raise UsageError(f"{request.answers}: no row says {_YES} under reviewed, so nothing was checked yet.")
+        raise UsageError(f"{request.answers}: no row says yes under reviewed, so nothing was checked yet.")
     wrong = sum(row["label"] != row["previous"] for row in checked)
     result = audited(len(stack), len(checked), wrong, request.confidence)
     promised = promised_error(request.labels) if request.max_error is None else request.max_error
@@ -105,18 +105,22 @@ def judge(request: AuditRequest) -> Verdict:
 
 
 def _accepted(path: Path) -> dict[str, str]:
-    """Return the accepted label of each image of a file of predictions."""
+    """Return the network's accepted label of each image of a file of predictions."""
     rows = _rows(path)
     if not rows or "path" not in rows[0]:
         raise UsageError(f"{path}: has no rows with path and label; give a file that lrnet predict wrote.")
     stack = {
         str(row["path"]): str(row["label"])
         for row in rows
-        if row.get("label") not in (None, "", UNKNOWN, NONE_OF_THESE) and row.get("index") not in (None, "")
+        if row.get("index") not in (None, "") and not _is_yes(row.get("reviewed"))
     }
     if not stack:
         raise UsageError(f"{path}: none of its {len(rows)} rows has an accepted label, so there is nothing to check.")
     return stack
+
+
+def _is_yes(cell: object) -> bool:
+    return str(cell).strip().lower() in YES
 
 
 def _rows(path: Path) -> Sequence[Mapping[str, Any]]:

@@ -196,7 +196,7 @@ class Classifier:
                 is_number = bool(row.isfinite().all()) and math.isfinite(novelty or 0)
                 answer = self._label(row.nan_to_num(0.0), novelty if is_number else None, outcome, odds)
                 is_unknown = answer.probability < min_confidence or (novelty or 0) > max_novelty
-                if not is_number or (is_unknown and answer.label != NONE_OF_THESE):
+                if not is_number or (is_unknown and answer.index is not None):
                     answer = replace(answer, label=UNKNOWN, index=None)
                 yield source, answer
 
@@ -275,4 +275,4 @@ class Classifier:
 
 
 def _unknown(answer: Prediction) -> Prediction:
-    return answer if answer.label == NONE_OF_THESE else replace(answer, label=UNKNOWN, index=None)
+    return answer if answer.index is None else replace(answer, label=UNKNOWN, index=None)

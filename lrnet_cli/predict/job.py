@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from lrnet_cli.predict.classifier import UNKNOWN
 from lrnet_cli.predict.inputs import find_inputs, shown
 from lrnet_cli.predict.promised import Outcome, Promise
 from lrnet_cli.predict.record import Record, Recorder
-from lrnet_cli.predict.rows import RowFile, RowStyle, Spool
+from lrnet_cli.predict.rows import RowFile, RowStyle, Spool, sole_writer
 from lrnet_cli.predict.shared import shared_out
 from lrnet_cli.processes import Processes, joined, loss_named
 from lrnet_cli.reporter import Reporter, counted
@@ -90,7 +90,7 @@ class PredictionJob:
             pass
         if isinstance(drafts, RowFile) and drafts.is_settled:
             return
-        outcome = self.outcome = promise.outcome(draft["seen"] for draft in drafts.drafts() if "seen" in draft)
+        outcome = self.outcome = promise.outcome(draft["seen"] for draft in drafts.drafts() if _is_own(draft))
         self.summary = Summary()
         for draft in drafts.drafts():
             record = _settled(draft, outcome)
@@ -179,8 +179,11 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
             )
         if recorder.promise is not None:
             reporter.message(recorder.promise.announcement())
-        rows = _row_file(recorder) if processes.is_first and request.output is not None else None
-        with rows or nullcontext():
+        with ExitStack() as stack:
+            rows = None
+            if processes.is_first and request.output is not None:
+                stack.enter_context(sole_writer(request.output))
+                rows = stack.enter_context(_row_file(recorder))
             job = PredictionJob(recorder, rows, processes, reporter)
             try:
                 yield job
@@ -225,12 +228,16 @@ def _row_file(recorder: Recorder) -> RowFile:
     )
 
 
+def _is_own(draft: Record) -> bool:
+    """Return whether the label of a draft is the network's, not a person's."""
+    return "seen" in draft and not draft.get("reviewed", False)
+
+
 def _settled(draft: Record, outcome: Outcome) -> Record:
     """Return the record of a draft, which is ``unknown`` if the network's label is not accepted."""
     record: Record = {**draft}
     if "seen" in record:
         seen = record.pop("seen")
-        is_own = record["index"] is not None and not record.get("reviewed", False)
-        if is_own and not outcome.accepts(seen["score"], record["index"]):
+        if _is_own(draft) and record["index"] is not None and not outcome.accepts(seen["score"], record["index"]):
             record["label"], record["index"] = UNKNOWN, None
     return record

@@ -8,10 +8,12 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock, Timeout
 
 from lrnet_cli.documents import loaded, read_document
 from lrnet_cli.errors import UsageError
@@ -62,6 +64,26 @@ def row_writer(target: Target, style: RowStyle, *, header: bool = True) -> Calla
         target.flush()
 
     return write_row
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keep every other prediction from writing the file of rows ``path``; raises ``UsageError`` if one does."""
+    hidden = path.with_name(f".{path.name}.lock")
+    lock = FileLock(hidden)
+    if path.parent.is_dir():  # which the lock would make
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"{path}: another process is writing it; wait for that, or choose another file.") from None
+        except OSError:
+            pass  # nor can the rows be written, as will be said
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            hidden.unlink(missing_ok=True)
+            lock.release()
 
 
 class RowFile:
@@ -186,7 +208,7 @@ class RowFile:
         """Bring the complete rows of ``source`` into the part and count them; return whether there is any line."""
         form = self._style.form if self.is_settled else self._form
         content = source.read_bytes()
-        if self._is_copy and not content.endswith(b"\n"):  # as an editor may leave it
+        if self._is_copy and content and not content.endswith(b"\n"):  # as an editor may leave it
             content += b"\n"
         whole = end = quotes = 0  # bytes of the complete rows and up to this line
         for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row

@@ -113,10 +113,13 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 
 
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in manifest.numbered_rows(source):
-        if not isinstance(row, dict):
-            raise DataError(f"{source}: row {number}: is not an object with columns.")
-        yield number, row
+    try:
+        for number, row in manifest.numbered_rows(source):
+            if not isinstance(row, dict):
+                raise DataError(f"{source}: row {number}: is not an object with columns.")
+            yield number, row
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror or error}).") from error
 
 
 def _listed(source: Path) -> tuple[list[Item], tuple[str, ...]]:
@@ -168,7 +171,7 @@ def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:
             if name is not None and name.startswith(PROBABILITY_OF)
         }
         shares = shares or {predicted: _number(row["probability"], where)}
-        certainty = shares.get(true, 0.0 if predicted != true else 1.0) if predicted == true else -shares[predicted]
+        certainty = shares.get(true, 1.0) if predicted == true else -shares.get(predicted, 0.0)
         items.append(
             Item(_beside(source, manifest.text_of(row["path"])), true, true, _likeliest(shares), certainty, invert="no")
         )
@@ -176,10 +179,10 @@ def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 
 
 def _suspected(source: Path) -> tuple[list[Item], tuple[str, ...]]:
-    suspects = [
-        Suspect(row["file"], row["given"], row["suggested"], _number(row["score"], f"{source}: row {number}"))
-        for number, row in _rows(source)
-    ]
+    suspects = []
+    for number, row in _rows(source):
+        file, label, suggested = (manifest.text_of(row[name]) for name in ("file", "given", "suggested"))
+        suspects.append(Suspect(file, label, suggested, _number(row["score"], f"{source}: row {number}")))
     return suspect_items(suspects, {}), ()
 
 

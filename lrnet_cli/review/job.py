@@ -23,7 +23,7 @@ from lrnet_cli.review.collection import (
 from lrnet_cli.review.page import write_pages
 from lrnet_cli.runs.folder import read_series
 from lrnet_cli.runs.suspects import Suspect, find_suspects
-from lrnet_cli.selection.job import select_images
+from lrnet_cli.selection.job import refuse_existing, select_images
 from lrnet_cli.settings.requests import ReviewRequest, SelectRequest
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import is_series, members_of
@@ -56,6 +56,9 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     source, weights = paths.expanded(request.source), request.weights
     output = request.output or Path(f"{source.resolve().stem or 'review'}-review.html")
     paths.check_writable(output)
+    is_list = output.suffix.lower() == LIST_SUFFIX
+    if is_list and output.resolve() not in {paths.expanded(name).resolve() for name in request.answers}:
+        refuse_existing(output)
     if request.select is None:
         review = _read(request, source)
     else:
@@ -73,7 +76,7 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     for remark in review.remarks:
         reporter.message(remark)
     count = sum(item.answer is not None for item in (*review.items, *review.others))
-    if output.suffix.lower() == LIST_SUFFIX:
+    if is_list:
         everything = [*review.items, *review.others]
         _write_list(output, everything)
         return Reviewable((), output, len(everything), count, ())

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Literal
 
+from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.documents import JsonObject
 from lrnet_cli.errors import RunFolderError, TrainingError
 from lrnet_cli.escape import resuming
@@ -101,6 +102,8 @@ def compare_runs(folders: Iterable[Path], *, chosen: Sequence[str] = ()) -> list
         config, _ = read_config(folder)
         result = _result_of(folder)
         recipe = {name: value for name, value in to_plain(config).items() if name in compared}
+        # Two folders may have one name.
+        recipe["source"] = None if result["dataset"] in KNOWN_NAMES else recipe["dataset"]
         recipe["dataset"] = result["dataset"]
         _, results = groups.setdefault(repr(recipe), (recipe, []))
         results.append({**result, "test_fold": config.test_fold, "folder": str(folder)})

@@ -184,7 +184,7 @@ class TrainConfig(Place, Source):
     schedule: Schedule = setting("one-cycle", "How the learning rate changes over the run.", "recipe")
     weight_decay: float | None = setting(
         None,
-        "Decoupled weight decay (AdamW). Default: 0.05, 0.2 where classes have few images.",
+        "Decoupled weight decay (as in AdamW). Default: 0.05, 0.2 where classes have few images.",
         "recipe",
         within=Range("number", 0),
     )

@@ -107,6 +107,11 @@ def _cut_validation(
         dataset.name, dataset.train, dataset.val, config.val_fraction, seed, config.limit
     )
     if fraction is None:
+        if config.val_fraction is not None:
+            reporter.message(
+                f"{dataset.name}: --val-fraction has no effect, since the data set has its own {len(val)} validation "
+                "images."
+            )
         if dataset.test_is_cut_off:
             reporter.message(
                 f"{dataset.name}: its own {len(val)} validation images are never trained on; the {len(dataset.test)} "

@@ -43,7 +43,11 @@ def optimizers_of(model: nn.Module, config: TrainConfig) -> list[torch.optim.Opt
 
 
 def _adam(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    return [torch.optim.Adam(_groups(_weights_of(model), model, config), lr=config.lr, fused=True)]
+    return [
+        torch.optim.Adam(
+            _groups(_weights_of(model), model, config), lr=config.lr, fused=True, decoupled_weight_decay=True
+        )
+    ]
 
 
 def _adamw(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:

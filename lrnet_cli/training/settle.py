@@ -161,7 +161,7 @@ def _with_robust(
     clean = replace(clean, passes=1, batch_size=_batch_size(clean, data, engine, processes))
     limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * expected_seconds(clean, data, engine, processes))
     assert config.seed is not None
-    hard = altered(data.val, 1.0, config.seed)
+    hard = altered(data.val.to(engine.device), 1.0, config.seed)
     reached = dict[float, tuple[float, float]]()
     for strength in _STRENGTHS:
         tried = tried_for(replace(clean, robust=strength), data, engine, processes, limit)

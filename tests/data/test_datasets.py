@@ -141,3 +141,9 @@ def test_classes_are_matched_by_name_not_by_position(tmp_path: Path) -> None:
     assert (matched.train.labels == torch.where(loaded.train.labels == 0, 2, 0)).all()
     with pytest.raises(DataError, match=r"1 classes that the weights do not know: c\. The weights know: a, b"):
         with_classes_of(loaded, ["a", "b"])
+
+
+def test_a_folder_called_like_a_known_data_set_is_another_one(tmp_path: Path) -> None:
+    own = class_folders(tmp_path / "fashion", {"a": 10, "b": 10})
+    assert load_dataset(str(own)).name == "own-fashion"
+    assert load_dataset(str(class_folders(tmp_path / "MNIST", {"a": 10, "b": 10}))).name == "own-MNIST"

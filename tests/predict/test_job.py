@@ -110,3 +110,22 @@ def test_the_suffix_of_the_output_is_the_format_of_its_rows() -> None:
     assert (form(), form(format="json"), form(format="csv")) == (None, None, "csv")
     assert (form(output=Path("a.JSONL")), form(output=Path("a.csv"), spreadsheet=True)) == ("jsonl", "spreadsheet")
     assert form(output=Path("a.txt"), format="csv") == "csv"
+
+
+def test_two_predictions_do_not_write_one_file(trained_run: Path) -> None:
+    request = PredictRequest(inputs=("images",), weights=str(trained_run), output=Path("rows.csv"), resume=True)
+    with predict_files(request) as job:
+        next(iter(job))
+        with pytest.raises(UsageError, match="another process is writing it"), predict_files(request):
+            pass
+    with predict_files(request) as job:
+        assert len(list(job)) == 4
+    assert not Path(".rows.csv.lock").exists()
+
+
+def test_a_file_without_any_row_is_resumed(lrnet: CliRun, trained_run: Path) -> None:
+    words = f"predict --weights {trained_run} --output rows.jsonl"
+    Path("empty").mkdir()
+    assert lrnet(*words.split(), "-", stdin="").exit_code == 0
+    assert lrnet(*words.split(), "-", "--resume", stdin="images/0.png\n").exit_code == 0
+    assert len(Path("rows.jsonl").read_text().splitlines()) == 1

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,29 @@ def test_answers_stand_and_the_list_holds_them_beside_the_labels_before(scans: P
     assert read_answers(Path("all.csv")) == {str(scans / "1.png"): "c", str(scans / "2.png"): ""}
     [_, second, third], _ = read_items(Path("all.csv"))
     assert (second.label, second.answer, third.answer) == ("b", "c", "")
+
+
+def test_a_list_with_answers_is_not_written_over(lrnet: Callable[..., Any]) -> None:
+    lines("m.csv", "file_name,label", "scans/0.png,a")
+    kept = lines("answers.csv", "file_name,label,reviewed,previous", "scans/0.png,c,yes,a").read_text()
+    refused = lrnet("review m.csv --output answers.csv")
+    assert (refused.exit_code, "answers.csv: exists already" in refused.stderr) == (2, True)
+    assert Path("answers.csv").read_text() == kept
+    assert lrnet("review m.csv --answers answers.csv --output answers.csv").exit_code == 0  # which holds them all
+    assert [row["label"] for row in rows_of("answers.csv")] == ["c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_and_a_number_for_a_file_are_refused_in_a_sentence(lrnet: Callable[..., Any]) -> None:
+    os.mkfifo("pipe.csv")
+    assert lrnet("review pipe.csv").exit_code == 1
+    lines("s.jsonl", '{"file": 3, "given": "a", "suggested": "b", "score": 0.5}')
+    assert "3: " in lrnet("review s.jsonl").stderr
+
+
+def test_a_prediction_without_a_probability_of_its_own_is_the_least_certain() -> None:
+    [item], _ = read_items(lines("rows.csv", "path,true,predicted,probability,p_a", "scans/0.png,a,b,0.7,0.3"))
+    assert item.label == "a"
 
 
 def test_answers_to_other_images_are_counted(lrnet: Callable[..., Any]) -> None:

@@ -104,6 +104,13 @@ def test_recipes_are_told_apart_by_what_differs(a_run: RunWriter) -> None:
     ]
 
 
+def test_two_folders_of_one_name_are_two_data_sets(a_run: RunWriter) -> None:
+    runs = [a_run(0.9, dataset=f"/{place}/scans", changes={"dataset": "scans"}) for place in ("boxes", "pages")]
+    rows = compare_runs(runs)
+    assert [row.settings for row in rows] == [{"source": "/boxes/scans"}, {"source": "/pages/scans"}]
+    assert {row.accuracy.over for row in rows} == {"images"}
+
+
 def test_a_folder_given_twice_counts_once_and_a_copy_is_refused(a_run: RunWriter) -> None:
     run = a_run(0.9)
     (row,) = compare_runs([run, run])

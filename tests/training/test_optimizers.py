@@ -70,3 +70,13 @@ def test_matrices_that_share_the_steps_give_what_each_gives_alone() -> None:
     given = [torch.randn(shape) for shape in ((12, 49), (48, 432), (256, 216), (9, 3))]
     for alone, shared in zip(orthogonal(given, together=False), orthogonal(given, together=True), strict=True):
         torch.testing.assert_close(alone.float(), shared.float(), rtol=0, atol=0.02)
+
+
+def test_weight_decay_is_decoupled_in_all() -> None:
+    for name in ("adam", "adamw"):
+        weight = nn.Linear(3, 3, bias=False)
+        before = weight.weight.detach().clone()
+        [optimizer] = optimizers_of(weight, TrainConfig(optimizer=name, lr=0.1, weight_decay=0.5))
+        weight.weight.grad = torch.zeros(3, 3)
+        optimizer.step()
+        assert torch.allclose(weight.weight, before * (1 - 0.1 * 0.5)), name

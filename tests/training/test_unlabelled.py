@@ -62,6 +62,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(PIXELS[LABELLED + number]).save(folder / "scans" / "box" / f"{number}.png")
     for number in range(10):
         Image.fromarray(PIXELS[1000 + number]).save(folder / "scans" / f"known-{number}.png")
+    Image.fromarray(255 - PIXELS[1010]).save(folder / "scans" / "known-inverted.png")
     (folder / "scans" / "damaged.png").write_bytes(b"no image")
     return folder
 
@@ -109,7 +110,7 @@ def test_what_is_known_already_and_what_is_damaged_is_left_out(
     finished: tuple[Path, dict[str, Any], Messages],
 ) -> None:
     _, result, messages = finished
-    assert (result["unlabelled"]["copies"], result["unlabelled"]["skipped"]) == (10, 1)
+    assert (result["unlabelled"]["copies"], result["unlabelled"]["skipped"]) == (11, 1)
     assert any("skipped 1 image that cannot be read" in line and "damaged.png" in line for line in messages.lines)
 
 

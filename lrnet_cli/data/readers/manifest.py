@@ -20,7 +20,7 @@ from lrnet_cli.errors import DataError
 
 _FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS = "file_name", "label", "split", "group", "reviewed", "previous"
 _COLUMNS = (_FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS)
-_YES, _NO = {"yes", "true", "1"}, {"", "no", "false", "0"}
+YES, _NO = {"yes", "true", "1"}, {"", "no", "false", "0"}
 _BYTES_OF_ROW = 400  # in memory, at least
 _IN_FOLDER = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -196,7 +196,7 @@ def _checked(path: Path, number: int, row: object, *, labelled: bool) -> Listed:
     if split not in SPLIT_NAMES:
         raise DataError(f"{where}: the split {texts[_SPLIT]!r} is none of: {', '.join(SPLIT_NAMES)}.")
     reviewed = texts[_REVIEWED].casefold()
-    if reviewed not in _YES | _NO:
+    if reviewed not in YES | _NO:
         raise DataError(f"{where}: {_REVIEWED} is {texts[_REVIEWED]!r}; write yes, or leave it empty.")
     return Listed(
         texts[_FILE],
@@ -204,7 +204,7 @@ def _checked(path: Path, number: int, row: object, *, labelled: bool) -> Listed:
         texts[_LABEL],
         SPLIT_NAMES[split],
         texts[_GROUP],
-        reviewed in _YES if _REVIEWED in row else None,
+        reviewed in YES if _REVIEWED in row else None,
         texts[_PREVIOUS],
     )
 
