@@ -141,10 +141,8 @@ from start to end. {crossing(minutes)}
 
 ### The same networks under corruption
 
-The networks of the table [at equal time](#lr-net-and-its-rivals-at-equal-time), LR-Net trained in the same time with
-`--robust 1 --normalize ground` (in one stage, where `lrnet train` has [two](explanation/robustness.md#two-stages)), and
-the included models, on the same test images, clean and under [our corruptions](reference/corruptions.md), as means over
-corruption types and severities:
+The networks of the table [at equal time](#lr-net-and-its-rivals-at-equal-time) and the included models, on the same
+test images, clean and under [our corruptions](reference/corruptions.md), as means over corruption types and severities:
 
 {corrupted_table()}
 

@@ -1,6 +1,7 @@
 """The networks that come with the package."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -116,16 +117,13 @@ def mirrored(shared_data: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": tmp_path, "mirror": str(shared_data)}
 
 
-@pytest.mark.timeout(900)  # 10,000 images
 @pytest.mark.parametrize("name", RELEASED)
-def test_on_the_real_test_set_each_is_as_good_as_it_says(mirrored: dict[str, Any], name: str) -> None:
-    path = RELEASED[name] / WEIGHTS_NAME
-    metrics = load_setup(path, EvalRequest(**mirrored), Engine.choose()).evaluate().metrics
-    told = load_weights(path)[1].metrics
-    assert metrics.n == 10_000
-    # Another machine rounds otherwise, which may turn an image or two.
-    assert metrics.accuracy == pytest.approx(told["test_accuracy"], abs=5e-4)
-    assert metrics.ece == pytest.approx(told["test_ece"], abs=2e-3)
+def test_on_real_test_images_each_is_as_good_as_it_says(mirrored: dict[str, Any], name: str) -> None:
+    path, images = RELEASED[name] / WEIGHTS_NAME, 1500
+    metrics = load_setup(path, EvalRequest(limit=images, **mirrored), Engine.choose()).evaluate().metrics
+    told = load_weights(path)[1].metrics["test_accuracy"]  # of all 10,000, by tests/benchmarks/release.py
+    assert abs(metrics.accuracy - told) < 3 * math.sqrt(told * (1 - told) / images)
+    assert metrics.ece < 0.03
 
 
 @pytest.mark.parametrize(("grey", "share"), [(0, 1.0), (64, 1.0), (160, 1.0), (0, 0.2), (100, 0.4)])
