@@ -20,8 +20,9 @@ from lrnet_cli.training.run import Forerunner, Run
 from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
 from lrnet_cli.weights.card import WeightsCard, supervised
-from lrnet_cli.weights.file import save_weights
+from lrnet_cli.weights.file import load_weights, save_weights
 
+_NEXT_NAME = "model.next.safetensors"  # weights to be kept, until a checkpoint knows of them
 _CURVES_SECONDS = 10.0  # between two drawings, of which each takes a third of a second
 
 
@@ -45,7 +46,18 @@ class Keep:
         self.run.state.elapsed = self.clock.elapsed
         if self.run.processes.is_first:
             save_checkpoint(self.run.folder, self.run.state, self.run.card.dataset["content_sha256"])
+            self.take_up()
         self.clock.note_checkpoint()
+
+    def take_up(self) -> None:
+        """Keep the weights of the last epoch if the checkpoint has it: a run that is resumed before may do it anew."""
+        path = self.run.folder / _NEXT_NAME
+        if not self.run.processes.is_first or not path.exists():
+            return
+        if self.kept is not None and load_weights(path)[1].metrics["best_epoch"] == self.kept.epoch:
+            path.replace(self.run.folder / WEIGHTS_NAME)
+        else:
+            path.unlink()
 
     def forerunner(self, one: Forerunner) -> None:
         """Keep ``one``, as epoch 0, until an epoch is at least as good."""
@@ -106,7 +118,7 @@ class Keep:
             (run.folder / "epochs").mkdir(exist_ok=True)
             save_weights(run.folder / "epochs" / f"{row.epoch:03}.safetensors", model, card)
         if self.kept is row:
-            save_weights(run.folder / WEIGHTS_NAME, model, card)
+            save_weights(run.folder / _NEXT_NAME, model, card)
         write_rows(run.folder, state.rows)
         if time.monotonic() - self._drawn >= _CURVES_SECONDS:
             write_curves(run.folder, state.rows)

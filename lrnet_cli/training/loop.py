@@ -67,6 +67,7 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
     step = Step(run)
     clock = Clock(run, len(step.statistics_images), should_stop, begun)
     keep = Keep(run, step, clock)
+    keep.take_up()
     results = Results(keep)
     if run.forerunner is not None:
         write_lesson(run.folder, run.forerunner.lesson)

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from lrnet_cli.errors import InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training import clock
+from lrnet_cli.training import clock, keep
+from lrnet_cli.training.checkpoint import save_checkpoint
 from lrnet_cli.training.optimizers import learning_rate
 from lrnet_cli.training.train import resume, train
 from lrnet_cli.weights.file import load_weights
@@ -164,6 +165,29 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     resume(stopped, reporter=messages)
     assert "latest.safetensors: the checkpoint is damaged" in messages.text
     assert_same_outcome(quick_uninterrupted, stopped)
+
+
+def test_weights_are_never_newer_than_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Stopping
+) -> None:
+    saved = []
+
+    def killed(*arguments: Any) -> None:
+        saved.append(arguments)
+        if len(saved) == 3:
+            raise ZeroDivisionError
+        save_checkpoint(*arguments)
+
+    monkeypatch.setattr(keep, "save_checkpoint", killed)
+    with pytest.raises(ZeroDivisionError):
+        train(quick(tmp_path / "run"))
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "model.next.safetensors").exists()
+    result = resume(tmp_path / "run", None, *stop_after(0))
+    assert load_weights(tmp_path / "run" / "model.safetensors")[1].metrics["best_epoch"] == result["best_epoch"]
+    assert result["best_epoch"] <= 2
+    assert not (tmp_path / "run" / "model.next.safetensors").exists()
+    assert resume(tmp_path / "run")["status"] == "finished"
 
 
 def test_a_run_without_a_whole_checkpoint_cannot_go_on(stopped: Path) -> None:
