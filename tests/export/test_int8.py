@@ -53,8 +53,8 @@ def test_int8_is_judged_on_validation_images_that_did_not_calibrate(exported: Pa
     own = load_weights(trained_run / "model.safetensors")[1]
     note = card.protocol["int8"]
     assert card == replace(own, novelty=novelty_given(10), protocol=own.protocol | {"int8": note})
-    assert note["judged_on"] == "optdigits: the validation images of its training"
-    assert note["calibrated"] + note["judged"] == own.dataset["val"]  # type: ignore[operator]  # numbers
+    assert note["evaluated_on"] == "optdigits: the validation images of its training"
+    assert note["calibrated"] + note["images"] == own.dataset["val"]  # type: ignore[operator]  # numbers
     assert note["agreement"] >= 0.97  # type: ignore[operator]  # of some seventy images
 
 

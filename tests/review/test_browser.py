@@ -395,7 +395,7 @@ def test_the_audit_of_a_promise_is_answered_in_the_page(
         Image.fromarray((digits.images[number] * 15).astype("uint8")).save(folder / f"{number:03}.png")
     assert lrnet(f"predict scans --weights {trained_run} --max-error 0.1 --output labels.csv").exit_code == 0
     labels = csv.DictReader(Path("labels.csv").read_text(encoding="utf-8").splitlines())
-    accepted = {row["path"]: row["label"] for row in labels if row["index"]}
+    accepted = {str(Path(row["path"]).resolve()): row["label"] for row in labels if row["index"]}
     assert lrnet("audit labels.csv --n 30 --seed 0").exit_code == 0
     assert lrnet("review labels-audit.csv --audit").exit_code == 0
     sample = csv.DictReader(Path("labels-audit.csv").read_text(encoding="utf-8").splitlines())
