@@ -209,7 +209,7 @@ def _with_epochs(config: TrainConfig, data: Data, pace: float | None, reporter: 
     epochs = math.ceil(share * seen / shown)
     seconds = _seconds(epochs * shown, pace)
     if 60 <= seconds < math.inf:
-        third = f"--max-time {duration_of(seconds / 3)} trains a third as long, which costs a point or two of accuracy"
+        third = f"--max-time {duration_of(seconds / 3)} trains a third as long, and costs some accuracy"
         longer = f"; --max-time {duration_of(seconds * suited / seen)} would suit the images" if suited > seen else ""
         reporter.message(f"{epochs} epochs, which take about {duration_of(seconds)} here{longer}; {third}.")
     return replace(config, epochs=epochs)
