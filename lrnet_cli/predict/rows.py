@@ -82,7 +82,8 @@ def sole_writer(path: Path) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            hidden.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows keeps a file that is open
+                hidden.unlink()
             lock.release()
 
 
