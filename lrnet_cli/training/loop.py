@@ -23,8 +23,9 @@ def fit(run: Run, step: Step, clock: Clock, keep: Keep) -> None:
     threads.begin()
     compile_as_settled(run, step)
     clock.look()
-    # Patience is checked here, so that a run that was killed after its last epoch trains no further when resumed.
-    while not clock.is_over and not _patience_is_over(run):
+    # Patience is checked here, so that a run that was killed after its last epoch trains no further when resumed. One
+    # that was stopped after its last step has an epoch to end.
+    while (run.state.step or not clock.is_over) and not _patience_is_over(run):
         step.network.train()
         with clock.timing_steps():
             for batch in step.batches_left():

@@ -167,6 +167,22 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     assert_same_outcome(quick_uninterrupted, stopped)
 
 
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_a_run_that_is_stopped_after_the_last_step_of_an_epoch_ends_that(
+    quick_uninterrupted: Path, tmp_path: Path, epoch: int
+) -> None:
+    class Last(Reporter):
+        stopped = False
+
+        def step(self, number: int, done: int, total: int) -> None:
+            self.stopped |= (number, done) == (epoch, total)
+
+    reporter = Last()
+    assert train(quick(tmp_path / "run"), reporter, lambda: reporter.stopped)["epochs"] == epoch - 1
+    assert resume(tmp_path / "run")["epochs"] == 3
+    assert_same_outcome(quick_uninterrupted, tmp_path / "run")
+
+
 def test_weights_are_never_newer_than_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Stopping
 ) -> None:
