@@ -44,12 +44,12 @@ class Pack:
 
 def packs(data_dir: Path | None = None) -> list[Pack]:
     """Return this user's packs, the most recently used first."""
-    packs = []
+    listed = []
     for path in _folder(data_dir).glob("*.safetensors"):
         with suppress(OSError):
             status = path.stat()
-            packs.append(Pack(path, status.st_size, status.st_mtime))
-    return sorted(packs, key=lambda pack: -pack.used)
+            listed.append(Pack(path, status.st_size, status.st_mtime))
+    return sorted(listed, key=lambda pack: -pack.used)
 
 
 class Prepared:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrnet_cli import paths
-from lrnet_cli.data.readers.manifest import YES, numbered_rows
+from lrnet_cli.data.readers.manifest import is_yes, numbered_rows
 from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.predict.rows import promised_error
 from lrnet_cli.promise.audit import Audited, audited
@@ -66,11 +66,9 @@ def draw(request: AuditRequest) -> Draw:
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     count = min(request.n, len(stack))
     chosen = np.sort(np.random.default_rng(seed).choice(len(stack), count, replace=False))
-    # In full, because the list and its page may lie in another folder than the labels.
-    names = [os.path.abspath(name) for name in stack]  # noqa: PTH100 # links stay as they are
-    labels = list(stack.values())
+    names = list(stack)
     with paths.write_errors(target):
-        paths.write_table(target, _COLUMNS, ((names[index], labels[index]) for index in chosen.tolist()))
+        paths.write_table(target, _COLUMNS, ((names[index], stack[names[index]]) for index in chosen.tolist()))
     return Draw(target, count, len(stack), seed)
 
 
@@ -87,11 +85,9 @@ def judge(request: AuditRequest) -> Verdict:
     twice = [name for name, count in Counter(row["file_name"] for row in answers).items() if count > 1]
     if twice:
         raise UsageError(f"{request.answers}: has {twice[0]} more than once; keep one row of each image.")
-    checked = [row for row in answers if _is_yes(row["reviewed"])]
-    accepted = {os.path.abspath(name): label for name, label in stack.items()}  # noqa: PTH100 # links stay as they are
+    checked = [row for row in answers if is_yes(row["reviewed"])]
     for row in checked:
-        # A review page names files in full, because its list may be saved anywhere.
-        if accepted.get(os.path.abspath(row["file_name"])) != row["previous"]:  # noqa: PTH100
+        if stack.get(os.path.abspath(row["file_name"])) != row["previous"]:  # noqa: PTH100
             raise UsageError(
                 f"{request.answers}: {row['file_name']} has no accepted label {row['previous']!r} in {request.labels}; "
                 "give the labels from which the list was drawn."
@@ -105,29 +101,25 @@ def judge(request: AuditRequest) -> Verdict:
 
 
 def _accepted(path: Path) -> dict[str, str]:
-    """Return the network's accepted label of each image of a file of predictions."""
+    """Return the network's accepted label of each image of a file of predictions.
+
+    Files are named in full, because lists, their pages and the labels may lie in different folders.
+    """
     rows = _rows(path)
     if not rows or "path" not in rows[0]:
         raise UsageError(f"{path}: has no rows with path and label; give a file that lrnet predict wrote.")
     stack = {
-        str(row["path"]): str(row["label"])
+        os.path.abspath(str(row["path"])): str(row["label"])  # noqa: PTH100 # links stay as they are
         for row in rows
-        if row.get("index") not in (None, "") and not _is_yes(row.get("reviewed"))
+        if row.get("index") not in (None, "") and not is_yes(row.get("reviewed"))
     }
     if not stack:
         raise UsageError(f"{path}: none of its {len(rows)} rows has an accepted label, so there is nothing to check.")
     return stack
 
 
-def _is_yes(cell: object) -> bool:
-    return str(cell).strip().lower() in YES
-
-
 def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
-    try:
-        rows = [row for _, row in numbered_rows(path)]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    rows = [row for _, row in numbered_rows(path)]
     if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: its rows cannot be read; give a file that lrnet predict wrote.")
     return rows

@@ -236,8 +236,7 @@ def _is_own(draft: Record) -> bool:
 def _settled(draft: Record, outcome: Outcome) -> Record:
     """Return the record of a draft, which is ``unknown`` if the network's label is not accepted."""
     record: Record = {**draft}
-    if "seen" in record:
-        seen = record.pop("seen")
-        if _is_own(draft) and record["index"] is not None and not outcome.accepts(seen["score"], record["index"]):
-            record["label"], record["index"] = UNKNOWN, None
+    record.pop("seen", None)
+    if _is_own(draft) and draft["index"] is not None and not outcome.accepts(draft["seen"]["score"], draft["index"]):
+        record["label"], record["index"] = UNKNOWN, None
     return record

@@ -76,8 +76,8 @@ def sole_writer(path: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(f"{path}: another process is writing it; wait for that, or choose another file.") from None
-        except OSError:
-            pass  # nor can the rows be written, as will be said
+        except (OSError, NotImplementedError):
+            pass  # the rows cannot be written either, as will be said; or the file system has no locks
     try:
         yield
     finally:

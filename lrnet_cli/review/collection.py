@@ -113,13 +113,10 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 
 
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        for number, row in manifest.numbered_rows(source):
-            if not isinstance(row, dict):
-                raise DataError(f"{source}: row {number}: is not an object with columns.")
-            yield number, row
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror or error}).") from error
+    for number, row in manifest.numbered_rows(source):
+        if not isinstance(row, dict):
+            raise DataError(f"{source}: row {number}: is not an object with columns.")
+        yield number, row
 
 
 def _listed(source: Path) -> tuple[list[Item], tuple[str, ...]]:

@@ -46,11 +46,13 @@ class Keep:
         self.run.state.elapsed = self.clock.elapsed
         if self.run.processes.is_first:
             save_checkpoint(self.run.folder, self.run.state, self.run.card.dataset["content_sha256"])
-            self.take_up()
+            next_one = self.run.folder / _NEXT_NAME
+            if next_one.exists():
+                next_one.replace(self.run.folder / WEIGHTS_NAME)
         self.clock.note_checkpoint()
 
     def take_up(self) -> None:
-        """Keep the weights of the last epoch if the checkpoint has it: a run that is resumed before may do it anew."""
+        """Settle what a kill left beside the checkpoint: weights that it knows of are kept, others will come anew."""
         path = self.run.folder / _NEXT_NAME
         if not self.run.processes.is_first or not path.exists():
             return

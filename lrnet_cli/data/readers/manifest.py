@@ -20,7 +20,7 @@ from lrnet_cli.errors import DataError
 
 _FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS = "file_name", "label", "split", "group", "reviewed", "previous"
 _COLUMNS = (_FILE, _LABEL, _SPLIT, _GROUP, _REVIEWED, _PREVIOUS)
-YES, _NO = {"yes", "true", "1"}, {"", "no", "false", "0"}
+_YES, _NO = {"yes", "true", "1"}, {"", "no", "false", "0"}
 _BYTES_OF_ROW = 400  # in memory, at least
 _IN_FOLDER = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -112,10 +112,7 @@ def read_answers(path: Path) -> dict[str, str]:
 def read_reviewed(lists: Iterable[str | Path]) -> Iterator[Listed]:
     """Yield the rows of ``lists`` that a person answered; raises ``DataError`` as ``read_answers`` does."""
     for path in map(paths.expanded, lists):
-        try:
-            rows = list(read_rows(path, labelled=False))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        rows = list(read_rows(path, labelled=False))
         if all(row.reviewed is None for row in rows):
             raise DataError(
                 f"{path}: has no column {_REVIEWED}; give a list that was saved by the page of: lrnet review"
@@ -130,7 +127,7 @@ def _listed_in(folder: Path) -> Path | None:
 def numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
     """Yield each row as it stands, with its line in the file, or its number in a Parquet file.
 
-    Raises ``DataError`` for a file that is damaged.
+    Raises ``DataError`` for a file that is damaged or cannot be read.
     """
     suffix = path.suffix.lower()
     try:
@@ -146,6 +143,8 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
         for number, line in enumerate(lines_of(path), 1):
             if line.strip():
                 yield number, loaded(line)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
     except (csv.Error, ValueError) as error:
@@ -196,7 +195,7 @@ def _checked(path: Path, number: int, row: object, *, labelled: bool) -> Listed:
     if split not in SPLIT_NAMES:
         raise DataError(f"{where}: the split {texts[_SPLIT]!r} is none of: {', '.join(SPLIT_NAMES)}.")
     reviewed = texts[_REVIEWED].casefold()
-    if reviewed not in YES | _NO:
+    if reviewed not in _YES | _NO:
         raise DataError(f"{where}: {_REVIEWED} is {texts[_REVIEWED]!r}; write yes, or leave it empty.")
     return Listed(
         texts[_FILE],
@@ -204,9 +203,14 @@ def _checked(path: Path, number: int, row: object, *, labelled: bool) -> Listed:
         texts[_LABEL],
         SPLIT_NAMES[split],
         texts[_GROUP],
-        reviewed in YES if _REVIEWED in row else None,
+        is_yes(reviewed) if _REVIEWED in row else None,
         texts[_PREVIOUS],
     )
+
+
+def is_yes(cell: str | float | None) -> bool:
+    """Return whether a cell says yes."""
+    return text_of(cell).casefold() in _YES
 
 
 def text_of(value: str | float | None) -> str:
