@@ -58,6 +58,9 @@ def cut_of(split: Split, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """
     if split.groups is None or not len(split):
         return stratified_cut(split.labels, fraction, seed)
+    if fraction > 0.5:
+        cut, kept = cut_of(split, 1 - fraction, seed)
+        return kept, cut
     parts = min(max(round(1 / fraction), 2), _most_group_folds(split))
     if parts < 2:  # nothing can be cut off
         everything = torch.arange(len(split))

@@ -157,8 +157,10 @@ class AuditRequest(Request):
         super().__post_init__()
         if self.answers is None and self.max_error is not None:
             raise SettingError("{max_error} is compared with what {answers} say; give both.")
-        if self.answers is not None and self.output is not None:
-            raise SettingError("{output} is for a new draw, not for {answers}; leave one of them out.")
+        usual = {"output": None, "seed": None, "n": type(self).n}
+        drawing = [name for name, default in usual.items() if getattr(self, name) != default]
+        if self.answers is not None and drawing:
+            raise SettingError(f"{{{drawing[0]}}} is for a new draw, not for {{answers}}; leave one of them out.")
 
 
 @dataclass(frozen=True, kw_only=True)

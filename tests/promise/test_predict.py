@@ -189,6 +189,9 @@ def test_an_audit_draws_accepted_labels_and_reads_the_answers_back(lrnet: CliRun
     assert (kept.exit_code, "does not contradict the promised error of 2%" in kept.stdout) == (0, True)
     reviewed(5, in_full=True)  # as a review page saves them
     assert lrnet(words).stdout == kept.stdout
+    for drawing, option in (("--seed 1", "--seed"), ("--n 20", "--n"), ("--output new.csv", "--output")):
+        refused = lrnet(f"{words} {drawing}")
+        assert (refused.exit_code, f"{option} is for a new draw" in refused.stderr) == (2, True)
     reviewed(30, checked=290)
     broken = lrnet(f"{words} --json")
     document = json.loads(broken.stdout)

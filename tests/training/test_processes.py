@@ -173,9 +173,12 @@ def test_ctrl_c_stops_all_processes_after_a_checkpoint_and_one_goes_on(tmp_path:
 
 
 def test_several_processes_agree_on_the_batch_size_that_the_time_allows(tmp_path: Path) -> None:
-    words = training(tmp_path / "run", "--max-time", "60s", "--procs", "2", "--no-test", "--json")
-    assert json.loads(finished(started(words, stderr=None)))["processes"] == 2
+    process = started(training(tmp_path / "run", "--max-time", "60s", "--procs", "2", "--no-test"))
+    until_epoch(process, 1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["batch_size"] == 16
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
 
 
 def test_two_trainings_at_once_do_not_meet(tmp_path: Path) -> None:

@@ -141,9 +141,11 @@ def test_a_group_never_straddles_a_cut(tmp_path: Path) -> None:
 
     assert pages(dataset.train) & pages(dataset.test) == set()
     assert 10 <= len(dataset.test) <= 40
-    kept, cut = cut_of(dataset.train, 0.2, seed=3)
-    assert pages(dataset.train.take(kept)) & pages(dataset.train.take(cut)) == set()
-    assert sorted([*kept.tolist(), *cut.tolist()]) == list(range(len(dataset.train)))
+    for fraction in (0.2, 0.75):
+        kept, cut = cut_of(dataset.train, fraction, seed=3)
+        assert pages(dataset.train.take(kept)) & pages(dataset.train.take(cut)) == set()
+        assert sorted([*kept.tolist(), *cut.tolist()]) == list(range(len(dataset.train)))
+        assert len(cut) == pytest.approx(fraction * len(dataset.train), abs=6)
     folds = [loaded(path, fold=(number, 4))[0] for number in range(1, 5)]
     tested = [pages(fold.test) for fold in folds]
     assert sum(map(len, tested)) == len(set().union(*tested)) == 24
