@@ -20,7 +20,7 @@ from lrnet_cli.data.reading import Skipped
 from lrnet_cli.documents import JsonObject, parsed, read_document, shaped
 from lrnet_cli.errors import DataError, RunFolderError, TrainingError, UsageError
 from lrnet_cli.escape import resuming
-from lrnet_cli.reporter import EpochRow
+from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import from_plain, to_plain
 
@@ -212,6 +212,14 @@ def figures_of(result: JsonObject, run_dir: Path) -> Figures:
 def write_result(run_dir: Path, result: JsonObject) -> None:
     """Write ``result.json``, the document that ``lrnet train --json`` prints."""
     paths.write_text(run_dir / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def note_newest(run_dir: Path, reporter: Reporter) -> None:
+    """Note a run or a series as the newest of this user, or report that this cannot be written."""
+    try:
+        paths.record_run(run_dir)
+    except OSError as error:
+        reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` {run_dir} with --weights.")
 
 
 def write_skipped(run_dir: Path, skipped: Sequence[Skipped]) -> None:

@@ -316,8 +316,8 @@ class TrainConfig(Place, Source):
     )
     robust: float | Literal["auto"] = setting(
         0.0,
-        "Add stains, uneven light, blur, noise and more to most training images, up to this strength, from 0 to 1; "
-        "auto is as much as these images can bear.",
+        "In the second half, add stains, uneven light, blur, noise and more to training images, up to this strength, "
+        "from 0 to 1; auto keeps what costs at most a point of accuracy on clean ones.",
         "augmentation",
         panel="basic",
         within=Range("share", 0, 1, high_included=True),
@@ -371,9 +371,10 @@ class TrainConfig(Place, Source):
 
     @property
     def robust_strength(self) -> float:
-        """The strength, once chosen, of what ``robust`` adds in training and to a copy of validation images."""
-        assert self.robust != "auto"
-        return self.robust if self.augment else 0.0
+        """The strength of what ``robust`` adds in training and to a copy of the validation images."""
+        if not self.augment:
+            return 0.0
+        return 1.0 if self.robust == "auto" else self.robust
 
     @property
     def two_stages(self) -> bool:

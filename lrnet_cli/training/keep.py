@@ -23,6 +23,7 @@ from lrnet_cli.weights.card import WeightsCard, supervised
 from lrnet_cli.weights.file import load_weights, save_weights
 
 _NEXT_NAME = "model.next.safetensors"  # weights to be kept, until a checkpoint knows of them
+_BEARABLE = 0.01  # of the clean validation images, or one of them, that ``--robust auto`` may cost
 _CURVES_SECONDS = 10.0  # between two drawings, of which each takes a third of a second
 
 
@@ -38,8 +39,9 @@ class Keep:
     @property
     def kept(self) -> EpochRow | None:
         """The epoch whose weights are kept so far, if one is over."""
-        images = math.inf if self.run.config.select == "loss" else len(self.run.val_split)
-        return kept_of(self.run.state.rows, images)
+        config, images = self.run.config, len(self.run.val_split)
+        cost = max(_BEARABLE, 1 / images) if config.robust == "auto" else math.inf
+        return kept_of(self.run.state.rows, math.inf if config.select == "loss" else images, cost)
 
     def checkpoint(self) -> None:
         """Write everything that the run needs to be resumed from here."""
@@ -127,19 +129,31 @@ class Keep:
             self._drawn = time.monotonic()
 
 
-def kept_of(rows: Sequence[EpochRow], images: float) -> EpochRow | None:
+def kept_of(rows: Sequence[EpochRow], images: float, cost: float = math.inf) -> EpochRow | None:
     """Return the epoch of ``rows`` to keep: the latest that is as good as the best, within one standard error.
+
+    Only those count whose accuracy is at most ``cost`` below the highest so far.
 
     Scores are shares of so many ``images``; of infinitely many, only the best counts. A learning rate that falls to 0
     makes later epochs the better ones, which a few validation images cannot tell: the luckiest of many epochs is an
     early one too often (the one-standard-error rule, Breiman et al. 1984, section 3.4.3). Epoch 0 is another network:
     what follows it must be at least as good.
     """
-    if not rows:
-        return None
-    best = max(row.score for row in rows)
-    likely = best if math.isinf(images) else (best * images + 2) / (images + 4)  # all right by chance is no certainty
-    needed = best - math.sqrt(likely * max(0.0, 1 - likely) / images)
-    if rows[0].epoch == 0:
-        needed = max(needed, rows[0].score)
-    return next(row for row in reversed(rows) if row.score >= needed)
+    kept, least, counted, best = None, -math.inf, list[EpochRow](), -math.inf
+    for row in rows:  # one by one: an epoch that was not kept when it was over is lost
+        if row.val_accuracy - cost > least:
+            least = row.val_accuracy - cost
+            counted = [one for one in counted if one.val_accuracy >= least]
+            best = max((one.score for one in counted), default=-math.inf)
+        if row.val_accuracy < least:
+            continue
+        counted.append(row)
+        best = max(best, row.score)
+        # All right by chance is no certainty.
+        likely = best if math.isinf(images) else (best * images + 2) / (images + 4)
+        needed = best - math.sqrt(likely * max(0.0, 1 - likely) / images)
+        if counted[0].epoch == 0:
+            needed = max(needed, counted[0].score)
+        if kept is None or kept.val_accuracy < least or row.score >= needed:
+            kept = row
+    return kept

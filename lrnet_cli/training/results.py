@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from lrnet_cli import paths
 from lrnet_cli.devices import describe_device
 from lrnet_cli.documents import JsonObject
 from lrnet_cli.errors import InterruptedRunError
@@ -11,7 +10,15 @@ from lrnet_cli.evaluation.evaluate import Evaluation, evaluate, recorded
 from lrnet_cli.evaluation.predictions import write_predictions
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import WEIGHTS_NAME
-from lrnet_cli.runs.folder import Status, read_result, write_config, write_curves, write_result, write_skipped
+from lrnet_cli.runs.folder import (
+    Status,
+    note_newest,
+    read_result,
+    write_config,
+    write_curves,
+    write_result,
+    write_skipped,
+)
 from lrnet_cli.runs.model_card import write_model_card
 from lrnet_cli.runs.suspects import predictions_of
 from lrnet_cli.settings.units import as_text
@@ -94,6 +101,12 @@ class Results:
         run.processes.wait()  # until the first one has written the weights
         model, card = load_weights(path)
         card = with_novelty(card, model, self._keep.step)
+        if run.config.robust == "auto" and run.config.augment:
+            run.reporter.message(
+                f"Robust: epoch {card.metrics['best_epoch']} is kept, right on {card.metrics['val_accuracy']:.3f} of "
+                f"the validation images and on {card.metrics['val_altered_accuracy']:.3f} of augmented ones; of those "
+                f"as they are, no epoch got more than {max(row.val_accuracy for row in run.state.rows):.3f} right."
+            )
         if run.processes.is_first:
             save_weights(path, model, card)
 
@@ -133,7 +146,4 @@ class Results:
         write_result(run.folder, result)
         if run.config.test_fold is not None:
             return  # the folds count together, as their series
-        try:
-            paths.record_run(run.folder)
-        except OSError as error:
-            run.reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` this run with --weights.")
+        note_newest(run.folder, run.reporter)

@@ -6,7 +6,6 @@ from typing import cast
 
 import torch
 
-from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.normalize import suited_to
 from lrnet_cli.processes import Processes
@@ -16,7 +15,6 @@ from lrnet_cli.settings.units import duration_of
 from lrnet_cli.settings.words import Arch
 from lrnet_cli.training.augment import DEFORMED, LEAST_BENT_SIDE, Ranges
 from lrnet_cli.training.batches import affordable_images, batch_size_of, images_per_second
-from lrnet_cli.training.certainty import altered
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.inherit import single_weights
 from lrnet_cli.training.trial import tried_for
@@ -26,8 +24,6 @@ _FEW = 60  # training images in the median class, up to which images are deforme
 _WEIGHT_DECAY, _LABEL_SMOOTHING = (0.05, 0.2), (0.05, 0.1)  # each of the usual, and where classes have few images
 _DROPOUT = {"resnet-small": 0.3}  # whose class layer has many inputs; others do better without, in runs of minutes
 _RIVALS: tuple[Arch, ...] = ("lrnet-short", "resnet-small")
-_STRENGTHS = (0.0, 0.5, 1.0)  # of alterations
-_BEARABLE = 0.01  # of the clean validation images, or one of them, that alterations may cost
 _TRIAL_SHARE, _LONGEST_TRIAL = 0.05, 60.0  # of a run's time for each, and seconds
 _SHORT_RUN = 150.0  # seconds, of which a race would take too much
 # Images that a run sees, each counted every time: by the root of their number and by their pixels, but no more than
@@ -56,8 +52,6 @@ def settled(
     config = _with_dropout(config)
     if config.init is not None and begins and not processes.together:
         _measure_start(config, data, engine, processes, choose)
-    if config.robust == "auto":
-        config = _with_robust(config, data, engine, processes, choose)
     config = replace(config, batch_size=_batch_size(config, data, engine, processes), choices=tuple(choices))
     if config.passes is None:
         config = replace(config, passes=_passes(config, len(data.train)))
@@ -116,8 +110,8 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
     rivals, limit = race_of(config, data, engine, processes)
     if len(rivals) == 1:
         return replace(config, arch=rivals[0])
-    robust = 0.0 if config.robust == "auto" else config.robust
-    candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=robust)) for arch in rivals]
+    # A race is too short for the second of two stages.
+    candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=0.0)) for arch in rivals]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
     reached = [tried_for(one, data, engine, processes, limit).accuracy for one in candidates]
     winner = candidates[reached.index(max(reached))]  # the first of equal ones
@@ -143,37 +137,6 @@ def _measure_start(config: TrainConfig, data: Data, engine: Engine, processes: P
         f"Start: {config.init} reaches {with_it:.3f} on {len(data.val)} validation images after {limit:.0f} s, random "
         f"weights {without:.3f}: {verdict}."
     )
-
-
-def _with_robust(
-    config: TrainConfig, data: Data, engine: Engine, processes: Processes, choose: OnMessage
-) -> TrainConfig:
-    """Return ``config`` with the strength of alterations that its images can bear.
-
-    Each strength has a short training. The one that leaves the most validation images right, clean ones and altered at
-    full strength, is chosen of those that cost at most a hundredth of the clean ones.
-    """
-    clean = replace(config, robust=0.0)
-    if processes.together:
-        choose("Robust: 0; one process is needed to choose a strength, so give one with --robust.")
-    if processes.together or not config.augment:
-        return clean
-    clean = replace(clean, passes=1, batch_size=_batch_size(clean, data, engine, processes))
-    limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * expected_seconds(clean, data, engine, processes))
-    assert config.seed is not None
-    hard = altered(data.val.to(engine.device), 1.0, config.seed)
-    reached = dict[float, tuple[float, float]]()
-    for strength in _STRENGTHS:
-        tried = tried_for(replace(clean, robust=strength), data, engine, processes, limit)
-        reached[strength] = tried.accuracy, evaluate(tried.network, hard, tried.card).metrics.accuracy
-    bearable = max(_BEARABLE, 1 / len(data.val))
-    chosen = max((s for s in _STRENGTHS if reached[s][0] >= reached[0.0][0] - bearable), key=lambda s: sum(reached[s]))
-    figures = ", ".join(f"{strength:g}: {clean:.3f} and {hard:.3f}" for strength, (clean, hard) in reached.items())
-    choose(
-        f"Robust: {chosen:g}, by accuracy on {len(data.val)} validation images, clean and augmented, after "
-        f"{limit:.0f} s each ({figures}); --robust {chosen:g} saves that time."
-    )
-    return replace(config, robust=chosen, trials=config.trials + len(_STRENGTHS))
 
 
 def expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes: Processes) -> float:

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -142,6 +142,35 @@ def test_the_latest_epoch_within_one_standard_error_of_the_best_is_kept() -> Non
         kept = kept_of(rows, images)
         assert kept_of(rows[: kept.epoch], images) is kept
     assert kept_of([], 100) is None
+
+
+def test_what_costs_too_much_on_clean_images_is_not_kept() -> None:
+    def robust(epoch: int, clean: float, altered: float) -> EpochRow:
+        return replace(row_of(epoch, clean), val_score=(clean + altered) / 2)
+
+    rows = [robust(1, 0.88, 0.4), robust(2, 0.90, 0.4), robust(3, 0.80, 0.8), robust(4, 0.892, 0.6)]
+    assert kept_of(rows, 1000).epoch == 3
+    assert kept_of(rows[:3], 1000, 0.01).epoch == 2
+    assert kept_of(rows, 1000, 0.01).epoch == 4
+    # Weights of epochs that were not kept are gone: one that is better now and was not then is no choice.
+    rows += [robust(5, 0.895, 0.2), robust(6, 0.91, 0.3)]
+    assert kept_of(rows, 1000, 0.01).epoch == 6
+    for end in range(1, len(rows) + 1):
+        kept = kept_of(rows[:end], 1000, 0.01)
+        assert kept_of(rows[: kept.epoch], 1000, 0.01) is kept
+
+
+def test_auto_says_what_robustness_cost(tmp_path: Path) -> None:
+    class Messages(Reporter):
+        said: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    result = train(quick(tmp_path, epochs=2, robust="auto", test=False), Messages())
+    (said,) = [line for line in Messages.said if line.startswith("Robust: ")]
+    assert f"epoch {result['best_epoch']} is kept, right on {result['val_accuracy']:.3f} of the validation" in said
+    assert load_weights(Path(result["weights"]))[1].protocol["recipe"]["robust"] == "auto"
 
 
 def test_another_network_is_kept_until_an_epoch_is_as_good() -> None:

@@ -107,53 +107,6 @@ def test_a_short_run_or_several_processes_hold_no_race(race: Callable[..., Any])
     assert ran == []
 
 
-@pytest.fixture
-def bearing(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[float, tuple[float, float]]], list[tuple[float, float]]]:
-    """Give a function that sets the accuracies, clean and altered, after training at each strength.
-
-    It returns the strengths and seconds of the trainings as they come.
-    """
-
-    def stage(reached: dict[float, tuple[float, float]]) -> list[tuple[float, float]]:
-        ran = list[tuple[float, float]]()
-
-        def tried_for(config: TrainConfig, *others: Any) -> SimpleNamespace:
-            ran.append((config.robust_strength, others[3]))
-            clean, hard = reached[config.robust_strength]
-            return SimpleNamespace(accuracy=clean, network=hard, card=None)
-
-        def evaluate(network: float, *_: object) -> SimpleNamespace:
-            return SimpleNamespace(metrics=SimpleNamespace(accuracy=network))
-
-        monkeypatch.setattr(settle, "tried_for", tried_for)
-        monkeypatch.setattr(settle, "evaluate", evaluate)
-        return ran
-
-    return stage
-
-
-@pytest.mark.usefixtures("paces")
-def test_alterations_are_as_strong_as_clean_images_can_bear(bearing: Callable[..., Any]) -> None:
-    ran = bearing({0.0: (0.9, 0.4), 0.5: (0.86, 0.7), 1.0: (0.7, 0.95)})
-    config, messages = chosen(data_of(scans(3000), 100), arch="cnn", robust="auto", max_time=600.0)
-    assert config.robust == 0.5  # one of twenty images may be lost
-    assert ran == [(0.0, 30.0), (0.5, 30.0), (1.0, 30.0)]
-    assert config.choices == (messages[0],)
-    assert "0.5: 0.860 and 0.700" in messages[0]
-    assert "--robust 0.5" in command_of(config)
-    bearing({0.0: (0.9, 0.4), 0.5: (0.7, 0.9), 1.0: (0.7, 0.9)})
-    assert chosen(data_of(scans(3000), 100), arch="cnn", robust="auto", max_time=600.0)[0].robust == 0.0
-
-
-@pytest.mark.usefixtures("paces")
-def test_several_processes_choose_no_strength_and_say_so(bearing: Callable[..., Any]) -> None:
-    ran = bearing({})
-    config, messages = chosen(data_of(scans(300), 10), Processes(0, 2), robust="auto", max_time=600.0, batch_size=64)
-    assert config.robust == 0.0
-    assert "one process is needed" in messages[0]
-    assert ran == []
-
-
 def test_a_strength_is_a_number_or_auto() -> None:
     setting = settings_of(TrainConfig)["robust"]
     assert (setting.read("0.5"), setting.read("auto")) == (0.5, "auto")
