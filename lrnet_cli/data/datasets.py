@@ -36,7 +36,8 @@ class Dataset:
 
     ``content_sha256`` hashes class names, images and labels of all splits as they are here.
     ``test_is_cut_off`` says that the source has no test split of its own, ``skipped`` are image files that could not
-    be read, and ``left_out`` counts, by kind, what else lies in the source and was not read.
+    be read, and ``left_out`` counts, by kind, what else lies in the source and was not read. ``apart`` are the source's
+    own test images where a fold tests.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     test_is_cut_off: bool = False
     skipped: tuple[Skipped, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    apart: Split | None = None
 
 
 def load_dataset(
@@ -85,6 +87,7 @@ def load_dataset(
     assert train is not None
     for remark in remarks(name_of(name), raw, splits, reading.skipped, reading.several):
         reporter.message(remark)
+    apart = None if fold is None else test
     train, test = tested_apart(name, train, test, fold, raw.classes, reporter.message)
     if options.preprocessing is None:
         own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
@@ -101,6 +104,7 @@ def load_dataset(
         test_is_cut_off=raw.test is None and fold is None,
         skipped=tuple(reading.skipped),
         left_out=dict(raw.left_out),
+        apart=apart,
     )
 
 
@@ -112,12 +116,24 @@ def tested_apart(
     classes: Sequence[str],
     on_message: OnMessage,
 ) -> tuple[Split, Split]:
-    """Return the training and the test split: those of the source, of a fold, or with a fifth cut off for testing."""
-    if fold is None:
-        return (train, test) if test is not None else cut_off_test(name, train)
-    if test is not None and fold[0] == 1:
+    """Return the training and the test split: those of the source, of a fold, or with a fifth cut off for testing.
+
+    Raises ``DataError`` if nothing is left to test on, or too little to cut off.
+    """
+    if test is not None and not len(test):
+        raise DataError(f"{name_of(name)}: none of its test images can be read; restore them, or give no test images.")
+    if fold is None and test is not None:
+        return train, test
+    if test is not None and fold is not None and fold[0] == 1:
         on_message(f"{name_of(name)}: its own {len(test)} test images are in none of the folds, and stay unread.")
-    return fold_cut(name_of(name), train, *fold, classes)
+    cut = cut_off_test(name, train) if fold is None else fold_cut(name_of(name), train, *fold, classes)
+    present = train.labels.unique().tolist()
+    for split, what in zip(cut, ("training", "test"), strict=True):
+        lacking = sorted({*present} - {*split.labels.unique().tolist()})
+        if train.groups is not None and lacking:
+            names = listed(classes[index] for index in lacking)
+            on_message(f"{name_of(name)}: groups stay together, so there are no {what} images of: {names}.")
+    return cut
 
 
 def located(source: str) -> str:
@@ -156,8 +172,8 @@ def with_classes_of(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     unknown = [name for name in dataset.classes if name not in classes]
     if unknown:
         raise DataError(
-            f"{dataset.name}: has {len(unknown)} classes that the weights do not know: {', '.join(unknown[:5])}"
-            f"{', …' if len(unknown) > 5 else ''}. The weights know: {', '.join(classes)}."
+            f"{dataset.name}: has {len(unknown)} classes that the weights do not know: {listed(unknown)}. The weights "
+            f"know: {', '.join(classes)}."
         )
     index = torch.tensor([list(classes).index(name) for name in dataset.classes])
     train, val, test = (

@@ -9,6 +9,8 @@ from itertools import chain
 from lrnet_cli.data.splits import Split, hashes_of
 
 _SIZE = 1024  # hashes
+FEW_SEEN = 0.01
+"""The share of two sets of images, such as blank ones, that may be alike by chance."""
 
 
 def sketch_of(*splits: Split) -> tuple[str, ...]:

@@ -65,7 +65,13 @@ def cut_of(split: Split, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     if parts < 2:  # nothing can be cut off
         everything = torch.arange(len(split))
         return everything, everything[:0]
-    return _group_folds(split, parts, seed)[0]
+    wanted, classes = len(split) / parts, len(split.labels.unique())
+
+    def off(cut: tuple[Tensor, Tensor]) -> tuple[int, float]:
+        """Return how many classes would have no image left, and how far the size is off."""
+        return classes - len(split.labels[cut[0]].unique()), abs(len(cut[1]) - wanted)
+
+    return min(_group_folds(split, parts, seed), key=off)
 
 
 def _most_group_folds(split: Split) -> int:

@@ -1,7 +1,6 @@
 """Images without labels, read as those of a data set are."""
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrnet_cli import paths
 from lrnet_cli.data.datasets import Dataset
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
@@ -49,10 +49,11 @@ def load_unlabelled(config: TrainConfig, dataset: Dataset, reporter: Reporter) -
     assert folder is not None
     if not folder.is_dir():
         raise SettingError("{unlabelled} takes a folder of images, and {path} is none.", path=folder)
-    splits = [split for split in (dataset.train, dataset.val, dataset.test) if split is not None]
-    known = {os.path.abspath(path) for split in splits for path in split.paths or ()}  # noqa: PTH100 # links stay
+    parts = dataset.train, dataset.val, dataset.test, dataset.apart
+    splits = [split for split in parts if split is not None]
+    known = {paths.absolute(path) for split in splits for path in split.paths or ()}
     files = list(images_below(folder))
-    others = [path for path in files if os.path.abspath(path) not in known]  # noqa: PTH100
+    others = [path for path in files if paths.absolute(path) not in known]
     raw = RawDataset(("",), RawSplit(others, np.zeros(len(others), np.int64)), None, None)
     options = ImageOptions(on_error=config.on_error, invert="auto")
     reading = Reading(f"{folder}/unlabelled", raw, dataset.preprocessing, options, config.data_dir, reporter)

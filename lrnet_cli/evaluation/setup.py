@@ -8,10 +8,11 @@ from torch import Tensor
 
 from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
 from lrnet_cli.data.images import ImageOptions
+from lrnet_cli.data.sketch import FEW_SEEN, share_in
 from lrnet_cli.data.splits import Split, limited
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
-from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
+from lrnet_cli.evaluation.source import check_recorded, dataset_for, load_for
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.logits import AS_IT_IS, averaging_views, predict_logits
 from lrnet_cli.processes import ALONE, Processes
@@ -72,21 +73,23 @@ def load_setup(
     name = dataset_for(weights, card, request.dataset)
     if card.protocol.get("ensemble"):
         _warn_of_seen(weights, card, name, reporter)
-    fold = fold_for(card, name)
+    with processes.first_goes_ahead():
+        loaded, fold = load_for(card, name, request.invert, request, reporter)
     if fold is not None:
         reporter.message(f"{weights}: comes from cross-validation; its test images are fold {fold[0]} of {fold[1]}.")
-    with processes.first_goes_ahead():
-        loaded = load_dataset(
-            name,
-            ImageOptions(preprocessing=card.preprocessing, invert=request.invert),
-            fold=fold,
-            source=request,
-            reporter=reporter,
-        )
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     matched = with_classes_of(loaded, card.classes)
     part = _chosen(matched, card, request, reporter).to(engine.device)
     return EvaluationSetup(weights, opened, matched.name, part, processes, name)
+
+
+def _warn_of_known(part: Split, card: WeightsCard, reporter: Reporter) -> None:
+    """Say that images are among those that the weights were trained and chosen on, if more than a few are."""
+    if (share := share_in(card.seen, part)) > FEW_SEEN:
+        reporter.message(
+            f"About {100 * share:.0f}% of these images were used to train these weights and to choose their epoch, so "
+            "the accuracy is too high: say in a list's column split which images test, or evaluate others."
+        )
 
 
 def _warn_of_seen(weights: Path, card: WeightsCard, name: str, reporter: Reporter) -> None:
@@ -127,11 +130,14 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         part = limited(everything, limit, _LIMIT_SEED)
         share = "all" if len(part) == len(everything) else f"{len(part)}"
         reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are evaluated.")
+        _warn_of_known(part, card, reporter)
         return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
     if chosen is None:
         raise DataError(f"{loaded.name}: has no validation split; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED)
+    if not own:
+        _warn_of_known(part, card, reporter)
     if request.split == "test" and loaded.test_is_cut_off:
         share = "" if len(part) == len(chosen) else f"{len(part)} of "
         reporter.message(

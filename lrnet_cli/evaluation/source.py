@@ -5,10 +5,13 @@ from typing import Any, TypedDict
 
 from lrnet_cli import paths
 from lrnet_cli.data.catalog import KNOWN_NAMES
-from lrnet_cli.data.datasets import Dataset, name_of
+from lrnet_cli.data.datasets import Dataset, load_dataset, name_of
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.documents import parsed, read_document
 from lrnet_cli.errors import UsageError
-from lrnet_cli.reporter import OnMessage
+from lrnet_cli.reporter import OnMessage, Reporter
+from lrnet_cli.settings.place import Source
+from lrnet_cli.settings.words import Invert
 from lrnet_cli.weights.card import WeightsCard
 
 
@@ -49,9 +52,20 @@ def check_recorded(
     on_message(f"Data set: {path}, on which the weights were trained, unchanged since.")
 
 
-def fold_for(card: WeightsCard, dataset: str) -> tuple[int, int] | None:
-    """Return which fold of ``dataset``, of how many, the weights did not see, if they are of its cross-validation."""
-    return card.protocol.get("test_fold") if name_of(dataset) == card.dataset.get("name") else None
+def load_for(
+    card: WeightsCard, name: str, invert: Invert, source: Source, reporter: Reporter
+) -> tuple[Dataset, tuple[int, int] | None]:
+    """Return the data set ``name`` as weights with this ``card`` read it, and which fold of it, of how many, tests.
+
+    That is the fold that the weights did not see, if they are of a cross-validation of these very images. Of a data set
+    of the same name that differs, even by an image, folds would be other ones: it is returned whole.
+    """
+    options = ImageOptions(preprocessing=card.preprocessing, invert=invert)
+    fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
+    loaded = load_dataset(name, options, fold=fold, source=source, reporter=reporter)
+    if fold is not None and loaded.content_sha256 != card.dataset.get("content_sha256"):
+        return load_dataset(name, options, source=source), None
+    return loaded, fold
 
 
 def _recorded(weights: Path) -> str | None:

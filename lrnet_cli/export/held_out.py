@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
-from lrnet_cli.data.images import ImageOptions
+from lrnet_cli.data.datasets import Dataset, with_classes_of
 from lrnet_cli.data.splits import Split, cut_validation, limited
 from lrnet_cli.errors import DataError
-from lrnet_cli.evaluation.source import check_recorded, dataset_for, fold_for
+from lrnet_cli.evaluation.source import check_recorded, dataset_for, load_for
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import ExportRequest
 from lrnet_cli.weights.card import ValidationCut, WeightsCard
@@ -21,13 +20,7 @@ def load_held_out(request: ExportRequest, weights: Path, card: WeightsCard, repo
     Raises ``DataError`` or ``UsageError`` for a data set that cannot be used.
     """
     name = dataset_for(weights, card, request.dataset)
-    loaded = load_dataset(
-        name,
-        ImageOptions(preprocessing=card.preprocessing),
-        fold=fold_for(card, name),
-        source=request,
-        reporter=reporter,
-    )
+    loaded, _ = load_for(card, name, "no", request, reporter)
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     images, which = held_out_of(with_classes_of(loaded, card.classes), card)
     if len(images) < 2:

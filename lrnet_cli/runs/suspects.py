@@ -5,6 +5,7 @@ cross-validation (Northcutt et al. 2021, arXiv:1911.00068, section 3.2).
 """
 
 import csv
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -36,19 +37,24 @@ def predictions_of(run_dir: Path) -> Path:
 def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
     """Return the suspects among the images that the runs were tested on, the least likely label first.
 
-    Where several runs were tested on an image, their probabilities are averaged. Raises ``TrainingError`` for
-    predictions that are damaged.
+    Where several runs were tested on an image, their probabilities are averaged. A class of which no image was left to
+    train on, as where all are of one group, has no suspects: a network cannot give a label that it never saw. Raises
+    ``TrainingError`` for predictions that are damaged.
     """
+    tested = [_predictions(predictions_of(run_dir)) for run_dir in run_dirs]
+    files_of = defaultdict[str, set[str]](set)
+    for rows in tested:
+        for file_name, label, _ in rows:
+            files_of[label].add(file_name)
     by_file: dict[str, tuple[str, dict[str, list[float]]]] = {}
-    for run_dir in run_dirs:
-        path = predictions_of(run_dir)
-        try:
-            for file_name, label, probabilities in _rows_of(path):
-                _, shares = by_file.setdefault(file_name, (label, {}))
-                for name, value in probabilities.items():
-                    shares.setdefault(name, []).append(value)
-        except (OSError, ValueError, csv.Error) as error:
-            raise TrainingError(f"{path}: the predictions cannot be read ({error}).") from error
+    for rows in tested:
+        counts = Counter(label for _, label, _ in rows)
+        for file_name, label, probabilities in rows:
+            if counts[label] == len(files_of[label]):
+                continue
+            _, shares = by_file.setdefault(file_name, (label, {}))
+            for name, value in probabilities.items():
+                shares.setdefault(name, []).append(value)
     suspects = []
     for file_name, (label, several) in by_file.items():
         means = {name: fmean(values) for name, values in several.items()}
@@ -56,6 +62,13 @@ def find_suspects(run_dirs: Iterable[Path]) -> list[Suspect]:
         if suggested != label:
             suspects.append(Suspect(file_name, label, suggested, means[label]))
     return sorted(suspects, key=lambda suspect: (suspect.score, suspect.file))
+
+
+def _predictions(path: Path) -> list[tuple[str, str, dict[str, float]]]:
+    try:
+        return list(_rows_of(path))
+    except (OSError, ValueError, csv.Error) as error:
+        raise TrainingError(f"{path}: the predictions cannot be read ({error}).") from error
 
 
 def _rows_of(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:

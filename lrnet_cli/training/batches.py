@@ -27,10 +27,14 @@ def images_per_second(arch: str, config: TrainConfig, engine: Engine, data: Data
     """Return on how many images per second ``processes`` train the network ``arch``.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
-    a network that is then forgotten, with as many threads as are fastest; the global generator is left unchanged.
+    a network that is then forgotten, with as many threads as are fastest; the global generator is left unchanged. It is
+    measured once for ``data``.
     """
     if engine.device.type == "cuda":
         return None
+    key = arch, config.normalize, config.head
+    if key in data.paces:
+        return data.paces[key]
     images, labels = (part[:_TIMED].to(engine.device) for part in (data.train.images, data.train.labels))
     _, channels, side, _ = images.shape
     with torch.random.fork_rng([]):
@@ -45,8 +49,8 @@ def images_per_second(arch: str, config: TrainConfig, engine: Engine, data: Data
 
         timing = fastest_threads(step, candidates(), ForeignLoad.since_start.cores())
         seconds = timing.seconds[timing.count]
-    pace: float = processes.agree(len(images) * processes.count / seconds)
-    return pace
+    data.paces[key] = processes.agree(len(images) * processes.count / seconds)
+    return data.paces[key]
 
 
 def affordable_images(config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> int | None:

@@ -1,6 +1,6 @@
 """What a run learns from: the images of a data set, cut into splits, and the card that says so."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lrnet_cli.data.catalog import CATALOG
 from lrnet_cli.data.datasets import Dataset, load_dataset
@@ -19,7 +19,8 @@ class Data:
     """A data set as a run uses it: ``train`` and ``val`` images, of which ``validation`` says how they were chosen.
 
     ``mirrors`` says whether images are mirrored every other time. If images without labels were
-    considered, ``unlabelled`` says what came of it; those that teach are the last ones of ``train``.
+    considered, ``unlabelled`` says what came of it; those that teach are the last ones of ``train``. ``paces`` are
+    those at which networks train on such images, as far as they are measured.
     """
 
     dataset: Dataset
@@ -28,6 +29,7 @@ class Data:
     validation: ProtocolNote
     mirrors: bool
     unlabelled: UnlabelledNote | None = None
+    paces: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
     @property
     def unseen(self) -> tuple[Split, Split]:
@@ -111,6 +113,11 @@ def _cut_validation(
             reporter.message(
                 f"{dataset.name}: --val-fraction has no effect, since the data set has its own {len(val)} validation "
                 "images."
+            )
+        if config.test_fold == 1:
+            reporter.message(
+                f"{dataset.name}: a promise of the folds as one rests on their test images, not on its own {len(val)} "
+                "validation images; if these are the random ones of lrnet select, train without --folds for a promise."
             )
         if dataset.test_is_cut_off:
             reporter.message(

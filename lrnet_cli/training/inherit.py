@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lrnet_cli import paths
 from lrnet_cli.data.datasets import located
-from lrnet_cli.data.sketch import share_in
+from lrnet_cli.data.sketch import FEW_SEEN, share_in
 from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.models.engine import Engine
@@ -22,8 +22,6 @@ from lrnet_cli.training.class_weights import located_class_weights
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import find_weights, fingerprint_of, located_weights, members_of
-
-_FEW_SEEN = 0.01  # of the images, such as blank ones, that may be alike by chance
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -161,13 +159,23 @@ def single_weights(weights: str) -> Path:
     return path
 
 
+def _reading(card: WeightsCard) -> tuple[object, ...]:
+    """Return what the pixels of an image depend on."""
+    how = card.preprocessing
+    return how.image_size, how.channels, how.crop, how.reading
+
+
 def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard, unseen: Sequence[Split]) -> None:
     """Raise ``TrainingError`` if ``other`` was trained on another part of the same data as ``card``, or of alike ones.
 
-    Other data are alike if they share images: a list whose labels were corrected, a folder that has grown.
+    Other data are alike if they share images: a list whose labels were corrected, a folder that has grown. Images that
+    were read in another way cannot be compared; those of a data set of the same name count as the same ones.
     """
-    if other.dataset.get("content_sha256") != card.dataset["content_sha256"]:
-        if (share := share_in(other.seen, *unseen)) > _FEW_SEEN:
+    are_alike = other.dataset.get("content_sha256") == card.dataset["content_sha256"]
+    if not are_alike and _reading(other) != _reading(card):
+        are_alike = other.dataset.get("name") == card.dataset["name"]
+    if not are_alike:
+        if (share := share_in(other.seen, *unseen)) > FEW_SEEN:
             raise TrainingError(
                 f"{path}: was trained on about {100 * share:.0f}% of this run's validation and test images, so its "
                 "figures would not be honest; start from other weights, or say in a list's column split which images "

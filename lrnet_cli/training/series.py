@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli import paths, ranks
+from lrnet_cli import ranks
 from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, LRNetError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
+from lrnet_cli.paths import SERIES_NAME
 from lrnet_cli.promise.stored import out_of_fold, read_evidence, write_evidence
 from lrnet_cli.reporter import Reporter, counted
 from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
@@ -17,6 +18,7 @@ from lrnet_cli.runs.folder import (
     MOST_RUNS,
     create_run_dir,
     figures_of,
+    note_newest,
     read_config,
     read_result,
     read_series,
@@ -55,7 +57,15 @@ def train_series(
     config = with_absolute_paths(replace(config, seed=seed))
     folder = create_run_dir(config, name_of(config.dataset))
     write_series(folder, config, runs, folds)
-    return resume_series(folder, reporter, should_stop)
+    try:
+        return resume_series(folder, reporter, should_stop)
+    except InterruptedRunError:
+        raise
+    except LRNetError:
+        if not any(path.is_dir() for path in folder.iterdir()):  # what was refused leaves no folder behind
+            (folder / SERIES_NAME).unlink()
+            folder.rmdir()
+        raise
 
 
 def resume_series(
@@ -65,34 +75,9 @@ def resume_series(
     reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
     count = runs * (folds or 1)
-    results = list[dict[str, Any]]()
-    first = next(_members(folder, config, runs, folds)).out
-    assert first is not None
-    interrupted = False
-    for number, member in enumerate(_members(folder, config, runs, folds), 1):
-        assert member.out is not None
-        result = read_result(member.out)
-        if result is not None and result["status"] == "finished":  # or say that it is damaged
-            (tested_figures_of if config.test else figures_of)(result, member.out)
-        else:
-            reporter.message(f"Run {number} of {count}: {member.out.name}.")
-            try:
-                if (member.out / "config.json").exists():
-                    result = resume(member.out, None, reporter, should_stop)
-                else:
-                    result = train(_settled_as_first(member, first) if results else member, reporter, should_stop)
-            except InterruptedRunError:
-                interrupted = True
-                break
-            if result["status"] == "unfinished":
-                raise TrainingError(
-                    f"{member.out}: its time ended before every image was seen once; start again with more time."
-                )
-            if result["status"] != "finished":
-                interrupted = True
-                break
-        results.append(result)
-    if interrupted and not results:
+    results = list(_finished(_members(folder, config, runs, folds), count, reporter, should_stop))
+    interrupted = len(results) < count
+    if not results:
         raise InterruptedRunError(f"Stopped before the first run ended; resume with: {resuming(folder)}")
     document = {
         "schema": "lrnet.series/1",
@@ -109,16 +94,39 @@ def resume_series(
         "runs": results,
     }
     if folds is not None and not interrupted and config.test:
-        members = list(_members(folder, config, runs, folds))
-        document["suspects"] = _write_suspects(folder, members, reporter)
+        run_dirs = [out for out, _ in _members(folder, config, runs, folds)]
+        document["suspects"] = _write_suspects(folder, run_dirs, reporter)
         # Of the first seed: the others answer the same images once more, which would count twice.
-        _write_evidence(folder, [member.out for member in members[:folds] if member.out is not None], reporter)
+        _write_evidence(folder, run_dirs[:folds], reporter)
     write_result(folder, document)
-    try:
-        paths.record_run(folder)
-    except OSError as error:
-        reporter.message(f"{error.filename}: cannot be written; give `lrnet predict` these runs with --weights.")
+    note_newest(folder, reporter)
     return document
+
+
+def _finished(
+    members: Iterator[tuple[Path, TrainConfig]], count: int, reporter: Reporter, should_stop: Callable[[], bool]
+) -> Iterator[dict[str, Any]]:
+    """Train those of the ``count`` members that are not trained yet, and yield the result of each until a stop."""
+    first = Path()
+    for number, (out, config) in enumerate(members, 1):
+        first = out if number == 1 else first
+        result = read_result(out)
+        if result is not None and result["status"] == "finished":  # or say that it is damaged
+            (tested_figures_of if config.test else figures_of)(result, out)
+        else:
+            reporter.message(f"Run {number} of {count}: {out.name}.")
+            try:
+                if (out / "config.json").exists():
+                    result = resume(out, None, reporter, should_stop)
+                else:
+                    result = train(_settled_as_first(config, first) if number > 1 else config, reporter, should_stop)
+            except InterruptedRunError:
+                return
+            if result["status"] == "unfinished":
+                raise TrainingError(f"{out}: its time ended before every image was seen once; start again with more.")
+            if result["status"] != "finished":
+                return
+        yield result
 
 
 def _write_evidence(folder: Path, run_dirs: Sequence[Path], reporter: Reporter) -> None:
@@ -136,11 +144,11 @@ def _write_evidence(folder: Path, run_dirs: Sequence[Path], reporter: Reporter) 
         )
 
 
-def _write_suspects(folder: Path, members: Sequence[TrainConfig], reporter: Reporter) -> int:
+def _write_suspects(folder: Path, run_dirs: Sequence[Path], reporter: Reporter) -> int:
     """Write the doubtful labels, and a page that shows them; return how many there are."""
     from lrnet_cli.review.job import write_suspects_page  # Jinja takes a while
 
-    suspects = find_suspects(member.out for member in members if member.out is not None)
+    suspects = find_suspects(run_dirs)
     write_suspects(folder, suspects)
     shown = folder / SUSPECTS_NAME
     try:
@@ -158,13 +166,15 @@ def _settled_as_first(member: TrainConfig, first: Path) -> TrainConfig:
     return replace(chosen, seed=member.seed, out=member.out, test_fold=member.test_fold, mirror=member.mirror)
 
 
-def _members(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> Iterator[TrainConfig]:
+def _members(folder: Path, config: TrainConfig, runs: int, folds: int | None) -> Iterator[tuple[Path, TrainConfig]]:
+    """Yield the folder and the settings of each run of a series."""
     assert config.seed is not None
     for seed in range(config.seed, config.seed + runs):
         if folds is None:
-            yield replace(config, seed=seed, out=folder / f"seed-{seed}")
+            out = folder / f"seed-{seed}"
+            yield out, replace(config, seed=seed, out=out)
             continue
         share = config.max_time and config.max_time / folds  # as one, they take the time of one
         for fold in range(1, folds + 1):
             out = folder / f"seed-{seed}-fold-{fold}"
-            yield replace(config, seed=seed, folds=folds, test_fold=fold, out=out, max_time=share)
+            yield out, replace(config, seed=seed, folds=folds, test_fold=fold, out=out, max_time=share)

@@ -152,6 +152,13 @@ def test_a_folder_that_has_changed_or_gone_is_to_be_named(lrnet: CliRun, own_run
     assert lrnet("eval", "--weights", own_run, "--dataset", tmp_path / "moved").exit_code == 0
 
 
+def test_images_that_the_weights_have_seen_are_no_test(lrnet: CliRun, own_run: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(tmp_path / "stamps" / "lion" / "new.png")
+    grown = lrnet("eval", "--weights", own_run, "--dataset", tmp_path / "stamps")
+    assert "About 80% of these images were used to train these weights" in grown.stderr
+    assert "were used to train" not in lrnet("eval", "--weights", own_run, "--dataset", "optdigits").stderr
+
+
 def test_a_report_needs_no_run_folder_and_tells_damaged_curves(
     lrnet: CliRun, trained_run: Path, isolated_user: Path
 ) -> None:

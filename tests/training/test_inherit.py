@@ -68,6 +68,8 @@ def test_another_size_keeps_what_does_not_depend_on_it(known: tuple[nn.Module, W
         dataset=card.dataset | {"content_sha256": "other"},
     )
     _, said = started(larger, trained_run)
+    with pytest.raises(TrainingError, match="was trained on another part of these images"):  # read in another size
+        started(replace(larger, seed=2), trained_run)
     assert said[0].endswith("; new and untrained: hidden.weight.")
 
 

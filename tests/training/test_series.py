@@ -2,7 +2,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -124,6 +124,74 @@ def test_weights_of_a_fold_are_evaluated_on_what_they_did_not_see(tmp_path: Path
         assert (metrics.n, metrics.accuracy) == (run["test_images"], run["test_accuracy"])
 
 
+def test_a_fold_of_other_images_is_no_test(tmp_path: Path) -> None:
+    scans = load_dataset("optdigits").train
+    for number in range(60):
+        folder = tmp_path / "set" / str(int(scans.labels[number]) % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scans.images[number, 0].numpy()).save(folder / f"{number}.png")
+    settings = {"dataset": str(tmp_path / "set"), "image_size": 8, "limit": None}
+    run = train_series(short(tmp_path / "series", **settings), folds=2)["runs"][0]
+
+    class Messages(Reporter):
+        said = ""
+
+        def message(self, text: str) -> None:
+            self.said += text
+
+    request, messages = EvalRequest(dataset=str(tmp_path / "set")), Messages()
+    assert len(load_setup(Path(run["weights"]), request, Engine.choose(), reporter=messages).split) == 30
+    assert "its test images are fold 1 of 2" in messages.said
+    Image.fromarray(scans.images[60, 0].numpy()).save(tmp_path / "set" / "0" / "new.png")
+    messages = Messages()
+    assert len(load_setup(Path(run["weights"]), request, Engine.choose(), reporter=messages).split) == 61
+    assert "fold 1" not in messages.said
+    assert "of these images were used to train" in messages.said
+
+
+def test_what_a_promise_of_folds_rests_on_is_said_where_others_were_drawn_for_it(tmp_path: Path) -> None:
+    scans, rows = load_dataset("optdigits").train, ["file_name,label,split"]
+    for number in range(60):
+        Image.fromarray(scans.images[number, 0].numpy()).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{int(scans.labels[number]) % 2},{'val' if number % 10 == 0 else 'train'}")
+    (tmp_path / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+
+    class Messages(Reporter):
+        said: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    settings = {"dataset": str(tmp_path / "list.csv"), "image_size": 8, "limit": None, "out": tmp_path / "series"}
+    train_series(short(**settings), folds=2, reporter=Messages())
+    assert sum("rests on their test images, not on its own 6 validation images" in line for line in Messages.said) == 1
+
+
+def test_a_class_that_a_network_never_saw_has_no_suspects(tmp_path: Path) -> None:
+    scans = load_dataset("optdigits").train
+    rows = ["file_name,label,group"]
+    for number in range(90):
+        Image.fromarray(scans.images[number, 0].numpy()).save(tmp_path / f"{number}.png")
+        label = int(scans.labels[number]) % 3
+        rows.append(f"{number}.png,{label},{'one hand' if label == 2 else number % 6}")
+    (tmp_path / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    settings = {"dataset": str(tmp_path / "list.csv"), "image_size": 8, "limit": None, "out": tmp_path / "series"}
+
+    class Messages(Reporter):
+        said = ""
+
+        def message(self, text: str) -> None:
+            self.said += text
+
+    messages = Messages()
+    result = train_series(short(**settings), folds=3, reporter=messages)
+    assert "groups stay together, so there are no training images of: 2." in messages.said
+    assert "groups stay together, so there are no test images of: 2." in messages.said
+    suspects = list(csv.DictReader((tmp_path / "series" / "suspects.csv").read_text().splitlines()))
+    assert len(suspects) == result["suspects"] > 0
+    assert {row["given"] for row in suspects} <= {"0", "1"}
+
+
 def test_folds_are_apart_alike_and_the_same_every_time() -> None:
     parts = [load_dataset("optdigits", fold=(number, 5)) for number in range(1, 6)]
     seen = torch.cat([part.test.images.flatten(1) for part in parts])
@@ -160,6 +228,12 @@ def test_too_many_folds_for_a_class_are_refused() -> None:
 def test_what_makes_no_series_is_refused(tmp_path: Path, settings: Any, series: Any, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         train_series(short(tmp_path / "series", **settings), **series)
+    assert not (tmp_path / "series").exists()
+
+
+def test_what_a_run_refuses_leaves_no_series_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="use at most 174 folds"):
+        train_series(short(tmp_path / "series"), folds=200)
     assert not (tmp_path / "series").exists()
 
 
