@@ -12,7 +12,7 @@ import numpy as np
 
 from lrnet_cli import paths
 from lrnet_cli.data.readers.manifest import is_yes, numbered_rows
-from lrnet_cli.errors import DataError, UsageError
+from lrnet_cli.errors import UsageError
 from lrnet_cli.predict.rows import promised_error
 from lrnet_cli.promise.audit import Audited, audited
 from lrnet_cli.settings.requests import AuditRequest
@@ -67,6 +67,9 @@ def draw(request: AuditRequest) -> Draw:
     count = min(request.n, len(stack))
     chosen = np.sort(np.random.default_rng(seed).choice(len(stack), count, replace=False))
     names = list(stack)
+    first = names[int(chosen[0])]
+    if not os.path.exists(first):  # noqa: PTH110 # a name may be too long
+        raise UsageError(f"{first}: is not there, so nobody can check it; run this where lrnet predict was run.")
     with paths.write_errors(target):
         paths.write_table(target, _COLUMNS, ((names[index], stack[names[index]]) for index in chosen.tolist()))
     return Draw(target, count, len(stack), seed)
@@ -87,7 +90,7 @@ def judge(request: AuditRequest) -> Verdict:
         raise UsageError(f"{request.answers}: has {twice[0]} more than once; keep one row of each image.")
     checked = [row for row in answers if is_yes(row["reviewed"])]
     for row in checked:
-        if stack.get(os.path.abspath(row["file_name"])) != row["previous"]:  # noqa: PTH100
+        if stack.get(_known_as(row["file_name"], request.answers)) != row["previous"]:
             raise UsageError(
                 f"{request.answers}: {row['file_name']} has no accepted label {row['previous']!r} in {request.labels}; "
                 "give the labels from which the list was drawn."
@@ -109,7 +112,7 @@ def _accepted(path: Path) -> dict[str, str]:
     if not rows or "path" not in rows[0]:
         raise UsageError(f"{path}: has no rows with path and label; give a file that lrnet predict wrote.")
     stack = {
-        os.path.abspath(str(row["path"])): str(row["label"])  # noqa: PTH100 # links stay as they are
+        _known_as(str(row["path"]), path): str(row["label"])
         for row in rows
         if row.get("index") not in (None, "") and not is_yes(row.get("reviewed"))
     }
@@ -118,8 +121,11 @@ def _accepted(path: Path) -> dict[str, str]:
     return stack
 
 
+def _known_as(name: str, source: Path) -> str:
+    """Return the file ``name`` of the list ``source`` in full: from here or, if it lies there, from beside the list."""
+    beside = source.parent / name
+    return paths.absolute(beside if os.path.exists(beside) else name)  # noqa: PTH110 # a name may be too long
+
+
 def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
-    rows = [row for _, row in numbered_rows(path)]
-    if not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: its rows cannot be read; give a file that lrnet predict wrote.")
-    return rows
+    return [row for _, row in numbered_rows(path)]

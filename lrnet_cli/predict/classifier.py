@@ -28,7 +28,7 @@ from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.words import Invert, Precision
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.find import find_weights
-from lrnet_cli.weights.open import open_network
+from lrnet_cli.weights.open import OpenNetwork, open_network
 
 UNKNOWN, NONE_OF_THESE = "unknown", "none of these"
 _YES = 0.5  # probability from which a sigmoid output counts as a yes
@@ -107,7 +107,11 @@ class Classifier:
         cannot.
         """
         place = Place(device=device, precision=precision, gpus=gpus, procs=procs, threads=threads)
-        opened = open_network(find_weights(weights), place)
+        return cls.of(open_network(find_weights(weights), place))
+
+    @classmethod
+    def of(cls, opened: OpenNetwork) -> "Classifier":
+        """Return the classifier of a network that is open."""
         network, where = opened.described, opened.device
         return cls(lambda images: predict_logits(network, images.to(where)), opened.card, opened.runs_on)
 

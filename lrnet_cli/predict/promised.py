@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from lrnet_cli.data.reading import listed
 from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.promise.bound import images_needed
 from lrnet_cli.promise.decision import Decision, Ranked, decide
@@ -168,8 +169,8 @@ class Promise:
             yield "No share of these images can be accepted under this promise; check them by hand, or promise less."
         refused = [self.classes[index] for index in outcome.decision.refused if index is not None]
         if refused:
-            listed = ", ".join(refused[:5]) + (", …" if len(refused) > 5 else "")
-            yield f"Nothing is promised, so nothing accepted, for {len(refused)} classes ({listed}): {self._needs}."
+            classes = f"{len(refused)} classes ({listed(refused)})"
+            yield f"Nothing is promised, so nothing accepted, for {classes}: {self._needs}."
         if outcome.differences:
             what = " and ".join(dict.fromkeys(difference.what for difference in outcome.differences))
             yield (

@@ -1,6 +1,5 @@
 """What ``lrnet predict`` says of an image file: a record, and PNG files of what the network saw and why."""
 
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -8,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Required, TypedDict
 
+import torch
+
 from lrnet_cli import paths
 from lrnet_cli.data.files import longer_side
-from lrnet_cli.data.images import write_pixels
+from lrnet_cli.data.images import as_image
 from lrnet_cli.data.readers.manifest import read_answers
-from lrnet_cli.devices import resolve_device
 from lrnet_cli.errors import ImageError, UsageError
 from lrnet_cli.predict.classifier import NONE_OF_THESE, Classifier, Prediction
 from lrnet_cli.predict.inputs import shown
@@ -20,6 +20,7 @@ from lrnet_cli.predict.promised import Promise, Seen
 from lrnet_cli.promise.label_sets import label_set
 from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.settings.requests import PredictRequest
+from lrnet_cli.weights.open import open_network
 
 _SIZED = 20  # images whose sizes are read
 
@@ -59,21 +60,14 @@ class Recorder:
     """Predicts image files with the network and the settings of ``request``.
 
     ``weights`` is the network's file, ``top_k`` how many classes a record has, ``answers`` are those of a person by
-    absolute path, and ``sides`` the longer sides, in pixels, of the first images. Raises what ``Classifier.load``,
+    absolute path, and ``sides`` the longer sides, in pixels, of the first images. Raises what ``open_network``,
     ``read_answers`` and ``Explainer`` raise.
     """
 
     def __init__(self, request: PredictRequest, weights: Path) -> None:
         self.request, self.weights = request, weights
-        self.classifier = Classifier.load(
-            weights,
-            device=request.device,
-            precision=request.precision,
-            gpus=request.gpus,
-            procs=request.procs,
-            threads=request.threads,
-        )
-        card = self.classifier.card
+        opened = open_network(weights, request)
+        self.classifier, card = Classifier.of(opened), opened.card
         self.top_k = min(request.top_k, len(card.classes))
         self.promise: Promise | None = None
         if request.max_error is not None:
@@ -84,7 +78,7 @@ class Recorder:
         self.answers: dict[str, str] = {}
         for answers in request.merge:
             self.answers |= read_answers(paths.expanded(answers))
-        self._savers = _savers_of(request, weights)
+        self._savers = _savers_of(request, weights, opened.device)
 
     def records(self, numbered: Iterator[tuple[int, Path]]) -> Iterator[Record]:
         """Yield the record of each file, which comes with its number among all.
@@ -136,7 +130,7 @@ class Recorder:
 
     def _answer(self, record: Record, source: Path, outcome: Prediction) -> None:
         """Put the answer of a person into ``record`` if there is one."""
-        answer = self.answers.get(os.path.abspath(source))  # noqa: PTH100 # links stay as they are
+        answer = self.answers.get(paths.absolute(source))
         if answer is None:
             return
         classes = self.classifier.card.classes
@@ -164,14 +158,18 @@ class _Saver:
         return str(target)
 
 
-def _savers_of(request: PredictRequest, weights: Path) -> list[_Saver]:
+def _write_input(target: Path, prediction: Prediction) -> None:
+    as_image(prediction.pixels.transpose(1, 2, 0)).save(target, format="PNG")
+
+
+def _savers_of(request: PredictRequest, weights: Path, device: torch.device) -> list[_Saver]:
     savers = []
     if request.save_inputs is not None:
-        savers.append(_Saver("input", request.save_inputs, lambda target, answer: write_pixels(target, answer.pixels)))
+        savers.append(_Saver("input", request.save_inputs, _write_input))
     if request.explain is not None:
         from lrnet_cli.predict.explain import Explainer, write_overlay
 
-        explainer = Explainer(weights, resolve_device(request.device))
+        explainer = Explainer(weights, device)
 
         def explain(target: Path, prediction: Prediction) -> None:
             index = explainer.classes.index(prediction.top[0][0])

@@ -48,14 +48,16 @@ def row_writer(target: Target, style: RowStyle, *, header: bool = True) -> Calla
 
         return write_line
     write_cells = table_writer(target, spreadsheet=style.form == "spreadsheet")
+    ranks = range(1, style.top_k + 1) if style.top_k > 1 else range(0)
     if header:
-        following = [f"{name}_{rank}" for rank in range(2, style.top_k + 1) for name in ("label", "probability")]
+        following = [f"{name}_{rank}" for rank in ranks for name in ("label", "probability")]
         more = [name for name in ("label_set", "reviewed") if getattr(style, name)]
         write_cells([*_COLUMNS, *following, *more])
 
     def write_row(record: Record) -> None:
-        following = [value for entry in record.get("top", [])[1:] for value in (entry["label"], entry["probability"])]
-        following += [""] * (2 * (style.top_k - 1) - len(following))
+        top = record.get("top", [])[: len(ranks)]
+        following = [value for entry in top for value in (entry["label"], entry["probability"])]
+        following += [""] * (2 * len(ranks) - len(following))
         if style.label_set:  # as JSON: names may hold any other mark between them
             following.append(json.dumps(record["label_set"], ensure_ascii=False) if "label_set" in record else "")
         if style.reviewed:
@@ -92,9 +94,10 @@ class RowFile:
 
     The name of the part holds ``fingerprint``, and so does the hidden file ``.NAME.lrnet`` beside a complete one, which
     also has the promise of its labels: only a prediction with the same weights and settings adds rows to either. A
-    complete file is copied to a part first, so that readers of ``path`` see the old rows or all of them. ``count`` is
-    the number of rows so far, first of those that earlier predictions left, ``failed`` of those of them with an error,
-    and ``added`` of those written here. Without any row of its own, no part is left behind.
+    complete file is copied to a part first, so that readers of ``path`` see the old rows or all of them. Files whose
+    row has an error are tried again, and their new row replaces it in the end. ``count`` is the number of other rows so
+    far, first of those that earlier predictions left, ``failed`` of those of them with an error, and ``added`` of those
+    written here. Without any row of its own, no part is left behind.
 
     With ``drafts`` the part holds whole records, which ``finish`` replaces by final ones. The rows of a complete file
     were then settled together (``is_settled``), and none is added.
@@ -121,6 +124,7 @@ class RowFile:
         if exists and not resume:
             raise UsageError(f"{path}: exists already; add rows to it with --resume, or choose another file.")
         self._left: Counter[str] = Counter()  # by the path in the row
+        self._errors = set[str]()  # paths whose earlier row has an error
         self.count = self.failed = self.added = 0
         try:
             if exists and not left and self._recorded() != fingerprint:
@@ -189,6 +193,8 @@ class RowFile:
             promised = "" if max_error is None else f"{max_error!r}\n"
             write_text(self._record, f"{self._fingerprint}\n{promised}")
             if final is None:
+                if self._errors:
+                    self._drop_old_errors()
                 self.part.replace(self.path)
                 return
             with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as target:
@@ -206,22 +212,20 @@ class RowFile:
             return None
 
     def _take_up(self, source: Path) -> bool:
-        """Bring the complete rows of ``source`` into the part and count them; return whether there is any line."""
-        form = self._style.form if self.is_settled else self._form
+        """Bring the complete rows of ``source`` into the part and count them; return whether there is any line.
+
+        In a complete file, those with an error count as missing: the file may be there by now, or mended.
+        """
         content = source.read_bytes()
         if self._is_copy and content and not content.endswith(b"\n"):  # as an editor may leave it
             content += b"\n"
-        whole = end = quotes = 0  # bytes of the complete rows and up to this line
-        for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
-            end += len(line) + 1
-            quotes += line.count(b'"') if form != "jsonl" else 0
-            if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
-                whole = end
         try:
-            text = io.StringIO(content[:whole].decode("utf-8-sig"), newline="")
-            if form != "jsonl" and whole and not text.getvalue().startswith(_COLUMNS[0]):
-                raise ValueError("no header")
-            for record in map(loaded, text) if form == "jsonl" else csv.DictReader(text):
+            header, rows, whole = _rows_in(content, self._style.form if self.is_settled else self._form)
+            for _, record in rows:
+                if record.get("error"):
+                    self._errors.add(record["path"])
+                    if self._is_copy and not self.is_settled:
+                        continue
                 self._left[record["path"]] += 1
                 self.count += 1
                 self.failed += bool(record.get("error"))
@@ -234,13 +238,47 @@ class RowFile:
                 temporary.write_bytes(content)
         else:
             os.truncate(self.part, whole)
-        return whole > 0
+        return bool(header or rows)
+
+    def _drop_old_errors(self) -> None:
+        """Leave out of the part each row with an error after which there is another one of its file."""
+        header, rows, _ = _rows_in(self.part.read_bytes(), self._form)
+        counts, kept = Counter(record["path"] for _, record in rows), [header]
+        for row, record in rows:
+            if record.get("error") and counts[record["path"]] > 1:
+                counts[record["path"]] -= 1
+            else:
+                kept.append(row)
+        with replacing(self.part) as temporary:
+            temporary.write_bytes(b"".join(kept))
 
     def _unwritable(self, error: OSError) -> UsageError:
         advice = "Choose a file in a folder that exists and that you may write to."
         if self.part.exists():
             advice = f"The rows so far are in {self.part}; continue with --resume."
         return UsageError(f"{self.path}: cannot be written ({error.strerror or error}). {advice}")
+
+
+def _rows_in(content: bytes, form: RowFormat) -> tuple[bytes, list[tuple[bytes, Record]], int]:
+    """Return the header, the complete rows as bytes and as records, and how many bytes these are.
+
+    Raises ``ValueError`` or ``csv.Error`` for what are no rows.
+    """
+    lines, begun, end, quotes = list[bytes](), 0, 0, 0  # of which one ends where quotes are even
+    for line in content.split(b"\n")[:-1]:  # what follows the last line break is not a complete row
+        end += len(line) + 1
+        quotes += line.count(b'"') if form != "jsonl" else 0
+        if quotes % 2 == 0:  # a line break between quotes belongs to a file's name
+            lines.append(content[begun:end])
+            begun = end
+    if form == "jsonl":
+        rows = list(filter(bytes.strip, lines))
+        return b"", [(row, loaded(row.decode("utf-8-sig"))) for row in rows], begun
+    header, rows = (lines[0], list(filter(bytes.strip, lines[1:]))) if lines else (b"", [])
+    if lines and not header.decode("utf-8-sig").startswith(_COLUMNS[0]):
+        raise ValueError("no header")
+    text = io.StringIO(b"".join([header, *rows]).decode("utf-8-sig"), newline="")
+    return header, list(zip(rows, csv.DictReader(text), strict=True)), begun  # type: ignore[arg-type]  # all are texts
 
 
 def promised_error(path: Path) -> float | None:

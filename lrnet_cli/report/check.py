@@ -14,7 +14,8 @@ from lrnet_cli.review.collection import copies_to_review, listed_items
 from lrnet_cli.review.document import environment
 from lrnet_cli.review.page import write_pages
 
-_OF_A_CLASS, _SIDE = 12, 56  # images on the sheet, and their side in pixels
+_OF_A_CLASS = 12  # images on the sheet
+_SHOWN = Preprocessing(56, 3, "mixed")  # how images are shown
 _SHOWN_PAIRS, _MOST_PAIRS = 30, 5_000  # on this page, and to be answered
 
 
@@ -42,15 +43,14 @@ def write_check_page(path: Path, checked: Check, dataset: str, advice: Sequence[
 
 def _pair(pair: Pair) -> dict[str, Any]:
     """Return two copies as they are shown."""
-    look = Preprocessing(_SIDE, 3, "mixed")
-    sources = [as_data_uri(prepare(Path(name), look, "no")[0]) for name in (pair.first, pair.second)]
+    sources = [as_data_uri(prepare(Path(name), _SHOWN, "no")[0]) for name in (pair.first, pair.second)]
     names = [Path(name).name for name in (pair.first, pair.second)]
     return {"exact": pair.exact, "images": list(zip(sources, names, pair.labels, pair.splits, strict=True))}
 
 
 def _sheet(checked: Check) -> list[dict[str, Any]]:
     """Return, for each class, the first training images that can be read."""
-    look, raw, damaged = Preprocessing(_SIDE, 3, "mixed"), checked.source, {item.path for item in checked.damaged}
+    raw, damaged = checked.source, {item.path for item in checked.damaged}
     rows = []
     for index, label in enumerate(raw.classes):
         shown = []
@@ -58,7 +58,7 @@ def _sheet(checked: Check) -> list[dict[str, Any]]:
             image = raw.train.images[int(place)]
             if isinstance(image, Path) and str(image) in damaged:  # and may have ended the process that read it
                 continue
-            shown.append(as_data_uri(prepare(image, look, "no")[0]))
+            shown.append(as_data_uri(prepare(image, _SHOWN, "no")[0]))
             if len(shown) == _OF_A_CLASS:
                 break
         rows.append({"label": label, "images": shown})

@@ -1,6 +1,5 @@
 """The evaluation report: from an evaluation to one self-contained HTML file."""
 
-import base64
 import io
 import json
 import time
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from lrnet_cli import __version__, paths
+from lrnet_cli.data.images import as_image
 from lrnet_cli.evaluation.corruptions import Robustness, means_over
 from lrnet_cli.evaluation.evaluate import Evaluation
 from lrnet_cli.evaluation.report import Report
@@ -28,6 +27,7 @@ from lrnet_cli.plots import (
     write_png,
 )
 from lrnet_cli.review.document import environment
+from lrnet_cli.review.sprites import data_uri
 from lrnet_cli.runs.folder import read_rows
 from lrnet_cli.weights.find import fingerprint_of
 
@@ -89,10 +89,8 @@ def write_robustness_plot(path: Path, networks: Mapping[str, tuple[float, Robust
 def as_data_uri(pixels: NDArray[np.uint8]) -> str:
     """Return an image, uint8 (channels, side, side), as a PNG in a data URI."""
     stored = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(
-        stored, format="PNG", optimize=True
-    )
-    return "data:image/png;base64," + base64.b64encode(stored.getvalue()).decode("ascii")
+    as_image(pixels.transpose(1, 2, 0)).save(stored, format="PNG", optimize=True)
+    return data_uri("png", stored)
 
 
 def _figures(report: Report) -> list[dict[str, str]]:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from lrnet_cli import paths
 from lrnet_cli.data.check import Pair
 from lrnet_cli.data.readers import manifest
 from lrnet_cli.data.readers.by_path import read_raw
@@ -14,6 +15,7 @@ from lrnet_cli.data.walk import images_below, natural
 from lrnet_cli.documents import shaped
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.predictions import PROBABILITY_OF
+from lrnet_cli.predict.classifier import NONE_OF_THESE
 from lrnet_cli.predict.record import ClassShare
 from lrnet_cli.reporter import counted
 from lrnet_cli.runs.suspects import Suspect
@@ -47,7 +49,7 @@ class Item:
     @property
     def path(self) -> str:
         """The absolute path, in which links stay as they are."""
-        return os.path.abspath(self.file)  # noqa: PTH100
+        return paths.absolute(self.file)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     if source.is_dir():
         return _listed(source)
     try:
-        _, first = next(_rows(source))
+        _, first = next(manifest.numbered_rows(source))
     except StopIteration:
         raise DataError(f"{source}: lists no images.") from None
     for columns, read in _FORMS:
@@ -110,13 +112,6 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
         f"{source}: has the columns {', '.join(map(str, first))}; give a list with file_name and label, or what "
         "lrnet predict or lrnet eval writes."
     )
-
-
-def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in manifest.numbered_rows(source):
-        if not isinstance(row, dict):
-            raise DataError(f"{source}: row {number}: is not an object with columns.")
-        yield number, row
 
 
 def _listed(source: Path) -> tuple[list[Item], tuple[str, ...]]:
@@ -130,7 +125,7 @@ def _listed(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 
 def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     items, errors = [], 0
-    for number, row in _rows(source):
+    for number, row in manifest.numbered_rows(source):
         if row.get("error"):
             errors += 1
             continue
@@ -138,10 +133,13 @@ def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
         top = row.get("top")
         guesses = _ranked(row, where) if top is None else _shares(top, where)
         label = manifest.text_of(row["label"])
-        # Without an index, the label says that it is none of the classes.
-        is_class = manifest.text_of(row.get("index")) != ""
+        # Without an index, the label says that it is none of the classes, or is a person's and new to the network.
+        is_class, answer = manifest.text_of(row.get("index")) != "", None
+        if manifest.is_yes(row.get("reviewed")):
+            answer = label = "" if label == NONE_OF_THESE else label
+        elif not is_class:
+            label = ""
         invert: Invert = "yes" if manifest.text_of(row.get("inverted")) == "True" else "no"
-        label = label if is_class else ""
         items.append(
             Item(
                 _beside(source, manifest.text_of(row["path"])),
@@ -149,6 +147,7 @@ def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
                 label,
                 guesses or ((label, _number(row["probability"], where)),),
                 certainty=_number(row["probability"], where),
+                answer=answer,
                 invert=invert,
             )
         )
@@ -159,7 +158,7 @@ def _predicted(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     """Read the predictions of an evaluation: the label of each image is to be confirmed or replaced."""
     items = []
-    for number, row in _rows(source):
+    for number, row in manifest.numbered_rows(source):
         where = f"{source}: row {number}"
         true, predicted = manifest.text_of(row["true"]), manifest.text_of(row["predicted"])
         shares = {
@@ -177,7 +176,7 @@ def _evaluated(source: Path) -> tuple[list[Item], tuple[str, ...]]:
 
 def _suspected(source: Path) -> tuple[list[Item], tuple[str, ...]]:
     suspects = []
-    for number, row in _rows(source):
+    for number, row in manifest.numbered_rows(source):
         file, label, suggested = (manifest.text_of(row[name]) for name in ("file", "given", "suggested"))
         suspects.append(Suspect(file, label, suggested, _number(row["score"], f"{source}: row {number}")))
     return suspect_items(suspects, {}), ()
@@ -248,7 +247,7 @@ def copies_to_review(title: str, pairs: Sequence[Pair], listed: Sequence[Item]) 
         "Duplicates in one split": [p for p in pairs if p.labels[0] == p.labels[1] and p.splits[0] == p.splits[1]],
     }
     for kind, alike in kinds.items():
-        names = [os.path.abspath(name) for pair in alike for name in (pair.first, pair.second)]  # noqa: PTH100
+        names = [paths.absolute(name) for pair in alike for name in (pair.first, pair.second)]
         members = tuple(numbers.setdefault(name, len(numbers)) for name in names)
         if members:
             groups.append(Group(kind, "pairs", members))
@@ -315,9 +314,9 @@ def _shares(top: object, where: str) -> tuple[tuple[str, float], ...]:
 
 def _ranked(row: Mapping[str, object], where: str) -> tuple[tuple[str, float], ...]:
     """Return label and probability, and those of the ranks below, as ``lrnet predict`` writes them to a CSV file."""
-    if row.get("index") in (None, ""):
-        return ()
-    names = [("label", "probability"), *((f"label_{n}", f"probability_{n}") for n in range(2, _MOST_GUESSES + 1))]
+    names = [(f"label_{n}", f"probability_{n}") for n in range(1, _MOST_GUESSES + 1)]
+    if not row.get("label_1"):  # with --top-k 1, where ``unknown`` is no class
+        names = [] if row.get("index") in (None, "") else [("label", "probability"), *names[1:]]
     ranks = ((row.get(label), row.get(probability)) for label, probability in names)
     return tuple((str(label), _number(share, where)) for label, share in ranks if label)
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, features
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.images import Preprocessing, flat_image, prepare
+from lrnet_cli.data.images import Preprocessing, as_image, flat_image, prepare
 from lrnet_cli.errors import ImageError
 from lrnet_cli.settings.words import Invert
 
@@ -68,15 +67,11 @@ def shots(sources: Iterable[Source], sheet: Sheet) -> Iterator[Shot | ImageError
     return (outcome for _, outcome in read_ahead(sources, read, is_file=lambda _: True))
 
 
-def _shot(source: Source, sheet: Sheet) -> Shot | ImageError:
-    try:
-        image = flat_image(source.path, sheet.side)
-        seen = None
-        if sheet.preprocessing is not None:
-            pixels, _ = prepare(source.path, sheet.preprocessing, source.invert)
-            seen = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    except ImageError as error:
-        return error
+def _shot(source: Source, sheet: Sheet) -> Shot:
+    image = flat_image(source.path, sheet.side)
+    seen = None
+    if sheet.preprocessing is not None:
+        seen = as_image(prepare(source.path, sheet.preprocessing, source.invert)[0].transpose(1, 2, 0))
     image.thumbnail((sheet.side, sheet.side), Image.Resampling.LANCZOS)
     return Shot(image, seen)
 
@@ -121,7 +116,7 @@ class Sprites:
         if not features.check("webp"):
             stored = io.BytesIO()
             canvas.save(stored, "PNG", optimize=True)
-            return _data_uri("png", stored)
+            return data_uri("png", stored)
         self._way = max(self._way, 0 if side <= _SMALL else 1)
         while True:
             stored = io.BytesIO()
@@ -134,8 +129,9 @@ class Sprites:
             return self._encoded(canvas.resize((canvas.width // side * half, canvas.height // side * half)), half, most)
         if stored.tell() < _ROOM * most and self._way > 0:
             self._way -= 1
-        return _data_uri("webp", stored)
+        return data_uri("webp", stored)
 
 
-def _data_uri(kind: str, stored: io.BytesIO) -> str:
+def data_uri(kind: str, stored: io.BytesIO) -> str:
+    """Return an image of a ``kind`` such as png as the address of what a page shows."""
     return f"data:image/{kind};base64," + base64.b64encode(stored.getvalue()).decode("ascii")

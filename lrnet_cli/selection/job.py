@@ -1,6 +1,5 @@
 """The job of ``lrnet select``: from image files to the list of those that a person labels first."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,11 +91,11 @@ def select_images(request: SelectRequest, reporter: Reporter = SILENT) -> Select
     cannot be read or if no image is left, ``UsageError`` for inputs without images, ``WeightsError`` for weights that
     cannot be used.
     """
-    answered = {os.path.abspath(row.file): row for row in read_reviewed(request.answers)}  # noqa: PTH100 # links stay
+    answered = {paths.absolute(row.file): row for row in read_reviewed(request.answers)}
     weights = find_weights(request.weights)
     opened = open_network(weights, Place(device=request.device, threads=request.threads))
     reporter.message(f"Comparing the images by {weights}, {opened.runs_on}.")
-    files = list(dict.fromkeys(os.path.abspath(path) for path in find_inputs(request.inputs)))  # noqa: PTH100
+    files = list(dict.fromkeys(paths.absolute(path) for path in find_inputs(request.inputs)))
     read, outputs, unread = outputs_of(files, opened, reporter)
     known = np.array([index for index, path in enumerate(read) if path in answered], dtype=np.int64)
     pool = np.setdiff1d(np.arange(len(read)), known)

@@ -94,7 +94,7 @@ class PredictRequest(Place):
         None, "Write a table, json, jsonl or csv.", default_text="table, or the suffix of --output"
     )
     output: Path | None = setting(None, "Write csv or jsonl rows to this file, which appears once it is complete.")
-    resume: bool = setting(False, "Add rows to --output for the inputs that have none, also after an interruption.")
+    resume: bool = setting(False, "Add rows to --output for the inputs that have none, or an error.")
     spreadsheet: bool = setting(False, _SPREADSHEET)
     merge: tuple[str, ...] = setting(
         (), "Let the answers in this list, which lrnet review saved, stand before the network's; repeat it for more."

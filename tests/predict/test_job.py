@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,30 @@ def test_two_predictions_do_not_write_one_file(trained_run: Path) -> None:
     with predict_files(request) as job:
         assert len(list(job)) == 4
     assert not Path(".rows.csv.lock").exists()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_file_that_is_mended_is_tried_again(trained_run: Path, form: str) -> None:
+    def predict(*inputs: str) -> list[str]:
+        request = PredictRequest(
+            inputs=inputs, weights=str(trained_run), output=Path(f"rows.{form}"), resume=Path(f"rows.{form}").exists()
+        )
+        with predict_files(request) as job:
+            assert [record["path"] for record in job if "error" in record] == damaged
+        return Path(f"rows.{form}").read_text(encoding="utf-8").splitlines()
+
+    damaged = ["images/9.png"]
+    first = predict("images")
+    assert len(predict("images")) == len(first)  # it is still damaged, and has one row
+    damaged = []
+    shutil.copy("images/0.png", "images/new.png")
+    added = predict("images/new.png")
+    assert sum("9.png" in row for row in added) == 1  # another input leaves its row alone
+    shutil.copy("images/1.png", "images/9.png")
+    mended = predict("images")
+    assert len(mended) == len(first) + 1
+    assert "9.png" in mended[-1]
+    assert predict("images") == mended
 
 
 def test_a_file_without_any_row_is_resumed(lrnet: CliRun, trained_run: Path) -> None:

@@ -166,6 +166,10 @@ def test_an_audit_draws_accepted_labels_and_reads_the_answers_back(lrnet: CliRun
     rows = [(f"{number}.png", *(("seven", 7) if number % 10 else ("unknown", ""))) for number in range(1000)]
     with Path("labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("path", "label", "index"), *rows])
+    refused = lrnet("audit labels.csv")
+    assert (refused.exit_code, "run this where lrnet predict was run" in refused.stderr) == (2, True)
+    for name, *_ in rows:
+        Path(name).touch()
     drawn = lrnet("audit labels.csv --n 300 --seed 1")
     assert (drawn.exit_code, "300 of 900 accepted labels" in drawn.stdout) == (0, True)
     assert lrnet("audit labels.csv").exit_code == 2  # answers are never overwritten
@@ -206,6 +210,8 @@ def test_an_audit_is_of_the_networks_labels_wherever_they_lie(lrnet: CliRun) -> 
     rows = [(f"{n}.png", "unknown" if n % 2 else "a", n % 2, "yes" if n < 40 else "") for n in range(60)]
     with Path("out/labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("path", "label", "index", "reviewed"), *rows])
+    for name, *_ in rows:
+        Path(name).touch()
     drawn = lrnet("audit out/labels.csv --n 50")
     assert "20 of 20 accepted labels" in drawn.stdout  # a class may be called unknown
     with Path("out/labels-audit.csv").open(encoding="utf-8") as file:
@@ -215,6 +221,13 @@ def test_an_audit_is_of_the_networks_labels_wherever_they_lie(lrnet: CliRun) -> 
     with Path("answers.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file_name", "label", "reviewed", "previous"), *answers])
     assert "10 of 20 checked labels are wrong" in lrnet("audit out/labels.csv --answers answers.csv").stdout
+    Path("elsewhere").mkdir()
+    for path in [*Path().glob("*.png"), Path("out/labels.csv"), Path("answers.csv")]:
+        path.rename("elsewhere" / Path(path.name))  # files beside a list are found from everywhere
+    moved = Path("elsewhere/answers.csv").read_text().replace(str(Path.cwd()), str(Path.cwd() / "elsewhere"))
+    Path("elsewhere/answers.csv").write_text(moved, encoding="utf-8")
+    words = "audit elsewhere/labels.csv --answers elsewhere/answers.csv"
+    assert "10 of 20 checked labels are wrong" in lrnet(words).stdout
 
 
 def test_a_promise_counts_no_answer_of_a_person(lrnet: CliRun, trained_run: Path) -> None:

@@ -41,6 +41,34 @@ def rows_of(path: str) -> list[dict[str, str]]:
     return list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
 
 
+def test_answers_of_a_person_among_predictions_are_kept() -> None:
+    source = lines(
+        "merged.csv",
+        "path,label,index,probability,novelty,inverted,error,reviewed",
+        "scans/0.png,griffin,,0.0,0.1,False,,yes",
+        "scans/1.png,none of these,,0.4,0.1,False,,yes",
+        "scans/2.png,one,0,0.99,0.1,False,,yes",
+        "scans/3.png,one,0,0.5,3.0,False,,",
+    )
+    items, _ = read_items(source)
+    assert [item.answer for item in items] == ["griffin", "", "one", None]
+    assert [item.label for item in items] == ["griffin", "", "one", "one"]
+
+
+def test_unknown_images_have_the_likeliest_labels_to_choose_from() -> None:
+    source = lines(
+        "labels.csv",
+        "path,label,index,probability,novelty,inverted,error,label_1,probability_1,label_2,probability_2",
+        "scans/0.png,unknown,,0.6,3.0,False,,one,0.6,seven,0.3",
+        "scans/1.png,seven,1,0.9,0.1,False,,seven,0.9,one,0.05",
+    )
+    items, _ = read_items(source)
+    assert [item.guesses for item in items] == [
+        (("one", 0.6), ("seven", 0.3)),
+        (("seven", 0.9), ("one", 0.05)),
+    ]
+
+
 def test_predictions_are_grouped_by_label_with_the_least_certain_first() -> None:
     source = lines(
         "labels.csv",

@@ -1,7 +1,6 @@
 """Lists of image files and labels: CSV, JSON lines or Parquet, in the form of Hugging Face's ``metadata.csv``."""
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -106,7 +105,7 @@ def read_answers(path: Path) -> dict[str, str]:
 
     Raises ``DataError`` for a list that cannot be read or that nobody reviewed.
     """
-    return {os.path.abspath(row.file): row.label for row in read_reviewed([path])}  # noqa: PTH100 # links stay
+    return {paths.absolute(row.file): row.label for row in read_reviewed([path])}
 
 
 def read_reviewed(lists: Iterable[str | Path]) -> Iterator[Listed]:
@@ -142,13 +141,20 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, _Row]]:
             return
         for number, line in enumerate(lines_of(path), 1):
             if line.strip():
-                yield number, loaded(line)
+                yield number, _object(path, number, line)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text ({error.reason}).") from error
     except (csv.Error, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from error
+
+
+def _object(path: Path, number: int, line: str) -> _Row:
+    row = loaded(line)
+    if not isinstance(row, dict):
+        raise DataError(f"{path}: row {number}: is not an object with columns.")
+    return row
 
 
 def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
@@ -175,11 +181,9 @@ def _parquet_rows(path: Path) -> list[_Row]:
     return rows
 
 
-def _checked(path: Path, number: int, row: object, *, labelled: bool) -> Listed:
+def _checked(path: Path, number: int, row: _Row, *, labelled: bool) -> Listed:
     """Return a row with its values as text."""
     where = f"{path}: row {number}"
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: is not an object with {_FILE} and {_LABEL}.")
     texts = dict.fromkeys(_COLUMNS, "")
     for name in texts:
         value = row.get(name)
