@@ -11,6 +11,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+def reason_of(error: Exception) -> str:
+    """Return the first line of what ``error`` says, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 class LRNetError(Exception):
     """Base class of expected failures. The command line ends with exit code 1.
 

@@ -31,6 +31,11 @@ def expanded(text: str | Path) -> Path:
         return Path(text)
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` in full, by which a file is known in lists; links stay as they are."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
 def data_dir(chosen: Path | None = None) -> Path:
     """Return the folder of data sets: ``chosen``, else ``LRNET_DATA_DIR``, else this user's cache."""
     if chosen is not None:

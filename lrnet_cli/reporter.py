@@ -6,8 +6,6 @@ from pathlib import Path
 
 OnProgress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that have arrived and the total number (None if not known)."""
-OnImages = Callable[[int, int], None]
-"""Called with the number of images that are read, and of all."""
 OnMessage = Callable[[str], None]
 
 

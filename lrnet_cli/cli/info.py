@@ -1,6 +1,5 @@
 """``lrnet info``."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
@@ -101,14 +100,6 @@ def _show_installation(data_dir: Path | None, out: Output) -> None:
         "weights": str(newest) if newest else None,
         "released": list(RELEASED),
     }
-    _show_entries(out, document)
-
-
-def _show_entries(out: Output, document: Mapping[str, object]) -> None:
     out.document({"schema": "lrnet.info/1", **document})
     for key, value in document.items():
-        parts = value if isinstance(value, dict) else {}
-        nested = {name: part for name, part in parts.items() if isinstance(part, dict)}
-        flat = {name: part for name, part in parts.items() if name not in nested} or value
-        for name, shown in {key: flat, **nested}.items():
-            out.line(f"{name:<13} {in_words(shown)}")
+        out.line(f"{key:<13} {in_words(value)}")

@@ -120,12 +120,16 @@ class RateColumn(ProgressColumn):
 
 
 class LoadBars(Reporter):
-    """Shows messages, a bar for each file that arrives, one for the images that are read, and one for other work."""
+    """Shows messages, a bar for each file that arrives, one for the images that are read, and one for other work.
 
-    def __init__(self) -> None:
+    The last has the columns ``of_work``, too, unless it is ``hidden``.
+    """
+
+    def __init__(self, *of_work: ProgressColumn, hidden: bool = False) -> None:
         self._downloads = progress(DownloadColumn(), TransferSpeedColumn())
         self._images = progress(MofNCompleteColumn(), RateColumn())
-        self._work = progress(MofNCompleteColumn())
+        self._work = progress(MofNCompleteColumn(), *of_work)
+        self._work.disable |= hidden
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> "LoadBars":
@@ -146,26 +150,21 @@ class LoadBars(Reporter):
 
     def download(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes of the file ``name`` have arrived."""
-        self._downloads.start()
-        if name not in self._tasks:
-            self._tasks[name] = self._downloads.add_task(printable(name))
-        self._downloads.update(self._tasks[name], completed=done, total=total)
-        if done == total:
-            self._downloads.stop()
+        self._advance(self._downloads, name, done, total)
 
     def images(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` image files are read."""
         self._downloads.stop()
-        self._images.start()
-        if "" not in self._tasks:
-            self._tasks[""] = self._images.add_task("reading")
-        self._images.update(self._tasks[""], completed=done, total=total)
-        if done == total:
-            self._images.stop()
+        self._advance(self._images, "reading", done, total)
 
     def work(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` pieces of the work ``name`` are done."""
-        self._work.start()
+        self._advance(self._work, name, done, total)
+
+    def _advance(self, bars: Progress, name: str, done: int, total: int | None) -> None:
+        bars.start()
         if name not in self._tasks:
-            self._tasks[name] = self._work.add_task(name)
-        self._work.update(self._tasks[name], completed=done, total=total)
+            self._tasks[name] = bars.add_task(printable(name))
+        bars.update(self._tasks[name], completed=done, total=total)
+        if done == total:
+            bars.stop()

@@ -2,12 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress
 
 from lrnet_cli import ranks
 from lrnet_cli.cli import output
@@ -15,7 +13,6 @@ from lrnet_cli.cli.launch import launch_if_asked, note_recovery_hint
 from lrnet_cli.cli.output import Data, Output
 from lrnet_cli.cli.settings import with_request
 from lrnet_cli.errors import UsageError
-from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import PredictRequest
 
 if TYPE_CHECKING:
@@ -44,29 +41,14 @@ def predict_command(
     launch_if_asked(request)
     from lrnet_cli.predict.job import predict_files, recovery_hint
 
-    bar = output.progress(MofNCompleteColumn(), output.RateColumn())
     # Rows on the terminal show the progress.
-    bar.disable |= request.row_format is not None and request.output is None and sys.stdout.isatty()
-    with predict_files(request, _Shown(bar)) as job, nullcontext() if bar.disable else bar:
+    hidden = request.row_format is not None and request.output is None and sys.stdout.isatty()
+    with output.LoadBars(output.RateColumn(), hidden=hidden) as bars, predict_files(request, bars) as job:
         if ranks.is_first():
             note_recovery_hint(recovery_hint(request))
         _show(job)
     if job.summary.failed and ranks.is_first():
         raise typer.Exit(3 if job.summary.done else 1)
-
-
-class _Shown(Reporter):
-    """Shows messages on stderr, and how many images are done on a bar."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=None)
-
-    def message(self, text: str) -> None:
-        output.message(text)
-
-    def work(self, name: str, done: int, total: int | None) -> None:  # noqa: ARG002 # there is one piece
-        self._bar.update(self._task, completed=done, total=total)
 
 
 def _show(job: "PredictionJob") -> None:

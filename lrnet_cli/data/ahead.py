@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
-from lrnet_cli.data.reader import EndedError, LargeImageError, Reader
+from lrnet_cli.data.reader import EndedError, LargeImageError, Reader, outcome_of
 from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.threads import own_cores
 
@@ -32,7 +32,7 @@ def _is_path(source: object) -> bool:
 def read_ahead(
     sources: Iterable[_Source], read: Callable[[_Source], _Read], is_file: Callable[[_Source], bool] = _is_path
 ) -> Generator[tuple[_Source, _Read | ImageError]]:
-    """Yield each of ``sources``, in order, with the result of ``read``.
+    """Yield each of ``sources``, in order, with the result of ``read``, or the ``ImageError`` that it raises.
 
     While the caller works, files are read ahead in processes, to which they and ``read`` are sent, and all else in
     threads. Memory holds about a thousand results, however many there will be, and one large image. The result of a
@@ -75,7 +75,7 @@ class _Readers:
     def results(self, chunk: Sequence[object]) -> list[Any]:
         """Return the result of ``read`` for each of ``chunk``."""
         of_files = iter(self._of_files([source for source in chunk if self._is_file(source)]))
-        return [next(of_files) if self._is_file(source) else self._read(source) for source in chunk]
+        return [next(of_files) if self._is_file(source) else outcome_of(self._read, source) for source in chunk]
 
     def _of_files(self, files: Sequence[object]) -> list[Any]:
         if not files or self._is_over:

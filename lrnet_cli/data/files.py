@@ -34,11 +34,6 @@ _LARGE = 4_000_000  # pixels; of larger ones only one is in memory at a time
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-def is_regular_file(path: Path) -> bool:
-    """Return whether ``path`` leads to a file with contents, not to a pipe, socket or device that could hang."""
-    return stat.S_ISREG(path.stat().st_mode)
-
-
 def longer_side(path: Path) -> int:
     """Return the longer side of an image file in pixels; 0 if it cannot be told."""
     try:

@@ -59,9 +59,6 @@ def contents_of(split: RawSplit) -> Contents:
     return Contents(boxes, frames, np.array(labels, np.int64))
 
 
-def _measured(image: Path | NDArray[np.uint8]) -> tuple[Box, tuple[int, int]] | ImageError:
-    try:
-        pixels = np.asarray(flat_image(image))
-    except ImageError as error:
-        return error
+def _measured(image: Path | NDArray[np.uint8]) -> tuple[Box, tuple[int, int]]:
+    pixels = np.asarray(flat_image(image))
     return content_box(pixels.reshape(*pixels.shape[:2], -1)), (pixels.shape[1], pixels.shape[0])

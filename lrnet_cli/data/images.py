@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args
 
 import numpy as np
@@ -54,16 +53,10 @@ class Preprocessing:
             raise ValueError(f"image_size must be a whole number from 1 to {_MAX_SIDE}, got {self.image_size!r}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels!r}")
-        if self.normalize not in get_args(Normalize):
-            raise ValueError(f"normalize must be one of {get_args(Normalize)}, got {self.normalize!r}")
-        if self.polarity_rule not in get_args(PolarityRule):
-            raise ValueError(f"polarity_rule must be one of {get_args(PolarityRule)}, got {self.polarity_rule!r}")
-        if self.reading not in get_args(ReadingOf):
-            raise ValueError(f"reading must be one of {get_args(ReadingOf)}, got {self.reading!r}")
-        if self.crop not in get_args(CropTo):
-            raise ValueError(f"crop must be one of {get_args(CropTo)}, got {self.crop!r}")
-        if self.polarity not in get_args(Polarity):
-            raise ValueError(f"polarity must be one of {get_args(Polarity)}, got {self.polarity!r}")
+        words = {"polarity": Polarity, "normalize": Normalize, "polarity_rule": PolarityRule}
+        for name, kind in (words | {"reading": ReadingOf, "crop": CropTo}).items():
+            if (word := getattr(self, name)) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {get_args(kind)}, got {word!r}")
 
 
 @dataclass(frozen=True)
@@ -98,8 +91,11 @@ def prepare(
     Raises ``ImageError`` (without the path) for an unreadable image, or one of over 64 million pixels (32 million in
     AVIF and WebP, 24 million in JPEG 2000).
     """
+    side = None
+    if preprocessing.reading == "reduced":
+        side = preprocessing.image_size * (_REDUCED if preprocessing.crop == "none" else _REDUCED_TO_CROP)
     with image_errors():
-        return _prepared(_flat(source, preprocessing, remarks), preprocessing, invert)
+        return _prepared(_flat(source, side, remarks), preprocessing, invert)
 
 
 @dataclass(frozen=True)
@@ -111,13 +107,10 @@ class Read:
     remarks: tuple[str, ...]
 
 
-def read_image(source: ImageSource, preprocessing: Preprocessing, invert: Invert) -> Read | ImageError:
-    """Return what ``prepare`` returns and remarks, or the error that it raises, so that one image ends nothing."""
+def read_image(source: ImageSource, preprocessing: Preprocessing, invert: Invert) -> Read:
+    """Return what ``prepare`` returns, and remarks; raises what it raises."""
     remarks: list[str] = []
-    try:
-        pixels, inverted = prepare(source, preprocessing, invert, remarks)
-    except ImageError as error:
-        return error
+    pixels, inverted = prepare(source, preprocessing, invert, remarks)
     return Read(pixels, inverted, tuple(remarks))
 
 
@@ -159,18 +152,13 @@ def flat_image(source: ImageSource, side: int | None = None, remarks: list[str] 
     It has its own size, or, where that is faster, at least twice ``side`` pixels along the longer side. ``remarks``
     receives what deserves one.
     """
-    remarks = [] if remarks is None else remarks
     with image_errors():
-        if side is not None and isinstance(source, str | os.PathLike):
-            return _flatten(open_image(source, _REDUCED * side, remarks))
-        return _flat(source, None, remarks)
+        return _flat(source, side and _REDUCED * side, remarks)
 
 
-def _flat(source: ImageSource, preprocessing: Preprocessing | None, remarks: list[str] | None) -> Image.Image:
+def _flat(source: ImageSource, side: int | None, remarks: list[str] | None) -> Image.Image:
+    """Return ``source``, if it is a file, at no less than ``side`` pixels, as its decoder gives it fastest."""
     if isinstance(source, str | os.PathLike):
-        side = None
-        if preprocessing is not None and preprocessing.reading == "reduced":
-            side = preprocessing.image_size * (_REDUCED if preprocessing.crop == "none" else _REDUCED_TO_CROP)
         source = open_image(source, side, [] if remarks is None else remarks)
     elif not isinstance(source, Image.Image):
         source = _from_array(source)
@@ -180,11 +168,6 @@ def _flat(source: ImageSource, preprocessing: Preprocessing | None, remarks: lis
 def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
     """Return uint8 (height, width, 1 or 3) as an image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def write_pixels(target: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write a network's input, uint8 (channels, side, side), as a PNG file."""
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(target, format="PNG")
 
 
 def _from_array(values: "NDArray[Any] | Tensor") -> Image.Image:

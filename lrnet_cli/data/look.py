@@ -11,7 +11,6 @@ from PIL import Image
 from lrnet_cli.data.images import flat_image
 from lrnet_cli.data.polarity import polarity_of
 from lrnet_cli.data.readers.raw import SplitName
-from lrnet_cli.errors import ImageError
 
 _HASH_SIDE = 12  # bits of a perceptual hash, along a side
 
@@ -45,13 +44,10 @@ class Source:
         return self.name
 
 
-def look(source: Source) -> Seen | ImageError:
-    """Return what matters of an image."""
+def look(source: Source) -> Seen:
+    """Return what matters of an image; raises ``ImageError`` if it cannot be read."""
     remarks = list[str]()
-    try:
-        image = flat_image(source.image, remarks=remarks)
-    except ImageError as error:
-        return error
+    image = flat_image(source.image, remarks=remarks)
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
     grey = np.asarray(image.convert("L"))
     is_colour = pixels.shape[2] == 3 and bool((np.ptp(pixels, 2) > 8).any())

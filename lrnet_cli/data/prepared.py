@@ -136,5 +136,5 @@ def _identity(file: Path) -> NDArray[np.uint8]:
         parts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
     except (OSError, ValueError):
         parts = []
-    text = f"{os.path.abspath(file)}\n{parts}".encode("utf-8", "surrogatepass")  # noqa: PTH100 # resolves no links
+    text = f"{paths.absolute(file)}\n{parts}".encode("utf-8", "surrogatepass")
     return np.frombuffer(hashlib.blake2b(text, digest_size=_IDENTITY).digest(), np.uint8)

@@ -50,8 +50,8 @@ class Reader:
     def read(self, read: Callable[[Any], Any], files: Sequence[object], *, alone: bool = False) -> list[Any]:
         """Return the result of ``read`` for each of ``files``; for a large image it is an error, unless read ``alone``.
 
-        Raises ``EndedError`` if the process ends, as it does when a file takes too much of its time, and what ``read``
-        raises.
+        An ``ImageError`` that ``read`` raises is its result. Raises ``EndedError`` if the process ends, as it does when
+        a file takes too much of its time, and what else ``read`` raises.
         """
         assert self._process.stdout is not None
         try:
@@ -119,12 +119,20 @@ def serve() -> None:
         answers.flush()
 
 
-def _timed(read: Callable[[Any], Any], source: object, seconds: float) -> Any:
-    """Return the result of ``read``, which ends this process if it takes longer: no decoder can be interrupted."""
-    if not hasattr(signal, "ITIMER_PROF"):  # as on Windows
-        return read(source)
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends a process that does not handle it
+def outcome_of(read: Callable[[Any], Any], source: object) -> Any:
+    """Return the result of ``read``, or the ``ImageError`` that it raises: one image ends nothing."""
     try:
         return read(source)
+    except ImageError as error:
+        return error
+
+
+def _timed(read: Callable[[Any], Any], source: object, seconds: float) -> Any:
+    """Return the outcome of ``read``, which ends this process if it takes longer: no decoder can be interrupted."""
+    if not hasattr(signal, "ITIMER_PROF"):  # as on Windows
+        return outcome_of(read, source)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends a process that does not handle it
+    try:
+        return outcome_of(read, source)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

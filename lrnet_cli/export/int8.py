@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from lrnet_cli.data.splits import Split
 from lrnet_cli.errors import ExportError, UsageError
-from lrnet_cli.evaluation.evaluate import Evaluation, evaluate
+from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.export.held_out import SEED, load_held_out
 from lrnet_cli.export.onnx import with_card
 from lrnet_cli.export.quantize import calibration_images, quantized
@@ -18,7 +16,6 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.requests import ExportRequest
 from lrnet_cli.settings.words import LRNETS
-from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.onnx import PixelNetwork, load_onnx
 
@@ -73,11 +70,12 @@ def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> In
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
     calibrating, tested = (images.take(part) for part in order.chunk(2))
     calibration = calibration_images(calibrating.images)
-    before = _evaluation(Engine(torch.device("cpu")).place(model, card.preprocessing.normalize), tested, card)
+    original = Engine(torch.device("cpu")).place(model, card.preprocessing.normalize)
+    before = evaluate(original.eval(), tested, card)
     content = quantized(model, card, calibration)
     with writing(request.to) as temporary:
         temporary.write_bytes(with_card(content, card))
-        after = _evaluation(PixelNetwork(load_onnx(temporary)[0]), tested, card)
+        after = evaluate(PixelNetwork(load_onnx(temporary)[0]).eval(), tested, card)
         exported = Int8Export(
             weights=weights,
             path=request.to,
@@ -94,10 +92,6 @@ def export_int8(weights: Path, request: ExportRequest, reporter: Reporter) -> In
         card = replace(card, protocol=card.protocol | {"int8": exported.note})
         temporary.write_bytes(with_card(content, card))
     return exported
-
-
-def _evaluation(network: nn.Module, split: Split, card: WeightsCard) -> Evaluation:
-    return evaluate(network.eval(), split, card)
 
 
 def _refuse_loss(exported: Int8Export, allowed: float) -> None:

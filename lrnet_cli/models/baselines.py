@@ -5,7 +5,6 @@ smaller than a network can take are enlarged, the first convolution takes the im
 their classes. They start from fresh weights.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +66,6 @@ class Baseline(nn.Module):
             images = nn.functional.interpolate(images, self.side, mode="bilinear", align_corners=False)
         logits: Tensor = self.network(images)
         return logits
-
-
-def builder(arch: str) -> Callable[..., Baseline]:
-    """Return a function that builds ``arch`` from channels, side, classes and dropout, as ``LRNet`` is built."""
-
-    def build(in_channels: int, image_size: int, num_classes: int, *, dropout: float) -> Baseline:
-        return Baseline(arch, in_channels, image_size, num_classes, dropout=dropout)
-
-    return build
 
 
 def _replace_first_convolution(network: nn.Module, in_channels: int) -> None:

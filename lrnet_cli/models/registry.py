@@ -1,14 +1,14 @@
 """Networks by name, as ``--arch`` and weight files call them."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import get_args
 
 import torch
 from torch import nn
 
 from lrnet_cli.errors import UsageError
-from lrnet_cli.models.baselines import builder
+from lrnet_cli.models.baselines import Baseline
 from lrnet_cli.models.lrnet import LRNet, LRNetShort
 from lrnet_cli.models.plain import PlainCNN, SmallResNet
 from lrnet_cli.models.summary import Summary, summarise
@@ -21,7 +21,7 @@ _OWN: dict[str, Callable[..., nn.Module]] = {
     "cnn": PlainCNN,
 }
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    arch: _OWN[arch] if arch in _OWN else builder(arch) for arch in get_args(Arch)
+    arch: _OWN[arch] if arch in _OWN else partial(Baseline, arch) for arch in get_args(Arch)
 }
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,7 +13,7 @@ from lrnet_cli.documents import JsonObject
 from lrnet_cli.errors import RunFolderError, TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.intervals import wilson_interval
-from lrnet_cli.reporter import silent
+from lrnet_cli.reporter import OnMessage, silent
 from lrnet_cli.runs.folder import Figures, figures_of, read_config, read_result
 from lrnet_cli.settings.config import SETTINGS
 from lrnet_cli.settings.record import to_plain
@@ -67,7 +67,7 @@ class ComparedRuns:
     device: str
 
 
-def find_runs(folder: Path, on_message: Callable[[str], None] = silent) -> list[Path]:
+def find_runs(folder: Path, on_message: OnMessage = silent) -> list[Path]:
     """Return the run folders that ``folder`` refers to: itself, or all in it, at any depth, that have a test accuracy.
 
     Those without one are left out and reported. Raises ``RunFolderError`` if none remains.

@@ -6,7 +6,7 @@ content, so that a flipped bit is noticed.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +15,15 @@ from typing import Annotated, Any
 import torch
 from filelock import FileLock, Timeout
 from msgspec import Meta
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lrnet_cli import paths, ranks
-from lrnet_cli.documents import open_regular, parsed, shaped
-from lrnet_cli.errors import TrainingError
-from lrnet_cli.reporter import EpochRow
+from lrnet_cli.documents import parsed, shaped
+from lrnet_cli.errors import TrainingError, reason_of
+from lrnet_cli.reporter import EpochRow, OnMessage
 from lrnet_cli.training.state import TrainingState
-from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
+from lrnet_cli.weights.digest import sealed, unsealed
 
 FORMAT = "lrnet-checkpoint/2"
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
@@ -52,33 +51,25 @@ class _Position:
     threads: list[tuple[int, int]]
 
 
+# The fields of a position that are the state's, by their names there.
+_OF_STATE = {"epoch": "epoch", "step": "step", "taken": "steps_taken", "seconds": "seconds", "elapsed": "elapsed"}
+_OF_STATE |= {name: name for name in ("compiled", "rows", "moved", "threads")}
+
+
 def save_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str) -> None:
     """Write ``state`` of a run on data with the hash ``content_sha256``; the last checkpoint becomes the previous."""
     folder = run_dir / "checkpoint"
-    position = _Position(
-        format=FORMAT,
-        content_sha256=content_sha256,
-        epoch=state.epoch,
-        step=state.step,
-        taken=state.steps_taken,
-        seconds=state.seconds,
-        elapsed=state.elapsed,
-        compiled=state.compiled,
-        rows=state.rows,
-        moved=state.moved,
-        threads=state.threads,
-    )
+    kept = {field: getattr(state, own) for field, own in _OF_STATE.items()}
+    position = _Position(format=FORMAT, content_sha256=content_sha256, **kept)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(state).items()}
     metadata = {"position": json.dumps(asdict(position))}
     with paths.replacing(folder / _LATEST) as temporary:
-        temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
+        temporary.write_bytes(sealed(tensors, metadata))
         if (folder / _LATEST).exists():
             (folder / _LATEST).replace(folder / _PREVIOUS)
 
 
-def load_checkpoint(
-    run_dir: Path, state: TrainingState, content_sha256: str, on_message: Callable[[str], None]
-) -> bool:
+def load_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str, on_message: OnMessage) -> bool:
     """Bring ``state``, fresh from the same settings, to the newest complete checkpoint; return whether there is one.
 
     A damaged checkpoint is reported, and the previous one is used. Raises ``TrainingError`` if all are damaged, or if
@@ -93,12 +84,11 @@ def load_checkpoint(
             position = _load(path, state, content_sha256)
         # What does not fit is found on the way, by PyTorch; the previous one then takes its place as a whole.
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
-            damaged.append(f"{path}: the checkpoint is damaged ({str(error).splitlines()[0]})")
+            damaged.append(f"{path}: the checkpoint is damaged ({reason_of(error)})")
             on_message(f"{damaged[-1]}; trying the previous one.")
             continue
-        state.epoch, state.step, state.steps_taken = position.epoch, position.step, position.taken
-        state.seconds, state.elapsed, state.compiled = position.seconds, position.elapsed, position.compiled
-        state.rows, state.moved, state.threads = position.rows, position.moved, position.threads
+        for field, own in _OF_STATE.items():
+            setattr(state, own, getattr(position, field))
         return True
     if damaged:
         raise TrainingError(f"{'. '.join(damaged)}. No complete checkpoint is left; start a new run.")
@@ -120,7 +110,7 @@ def drop_checkpoints(run_dir: Path) -> None:
 
 
 @contextmanager
-def run_lock(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]:
+def run_lock(run_dir: Path, on_message: OnMessage) -> Iterator[None]:
     """Hold a lock on the run in ``run_dir`` that ends with this process; ``TrainingError`` if another one holds it."""
     if not ranks.is_first() or not run_dir.is_dir():
         yield
@@ -134,7 +124,7 @@ def run_lock(run_dir: Path, on_message: Callable[[str], None]) -> Iterator[None]
         lock.release()
 
 
-def _locked(run_dir: Path, on_message: Callable[[str], None]) -> FileLock:
+def _locked(run_dir: Path, on_message: OnMessage) -> FileLock:
     folder = run_dir / "checkpoint"
     for path in (folder, folder / _LOCK):
         if path.is_symlink():  # opening the lock empties it, and checkpoints are replaced and deleted
@@ -154,11 +144,7 @@ def _locked(run_dir: Path, on_message: Callable[[str], None]) -> FileLock:
 
 def _load(path: Path, state: TrainingState, content_sha256: str) -> _Position:
     """Bring the tensors of ``state`` to the checkpoint at ``path``, and return its position."""
-    open_regular(path).close()  # a pipe would hang
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is not a dict
-    check_digest(tensors, metadata)
+    tensors, metadata = unsealed(path)
     content = parsed(metadata["position"], dict[str, Any])
     version = content.get("format")
     if version != FORMAT:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lrnet_cli import __version__
+from lrnet_cli.errors import reason_of
 from lrnet_cli.models.engine import compiled, compiler_cache, matrix_product
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.settings.units import duration_of
@@ -94,8 +95,7 @@ def _compile(run: Run, step: Step) -> None:
                 _mark_of(run).touch()
     except Exception as error:  # a compiler, or the lack of one, may raise anything
         run.state.compiled, step.compiled = False, None
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        run.reporter.message(f"Training continues without compiling, which failed: {reason}")
+        run.reporter.message(f"Training continues without compiling, which failed: {reason_of(error)}")
 
 
 def _is_kept(run: Run) -> bool:

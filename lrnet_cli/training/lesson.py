@@ -5,19 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.data.splits import Split
 from lrnet_cli.data.unlabelled import Unlabelled
 from lrnet_cli.documents import parsed
-from lrnet_cli.errors import TrainingError
+from lrnet_cli.errors import TrainingError, reason_of
 from lrnet_cli.training.checkpoint import LESSON_NAME
 from lrnet_cli.training.data import Data
 from lrnet_cli.weights.card import UnlabelledNote
-from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
+from lrnet_cli.weights.digest import sealed, unsealed
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def write_lesson(run_dir: Path, lesson: Lesson) -> None:
     tensors = {"chosen": lesson.chosen, "labels": lesson.labels}
     metadata = {"note": json.dumps(lesson.note), "content_sha256": lesson.content_sha256}
     with paths.replacing(run_dir / "checkpoint" / LESSON_NAME) as temporary:
-        temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
+        temporary.write_bytes(sealed(tensors, metadata))
 
 
 def read_lesson(run_dir: Path, unlabelled: Unlabelled, classes: int) -> Lesson:
@@ -54,10 +53,7 @@ def read_lesson(run_dir: Path, unlabelled: Unlabelled, classes: int) -> Lesson:
     """
     path = run_dir / "checkpoint" / LESSON_NAME
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in ("chosen", "labels")}
-        check_digest(tensors, metadata)
+        tensors, metadata = unsealed(path)
         chosen, labels = tensors["chosen"], tensors["labels"]
         if chosen.ndim != 1 or chosen.shape != labels.shape or {chosen.dtype, labels.dtype} != {torch.int64}:
             raise ValueError("it does not hold a label for each image")
@@ -67,7 +63,7 @@ def read_lesson(run_dir: Path, unlabelled: Unlabelled, classes: int) -> Lesson:
         note = parsed(metadata["note"], UnlabelledNote)
         lesson = Lesson(chosen, labels, note, metadata["content_sha256"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise TrainingError(f"{path}: is damaged ({str(error).splitlines()[0]}); start a new run.") from error
+        raise TrainingError(f"{path}: is damaged ({reason_of(error)}); start a new run.") from error
     if not is_same:
         raise TrainingError(
             f"{path}: the images without labels have changed since the run began; restore them or start a new run."

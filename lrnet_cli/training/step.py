@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lrnet_cli.data.splits import Split
+from lrnet_cli.errors import reason_of
 from lrnet_cli.models.heads import head_loss, taught_loss
 from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.training.augment import augment
@@ -205,8 +206,7 @@ class Step:
             self._captured = Captured(self.work, batch)
         except RuntimeError as error:
             self._mark_capturable(False)
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            self.run.reporter.message(f"Training continues without a CUDA graph, which failed: {reason}")
+            self.run.reporter.message(f"Training continues without a CUDA graph, which failed: {reason_of(error)}")
 
     def _mark_capturable(self, capturable: bool) -> None:
         """Say so to PyTorch's optimisers, which would warn if that were said of steps without a graph."""

@@ -7,12 +7,11 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
 from lrnet_cli import paths
-from lrnet_cli.data.files import is_regular_file
-from lrnet_cli.documents import parsed, read_document
+from lrnet_cli.data.reading import listed
+from lrnet_cli.documents import open_regular, parsed, read_document
 from lrnet_cli.errors import UsageError, WeightsError
 from lrnet_cli.models.ensemble import Ensemble
 from lrnet_cli.models.novelty import novelty_given
@@ -20,7 +19,7 @@ from lrnet_cli.models.registry import build
 from lrnet_cli.promise.stored import read_evidence
 from lrnet_cli.settings.words import LRNETS
 from lrnet_cli.weights.card import WeightsCard, card_of, metadata_of
-from lrnet_cli.weights.digest import DIGEST, check_digest, digest_of
+from lrnet_cli.weights.digest import check_digest, sealed
 from lrnet_cli.weights.find import is_series, members_of
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -42,7 +41,7 @@ def save_weights(path: Path, model: nn.Module, card: WeightsCard) -> None:
     metadata = metadata_of(card)
     with paths.replacing(path) as temporary:
         # save_file would make a file that only its owner can read, regardless of the umask.
-        temporary.write_bytes(save(tensors, metadata | {DIGEST: digest_of(tensors, metadata)}))
+        temporary.write_bytes(sealed(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
@@ -55,8 +54,7 @@ def load_weights(path: Path) -> tuple[nn.Module, WeightsCard]:
     if is_series(path):
         return _load_ensemble(path)
     try:
-        if not is_regular_file(path):
-            raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
+        open_regular(path).close()  # a pipe would hang
         if path.suffix in (".pt2", ".onnx"):
             raise WeightsError(f"{path}: is an export for other runtimes; use the weights that it was made from.")
         with safe_open(path, framework="pt") as file:
@@ -146,5 +144,4 @@ def _result_of(series: Path) -> _SeriesNote:
 def _check_names(path: Path, expected: set[str], stored: set[str]) -> None:
     for problem, names in (("lacks", expected - stored), ("has unknown", stored - expected)):
         if names:
-            listed = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
-            raise WeightsError(f"{path}: {problem} {len(names)} tensors: {listed}.")
+            raise WeightsError(f"{path}: {problem} {len(names)} tensors: {listed(sorted(names))}.")

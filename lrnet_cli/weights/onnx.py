@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lrnet_cli.data.files import is_regular_file
-from lrnet_cli.errors import ExportError, WeightsError
+from lrnet_cli.documents import open_regular
+from lrnet_cli.errors import ExportError, WeightsError, reason_of
 from lrnet_cli.models.novelty import novelty_given
 from lrnet_cli.threads import even_parts, in_workers
 from lrnet_cli.weights.card import WeightsCard, card_of
-from lrnet_cli.weights.onnx_trial import problem_with, reason_of, session_of
+from lrnet_cli.weights.onnx_trial import problem_with, session_of
 
 INPUT, OUTPUTS, NOVELTY = "images", ("logits", "probabilities"), "novelty"
 _IMAGES = 32  # that a thread takes at a time, whose activations fit into its cache
@@ -29,8 +29,7 @@ def load_onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], WeightsCard]:
     Raises ``WeightsError`` for a file that cannot be used, ``ExportError`` without ONNX Runtime.
     """
     try:
-        if not is_regular_file(path):
-            raise WeightsError(f"{path}: is not a weight file, but a folder, pipe or device.")
+        open_regular(path).close()  # a pipe would hang
         with needed_packages():
             import onnxruntime  # noqa: F401
         if problem := problem_with(path):

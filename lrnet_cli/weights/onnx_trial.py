@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lrnet_cli.data.reader import EndedError, Reader
+from lrnet_cli.errors import reason_of
 
 _MEMORY, _OF_FILE = 2_000_000_000, 8  # bytes that it may take, and how many more for each of the file's
 _LARGEST = 2_147_483_647  # bytes of a file, all that the format allows
@@ -33,11 +34,6 @@ def session_of(content: bytes) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1  # the images are shared among threads, which scales better
     return onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
-
-
-def reason_of(error: Exception) -> str:
-    """Return the first line of what ``error`` says, or its kind if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _problem_within(path: str) -> str | None:

@@ -131,7 +131,7 @@ def test_what_is_no_exported_network_is_refused(exported: Path, tmp_path: Path) 
         load_onnx(tmp_path / "text.onnx")
     with pytest.raises(WeightsError, match=r"nowhere\.onnx: No such file"):
         load_onnx(tmp_path / "nowhere.onnx")
-    with pytest.raises(WeightsError, match="is not a weight file, but a folder"):
+    with pytest.raises(WeightsError, match="is a folder, pipe or device, not a file"):
         load_onnx(tmp_path)
     model = onnx.load(exported)
     del model.metadata_props[:]

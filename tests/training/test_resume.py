@@ -344,11 +344,11 @@ def test_a_really_compiled_run_learns_and_goes_on_as_if_never_stopped(
     monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)  # once is enough
     settings: dict[str, Any] = {"compile": "on", "epochs": 2, "precision": "fp32"}
     messages = Messages()
-    result = train(config(tmp_path / "whole", **settings), messages)
+    result = train(quick(tmp_path / "whole", **settings), messages)
     assert result["compiled"]
     assert "Compiled in" in messages.text
     reporter, should_stop = stop_after(15)
-    train(config(tmp_path / "run", **settings), reporter, should_stop)
+    train(quick(tmp_path / "run", **settings), reporter, should_stop)
     torch._dynamo.reset()  # as in a process of its own
     messages = Messages()
     resume(tmp_path / "run", reporter=messages)
