@@ -147,3 +147,12 @@ def test_a_folder_called_like_a_known_data_set_is_another_one(tmp_path: Path) ->
     own = class_folders(tmp_path / "fashion", {"a": 10, "b": 10})
     assert load_dataset(str(own)).name == "own-fashion"
     assert load_dataset(str(class_folders(tmp_path / "MNIST", {"a": 10, "b": 10}))).name == "own-MNIST"
+
+
+def test_a_test_split_of_which_nothing_can_be_read_is_refused_before_training(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train", {"a": 30, "b": 30})
+    for label in ("a", "b"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        (tmp_path / "test" / label / "gone.png").write_bytes(b"")
+    with pytest.raises(DataError, match="none of its test images can be read; restore them, or give no test images"):
+        load_dataset(str(tmp_path))

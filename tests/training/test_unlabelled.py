@@ -205,6 +205,8 @@ def test_a_network_that_was_taught_badly_is_not_kept(
 
 def test_every_fold_learns_from_them(collection: Path, tmp_path: Path) -> None:
     result = train_series(settings(collection, tmp_path / "folds", epochs=1), folds=2)
+    # Ten test images and an inverted one lie among the scans. They are in no fold, and teach none.
+    assert [run["unlabelled"]["copies"] for run in result["runs"]] == [11, 11]
     notes = [run["unlabelled"] for run in result["runs"]]
     assert any(note["taught"] for note in notes)
     assert notes[0]["right"] != notes[1]["right"]  # each has a first network of its own
