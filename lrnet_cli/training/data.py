@@ -55,7 +55,10 @@ def card_of(config: TrainConfig, data: Data) -> WeightsCard:
     assert config.seed is not None
     assert config.normalize != "auto"
     dataset, flip = data.dataset, "on" if data.mirrors else "off"
-    protocol: ProtocolNote = {**data.validation, "recipe": recipe_of(config) | {"flip": flip}}
+    recipe = recipe_of(config) | {"flip": flip}
+    if config.augment:  # as a number, of which corruption types are known from training
+        recipe["robust"] = config.robust_strength
+    protocol: ProtocolNote = {**data.validation, "recipe": recipe}
     if config.test_fold and config.folds:
         protocol["test_fold"] = (config.test_fold, config.folds)
     return WeightsCard(

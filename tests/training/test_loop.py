@@ -170,7 +170,8 @@ def test_auto_says_what_robustness_cost(tmp_path: Path) -> None:
     result = train(quick(tmp_path, epochs=2, robust="auto", test=False), Messages())
     (said,) = [line for line in Messages.said if line.startswith("Robust: ")]
     assert f"epoch {result['best_epoch']} is kept, right on {result['val_accuracy']:.3f} of the validation" in said
-    assert load_weights(Path(result["weights"]))[1].protocol["recipe"]["robust"] == "auto"
+    assert load_weights(Path(result["weights"]))[1].protocol["recipe"]["robust"] == 1
+    assert "--robust auto" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_another_network_is_kept_until_an_epoch_is_as_good() -> None:
