@@ -17,7 +17,7 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_result
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.units import as_text, thread_counts
-from lrnet_cli.threads import ForeignLoad, fix_threads
+from lrnet_cli.threads import ForeignLoad, fix_threads, own_cores
 from lrnet_cli.training import threads
 from lrnet_cli.training.step import Step
 from lrnet_cli.training.train import resume, train
@@ -106,6 +106,7 @@ class Slowed(Reporter):
         self.texts.append(text)
 
 
+@pytest.mark.skipif(own_cores() < 2, reason="two threads on one core are slow without any load")
 def test_threads_follow_the_load_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reporter = Slowed()
 
