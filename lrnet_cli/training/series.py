@@ -6,11 +6,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli import ranks
+from lrnet_cli import paths, ranks
 from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, LRNetError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
-from lrnet_cli.paths import SERIES_NAME
 from lrnet_cli.promise.stored import out_of_fold, read_evidence, write_evidence
 from lrnet_cli.reporter import Reporter, counted
 from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
@@ -63,7 +62,7 @@ def train_series(
         raise
     except LRNetError:
         if not any(path.is_dir() for path in folder.iterdir()):  # what was refused leaves no folder behind
-            (folder / SERIES_NAME).unlink()
+            (folder / paths.SERIES_NAME).unlink()
             folder.rmdir()
         raise
 
@@ -74,6 +73,8 @@ def resume_series(
     """Resume the series in ``folder``: finish the run that was interrupted and those after it."""
     reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
+    for leftover in filter(paths.is_leftover, folder.glob("*.tmp")):  # of a killed process; runs clean their own
+        leftover.unlink(missing_ok=True)
     count = runs * (folds or 1)
     results = list(_finished(_members(folder, config, runs, folds), count, reporter, should_stop))
     interrupted = len(results) < count

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lrnet_cli import paths
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.errors import DataError, InterruptedRunError, TrainingError, UsageError
 from lrnet_cli.evaluation.setup import load_setup
@@ -243,7 +244,11 @@ def test_the_command_trains_compares_and_evaluates_a_series(lrnet: Callable[...,
     assert trained.exit_code == 0
     assert "95% interval over seeds" in trained.stdout
     assert [path.name for path in (folder / "seed-3" / "epochs").iterdir()] == ["001.safetensors"]
+    with paths.replacing(folder / "suspects.csv") as temporary:
+        pass
+    temporary.touch()  # as a process that is killed before it leaves it
     again = lrnet(f"train --resume {folder} --json")
+    assert not list(folder.glob("*.tmp"))
     document = json.loads(again.stdout)
     assert (document["schema"], len(document["runs"])) == ("lrnet.series/1", 2)
     assert lrnet(f"train --resume {folder} --epochs 3").exit_code == 2
