@@ -66,6 +66,8 @@ def resume(
             if is_longer and not has_checkpoint(run_dir):
                 raise TrainingError(f"{run_dir}: is finished, and kept no checkpoint to continue from; {anew}")
             if not is_longer:
+                if ranks.is_first() and not config.keep_checkpoint:
+                    drop_checkpoints(run_dir)  # which a process that was killed as it ended may have left
                 advice = (
                     "raise --epochs or --max-time to continue." if has_checkpoint(run_dir) else f"to train on, {anew}"
                 )

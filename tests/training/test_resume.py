@@ -456,6 +456,10 @@ def test_a_finished_run_keeps_no_checkpoints_unless_asked_for(tmp_path: Path) ->
     assert not (tmp_path / "run" / "checkpoint").exists()
     with pytest.raises(TrainingError, match="kept no checkpoint to continue from; start a new run"):
         resume(tmp_path / "run", {"epochs": 2})
+    (tmp_path / "run" / "checkpoint").mkdir(exist_ok=True)
+    (tmp_path / "run" / "checkpoint" / "previous.safetensors").touch()  # of a process that was killed as it ended
+    resume(tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "checkpoint/.lock"])
