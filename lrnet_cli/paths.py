@@ -73,6 +73,12 @@ def is_leftover(path: Path) -> bool:
     return path.name.endswith(_TEMPORARY)
 
 
+def drop_leftovers(files: Iterable[Path]) -> None:
+    """Delete those of ``files`` that killed processes left; no other process may be at work on them."""
+    for leftover in filter(is_leftover, files):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def write_errors(
     path: Path, advice: str = "choose a file in a folder that exists and that you may write to"

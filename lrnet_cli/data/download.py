@@ -15,7 +15,7 @@ from lrnet_cli.data.answer import UnavailableError
 from lrnet_cli.data.catalog import CatalogEntry, CatalogFile
 from lrnet_cli.data.transfer import Transfer, check_content, chunks_of, discard_part, from_path, from_url
 from lrnet_cli.errors import DownloadError
-from lrnet_cli.paths import is_leftover
+from lrnet_cli.paths import drop_leftovers
 from lrnet_cli.reporter import OnMessage, OnProgress, silent
 from lrnet_cli.settings.mirror import Credentials, without_credentials
 
@@ -66,8 +66,7 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, on_message):
-            for leftover in filter(is_leftover, folder.iterdir()):
-                leftover.unlink()
+            drop_leftovers(folder.iterdir())
             states = check_files(entry, data_dir)
             end = time.monotonic() + _LEAST_SECONDS + sum(file.size for file in entry.files) / _SLOWEST
             transfer = Transfer(credentials, end, on_progress)

@@ -79,8 +79,10 @@ def load_setup(
         reporter.message(f"{weights}: comes from cross-validation; its test images are fold {fold[0]} of {fold[1]}.")
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     matched = with_classes_of(loaded, card.classes)
-    part = _chosen(matched, card, request, reporter).to(engine.device)
-    return EvaluationSetup(weights, opened, matched.name, part, processes, name)
+    part = _chosen(matched, card, request, reporter)
+    if loaded.content_sha256 != card.dataset.get("content_sha256"):
+        _warn_of_known(part, card, reporter)
+    return EvaluationSetup(weights, opened, matched.name, part.to(engine.device), processes, name)
 
 
 def _warn_of_known(part: Split, card: WeightsCard, reporter: Reporter) -> None:
@@ -130,14 +132,11 @@ def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: 
         part = limited(everything, limit, _LIMIT_SEED)
         share = "all" if len(part) == len(everything) else f"{len(part)}"
         reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are evaluated.")
-        _warn_of_known(part, card, reporter)
         return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
     if chosen is None:
         raise DataError(f"{loaded.name}: has no validation split; choose --split test or train.")
     part = limited(chosen, limit, _LIMIT_SEED)
-    if not own:
-        _warn_of_known(part, card, reporter)
     if request.split == "test" and loaded.test_is_cut_off:
         share = "" if len(part) == len(chosen) else f"{len(part)} of "
         reporter.message(

@@ -117,8 +117,7 @@ def run_lock(run_dir: Path, on_message: OnMessage) -> Iterator[None]:
         return
     lock = _locked(run_dir, on_message)
     try:
-        for leftover in filter(paths.is_leftover, run_dir.rglob("*.tmp")):  # of a killed process
-            leftover.unlink(missing_ok=True)
+        paths.drop_leftovers(run_dir.rglob("*.tmp"))
         yield
     finally:
         lock.release()

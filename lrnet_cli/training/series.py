@@ -73,8 +73,7 @@ def resume_series(
     """Resume the series in ``folder``: finish the run that was interrupted and those after it."""
     reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
-    for leftover in filter(paths.is_leftover, folder.glob("*.tmp")):  # of a killed process; runs clean their own
-        leftover.unlink(missing_ok=True)
+    paths.drop_leftovers(folder.glob("*.tmp"))  # runs clean their own
     count = runs * (folds or 1)
     results = list(_finished(_members(folder, config, runs, folds), count, reporter, should_stop))
     interrupted = len(results) < count

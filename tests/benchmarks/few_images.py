@@ -6,12 +6,12 @@ steps. Prints a Markdown row for each: test accuracy with its interval, balanced
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 from lrnet_cli.data.walk import natural
 from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
+from lrnet_cli.paths import write_table
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.training.train import train
@@ -26,8 +26,7 @@ def write_list(data: Path, target: Path, count: int) -> int:
         for folder in sorted((data / split).iterdir(), key=lambda path: natural(path.name)):
             files = sorted(folder.iterdir())[: count if split == "train" else None]
             rows += [(str(file), folder.name, split) for file in files]
-    with target.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("file_name", "label", "split"), *rows])
+    write_table(target, ("file_name", "label", "split"), rows)
     return sum(split == "train" for *_, split in rows)
 
 

@@ -14,6 +14,7 @@ from unlabelled import opened  # beside this file
 
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset
+from lrnet_cli.paths import write_table
 from lrnet_cli.selection.job import select_images
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.requests import SelectRequest
@@ -39,7 +40,7 @@ def write_images(raw: RawDataset, out: Path, pool: int, tested: int) -> dict[str
 def write_list(out: Path, known: dict[str, tuple[str, str]], train: list[str], val: list[str]) -> Path:
     rows = [(path, known[path][0], split) for split, paths in (("train", train), ("val", val)) for path in paths]
     rows += [(path, label, split) for path, (label, split) in known.items() if split == "test"]
-    out.write_text("\n".join(["file_name,label,split", *map(",".join, rows)]) + "\n", encoding="utf-8")
+    write_table(out, ("file_name", "label", "split"), rows)
     return out
 
 
