@@ -1,4 +1,4 @@
-"""What the convolutions of a network give for an image: the space in which images are compared without labels."""
+"""How images are compared without labels: by what the convolutions of a network give for them, and by their edges."""
 
 import threading
 
@@ -13,6 +13,11 @@ from lrnet_cli.memory import excess
 _MOST_FEATURES = 2048  # of an image; neighbouring ones of more are averaged
 _BYTES_OF_NUMBER = 16  # of a feature, in single precision, and of its copies
 _SAMPLE = 10_000  # images, by which principal directions are found
+_DIRECTIONS = 128  # principal ones
+# Where directions count by their variance, the few that tell the labelled images apart hide what else is alike; where
+# all count the same, those of mere chance hide both.
+_EVENNESS = 0.7
+_OF_EDGES = 0.7  # of the distance by features: a network of few images has not learned to see all that edges show
 
 
 class WithFeatures(nn.Module):
@@ -53,18 +58,28 @@ def excess_of_features(images: int, width: int) -> str | None:
     return excess(images * width * _BYTES_OF_NUMBER)
 
 
-def points_of(features: NDArray[np.float32], directions: int, evenness: float = 0.0) -> NDArray[np.float32]:
-    """Return features (N, F) as points (N, D) of length 1 along their principal directions, up to ``directions``.
+def points_of(edges: Tensor, features: Tensor | None = None) -> NDArray[np.float32]:
+    """Return points (N, D) that are close where images are alike: in ``edges`` (N, E), and in ``features`` (N, F).
 
-    Each feature counts equally before. At an ``evenness`` of 0 directions count by their variance, at 1 equally. Only
-    the direction of a point is kept, which differs by what is in an image and less by how strongly it is printed.
+    ``edges`` are those of ``edges_of``, ``features`` what a network gives for the same images, if there is one.
+    """
+    if features is None:
+        return _along_directions(edges.numpy())
+    return np.concatenate([_along_directions(features.numpy()), _OF_EDGES * _along_directions(edges.numpy())], 1)
+
+
+def _along_directions(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``values`` (N, F) as points of length 1 along their principal directions.
+
+    Each value counts equally before. Only the direction of a point is kept, which differs by what is in an image and
+    less by how strongly it is printed.
     """
     # By hand: scikit-learn's PCA divides by zero where there is one image, or where all are alike.
-    deviations = features.std(0)
-    scaled = (features - features.mean(0)) / np.where(deviations > 1e-9, deviations, 1.0)
+    deviations = values.std(0)
+    scaled = (values - values.mean(0)) / np.where(deviations > 1e-9, deviations, 1.0)
     sample = scaled[:: -(-len(scaled) // _SAMPLE)].astype(np.float64)
     _, axes = np.linalg.eigh(sample.T @ sample)
-    reduced = scaled @ axes[:, ::-1][:, : min(directions, *sample.shape)].astype(np.float32)
-    reduced /= np.maximum(reduced.std(0), 1e-6) ** evenness
+    reduced = scaled @ axes[:, ::-1][:, : min(_DIRECTIONS, *sample.shape)].astype(np.float32)
+    reduced /= np.maximum(reduced.std(0), 1e-6) ** _EVENNESS
     points: NDArray[np.float32] = reduced / np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-9)
     return points

@@ -10,31 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lrnet_cli.models.features import points_of
-
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_DIRECTIONS = 128  # principal ones, of the features
-# Where directions count by their variance, the few that tell the labelled images apart hide what else is alike; where
-# all count the same, those of mere chance hide both.
-_EVENNESS = 0.7
 _NEIGHBOURS = 10
 _NARROW = 4.0  # of the weights: that of the farthest neighbour is exp(-4)
 _LEAK = 1e-3  # of what each image has: without it, a part of the graph without labels has no solution
 _ACCURACY, _MOST_STEPS = 1e-5, 1000  # of conjugate gradients
 
 
-def propagated(features: NDArray[np.float32], known: Indices, labels: Indices, classes: int) -> Floats:
-    """Return the score (N, classes) of each class for the images with ``features`` (N, F), the higher the likelier.
+def propagated(points: NDArray[np.float32], known: Indices, labels: Indices, classes: int) -> Floats:
+    """Return the score (N, classes) of each class for images as ``points`` (N, D), the higher the likelier.
 
     ``known`` (M,) are the indices of the images with ``labels`` (M,). Scores have a mean square of 1; those of an
     image that no label reaches are all the same.
     """
-    return _poisson(_graph(points_of(features, _DIRECTIONS, _EVENNESS)), known, labels, classes)
+    return _poisson(_graph(points), known, labels, classes)
 
 
 def _graph(points: NDArray[np.float32]) -> "csr_array":

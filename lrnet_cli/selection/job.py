@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lrnet_cli import paths
 from lrnet_cli.data.readers.manifest import Listed, read_reviewed
@@ -16,15 +16,15 @@ from lrnet_cli.models.features import points_of
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.predict.inputs import find_inputs
 from lrnet_cli.reporter import SILENT, Reporter
-from lrnet_cli.selection.outputs import Outputs, outputs_of
+from lrnet_cli.selection.outputs import seen
 from lrnet_cli.selection.spread import spread
 from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import SelectRequest
+from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.find import find_weights
-from lrnet_cli.weights.open import OpenNetwork, open_network
+from lrnet_cli.weights.open import open_network
 
 _RANDOM_SHARE = 0.1
-_DIRECTIONS = 64  # principal ones, of the features
 _COLUMNS = ("file_name", "label", "reviewed", "previous", "split", "group")
 
 
@@ -42,7 +42,7 @@ class Selection:
     answered: tuple[Listed, ...]
     by: Literal["central", "margin"]
     pool: int
-    weights: Path
+    weights: Path | None
     unread: tuple[tuple[str, str], ...]
 
     @property
@@ -78,7 +78,7 @@ class Selection:
             "answered": len(self.answered),
             "by": self.by,
             "pool": self.pool,
-            "weights": str(self.weights),
+            "weights": None if self.weights is None else str(self.weights),
             "unread": [{"path": path, "reason": reason} for path, reason in self.unread],
         }
 
@@ -92,11 +92,12 @@ def select_images(request: SelectRequest, reporter: Reporter = SILENT) -> Select
     cannot be used.
     """
     answered = {paths.absolute(row.file): row for row in read_reviewed(request.answers)}
-    weights = find_weights(request.weights)
-    opened = open_network(weights, Place(device=request.device, threads=request.threads))
-    reporter.message(f"Comparing the images by {weights}, {opened.runs_on}.")
+    weights = None if request.weights is None else find_weights(request.weights)
+    opened = None if weights is None else open_network(weights, Place(device=request.device, threads=request.threads))
+    by = "" if opened is None else f" and by {weights}, {opened.runs_on}"
+    reporter.message(f"Comparing the images by their edges{by}.")
     files = list(dict.fromkeys(paths.absolute(path) for path in find_inputs(request.inputs)))
-    read, outputs, unread = outputs_of(files, opened, reporter)
+    read, unread, edges, logits, features = seen(files, opened, reporter)
     known = np.array([index for index, path in enumerate(read) if path in answered], dtype=np.int64)
     pool = np.setdiff1d(np.arange(len(read)), known)
     if not len(pool):
@@ -105,9 +106,8 @@ def select_images(request: SelectRequest, reporter: Reporter = SILENT) -> Select
         reporter.message(f"Only {len(pool)} images have no answer yet; all of them are selected.")
     count = min(request.n, len(pool))
     drawn = np.sort(np.random.default_rng(request.seed).choice(pool, round(_RANDOM_SHARE * count), replace=False))
-    doubt = _doubt_of(outputs, opened, answered, reporter)
-    classes = len(opened.card.classes)
-    points = points_of(outputs[:, classes:], _DIRECTIONS)
+    doubt = None if opened is None or logits is None else _doubt_of(logits, opened.card, answered, reporter)
+    points = points_of(edges, features)
     if doubt is None:  # far from what is known; the drawn ones will be
         others = np.setdiff1d(np.arange(len(read)), drawn)
         places = spread(points[others], count - len(drawn), request.seed, np.flatnonzero(np.isin(others, known)))
@@ -138,20 +138,18 @@ def _to_label(path: str, split: Literal["train", "val"]) -> Listed:
 
 
 def _doubt_of(
-    outputs: Outputs, opened: OpenNetwork, answered: Mapping[str, Listed], reporter: Reporter
+    logits: Tensor, card: WeightsCard, answered: Mapping[str, Listed], reporter: Reporter
 ) -> NDArray[np.float64] | None:
     """Return how doubtful the label of each image is, (N,), from -1 to 0; None if the network has other labels."""
     labels = {row.label for row in answered.values() if row.label}
     if not labels:
         return None
-    if strange := labels - set(opened.card.classes):
+    if strange := labels - set(card.classes):
         reporter.message(
             f"The network does not know {len(strange)} of the labels, such as {min(strange)}, so its doubt does not "
             "count; train one on the answers first for that."
         )
         return None
-    card = opened.card
-    logits = torch.from_numpy(outputs[:, : len(card.classes)]).double().nan_to_num(0.0)
-    best = probabilities(logits / card.temperature, card.head).topk(2).values
+    best = probabilities(logits.double().nan_to_num(0.0) / card.temperature, card.head).topk(2).values
     doubt: NDArray[np.float64] = (best[:, 1] - best[:, 0]).numpy()
     return doubt

@@ -212,8 +212,7 @@ class SelectRequest(Device):
     n: int = setting(200, "How many images to select, a tenth of them at random.", within=Range("whole number", 10))
     weights: str | None = setting(
         None,
-        "The network that compares the images; if it knows the labels of --answers, its doubt decides, too.",
-        default_text=_NEWEST,
+        "A network that compares the images, too; if it knows the labels of --answers, its doubt decides.",
     )
     answers: tuple[str, ...] = setting(
         (), "What is labelled already, a list that a review page saved; repeat it for more."

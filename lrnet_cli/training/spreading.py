@@ -7,8 +7,9 @@ from torch import Tensor
 from lrnet_cli.data.unlabelled import Unlabelled
 from lrnet_cli.errors import DataError
 from lrnet_cli.evaluation.paired import BEYOND_CHANCE, gain_of
+from lrnet_cli.models.edges import edges_of
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.models.features import WithFeatures, excess_of_features
+from lrnet_cli.models.features import WithFeatures, excess_of_features, points_of
 from lrnet_cli.models.heads import fit_temperature
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.novelty import fit_novelty
@@ -31,9 +32,9 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     if problem := excess_of_features(len(images), width):
         raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
     outputs = predict_logits(network, images.to(engine.device))
-    logits, features = outputs[:, :classes], outputs[:, classes:]
+    logits, points = outputs[:, :classes], points_of(edges_of(images), outputs[:, classes:])
     labels = data.train.labels
-    scores = torch.from_numpy(propagated(features.numpy(), np.arange(train), labels.numpy(), classes))
+    scores = torch.from_numpy(propagated(points, np.arange(train), labels.numpy(), classes))
     validated = scores[train:known]
     hits = validated.argmax(1) == data.val.labels
     gain, error = gain_of(hits, tried.hits.cpu())

@@ -1,31 +1,33 @@
 """What images without labels can teach a network that few labels taught, and whether that is any good.
 
-A ladder of three rungs: a network of the labelled images alone; the labels that spread from these along a graph of its
-features; a network that learns from these labels where they are likely right, from scratch. Validation images decide at
-each rung whether it is kept.
+A ladder: a network of the labelled images alone; the labels that spread from these by its features; a network that
+learns from these labels where they are likely right, from scratch; the labels that spread by the features of that one;
+and the run's own network, which learns from these. Validation images decide at each rung whether it is kept.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from lrnet_cli.data.unlabelled import load_unlabelled
+from lrnet_cli.data.unlabelled import Unlabelled, load_unlabelled
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
-from lrnet_cli.reporter import Reporter
+from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
-from lrnet_cli.training.lesson import read_lesson
+from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
 from lrnet_cli.training.settle import settled
 from lrnet_cli.training.spreading import spread_by
 from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.card import UnlabelledNote
 
-_FIRST_SHARE = 1 / 3  # of a run's time, for the network of the labelled images alone
+_FIRST_SHARE, _SECOND_SHARE = 0.2, 0.3  # of a run's time, for the networks by whose features labels spread
+_SECOND_EPOCHS = 0.5  # of those of the run's network, where no time is given
 
 
 def with_unlabelled(
@@ -52,7 +54,31 @@ def with_unlabelled(
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
     config = replace(first, batch_size=config.batch_size, passes=config.passes, epochs=config.epochs)
+    if lesson.note["taught"]:
+        lesson = _spread_again(config, lesson, data, unlabelled, engine, reporter)
     return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson)
+
+
+def _spread_again(
+    config: TrainConfig, lesson: Lesson, data: Data, unlabelled: Unlabelled, engine: Engine, reporter: Reporter
+) -> Lesson:
+    """Return what a network teaches that learned from ``lesson``, or ``lesson`` if that is right more often."""
+    taught = lesson.added_to(data, unlabelled)
+    seconds = None if config.max_time is None else _SECOND_SHARE * config.max_time
+    second = settled(config, taught, engine, ALONE, SILENT)
+    if second.epochs is not None:
+        second = replace(second, epochs=math.ceil(_SECOND_EPOCHS * second.epochs))
+    again = spread_by(tried_for(second, taught, engine, ALONE, seconds), data, unlabelled, engine)
+    (alone, before), after = lesson.note["right"], again.note["right"][1]
+    if not again.note["taught"] or after < before:
+        reporter.message(
+            f"Images without labels: spread again, by a network that these taught, the labels get {after} of "
+            f"{again.note['validation']} validation images right; the first ones are kept."
+        )
+        return lesson
+    again = replace(again, note=again.note | {"right": (alone, after)})
+    reporter.message(_said(again.note))
+    return again
 
 
 def _said(note: UnlabelledNote) -> str:

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from lrnet_cli.errors import WeightsError
+from lrnet_cli.models.edges import edges_of
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.features import WithFeatures, points_of
 from lrnet_cli.models.logits import as_input, predict_logits
@@ -62,8 +63,8 @@ def answer(selected: Path, answered: Path) -> None:
         table.writerows(row | {"label": label_of(row["file_name"]), "reviewed": "yes"} for row in rows)
 
 
-def select(weights: Path, n: int = 30, **more: Any) -> Selection:
-    return select_images(SelectRequest(inputs=("scans",), n=n, weights=str(weights), **more))
+def select(weights: Path | None, n: int = 30, **more: Any) -> Selection:
+    return select_images(SelectRequest(inputs=("scans",), n=n, weights=weights and str(weights), **more))
 
 
 def blobs(sizes: list[int]) -> tuple[Any, Any]:
@@ -105,17 +106,36 @@ def test_all_copies_of_one_image_are_a_single_kind() -> None:
 
 
 def test_points_do_not_depend_on_the_scale_of_a_feature() -> None:
-    features = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
-    points = points_of(features, 64)
+    values = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    points = points_of(values)
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-6)
-    stretched = points_of(features * np.array([1, 10, 100, 1, 1, 1, 1, 1], dtype=np.float32) + 5, 64)
+    stretched = points_of(values * torch.tensor([1, 10, 100, 1, 1, 1, 1, 1]) + 5)
     np.testing.assert_allclose(stretched @ stretched.T, points @ points.T, atol=1e-4)
 
 
+def test_points_are_apart_where_edges_or_features_are() -> None:
+    edges, features = torch.eye(4)[[0, 0, 1, 1]], torch.eye(4)[[0, 1, 0, 1]]
+    apart = np.linalg.norm(points_of(edges, features)[0] - points_of(edges, features), axis=1)
+    assert 0 == apart[0] < apart[2] < apart[1] < apart[3]  # features count more
+
+
+def test_edges_are_those_of_the_inverted_image_and_tell_directions_apart() -> None:
+    digits = torch.from_numpy(np.rint(load_digits().images[:20] * 15).astype(np.uint8))[:, None]
+    edges = edges_of(digits)
+    assert edges.shape == (20, 288)
+    torch.testing.assert_close(edges_of(255 - digits), edges)
+    torch.testing.assert_close(edges_of(digits.expand(-1, 3, -1, -1)), edges)
+    torch.testing.assert_close(edges_of(digits[3:4])[0], edges[3])
+    stripes = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    stripes[..., 4::8] = 200
+    strongest = [edges_of(image).view(8, 36).sum(1).argmax().item() for image in (stripes, stripes.transpose(2, 3))]
+    assert strongest == [0, 4]
+    assert not edges_of(torch.full((2, 1, 8, 8), 90, dtype=torch.uint8)).any()
+
+
 @pytest.mark.parametrize("shape", [(1, 5), (2, 5), (20, 5), (3, 1)])
-@pytest.mark.parametrize("evenness", [0.0, 0.7])
-def test_images_that_do_not_differ_are_points_too(shape: tuple[int, int], evenness: float) -> None:
-    points = points_of(np.ones(shape, dtype=np.float32), 64, evenness)
+def test_images_that_do_not_differ_are_points_too(shape: tuple[int, int]) -> None:
+    points = points_of(torch.ones(shape))
     assert points.shape == (shape[0], min(shape))
     assert not points.any()
 
@@ -152,11 +172,13 @@ def test_a_tenth_is_random_and_the_choice_follows_the_seed(trained_run: Path) ->
     assert {row.split for row in first.random} == {"val"}
     assert len({row.name for row in first.rows}) == 30
     # Nothing but the seed decides which these are, whatever the network thinks of the images.
-    assert first.random == select(Path("digits"), seed=0).random
+    assert first.random == select(None, seed=0).random
 
 
-def test_the_selected_kinds_are_more_than_random_ones_would_be(trained_run: Path) -> None:
-    chosen = [label_of(row.name) for seed in range(3) for row in select(trained_run, n=10, seed=seed).chosen]
+@pytest.mark.parametrize("has_network", [False, True])
+def test_the_selected_kinds_are_more_than_random_ones_would_be(trained_run: Path, has_network: bool) -> None:
+    weights = trained_run if has_network else None
+    chosen = [label_of(row.name) for seed in range(3) for row in select(weights, n=10, seed=seed).chosen]
     kinds = sum(len(set(chosen[start : start + 9])) for start in (0, 9, 18)) / 3
     assert kinds > 10 * (1 - 0.9**9)  # what nine random ones of ten equal classes have on average
 

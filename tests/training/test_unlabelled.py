@@ -95,7 +95,10 @@ def test_images_without_labels_teach_and_it_is_said(finished: tuple[Path, dict[s
     card = load_weights(out / "model.safetensors")[1]
     assert card.dataset["unlabelled"] == note | {"right": tuple(note["right"])}
     assert card.dataset["train"] + card.dataset["val"] == LABELLED
-    (said,) = messages.about("Images without labels: ")[1:]
+    *rounds, said = messages.about("Images without labels: ")
+    assert len(rounds) == 2  # the second one either teaches, or says that the first one does
+    kept = rounds[0] if "the first ones are kept" in rounds[1] else rounds[1]
+    assert f"; {note['taught']} of them teach a new network, " in kept
     first = round(result["val_accuracy"] * note["validation"]), note["right"][0]
     assert said.endswith(
         " taught the network, right on {0} of {2} validation images, not {1} of {2} validation images.".format(
@@ -179,6 +182,26 @@ def test_labels_that_do_not_spread_well_are_not_used(
     assert (result["unlabelled"]["taught"], result["unlabelled"]["foreign"]) == (0, 0)
     assert messages.about("Images without labels: not used, because spreading ")
     assert "they taught this network nothing" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_labels_that_spread_worse_the_second_time_are_not_used(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, calls = spreading.propagated, []
+
+    def worse_the_second_time(points: NDArray[np.float32], known: Any, labels: Any, classes: int) -> Any:
+        scores = before(points, known, labels, classes)
+        calls.append(scores)
+        return scores if len(calls) == 1 else np.roll(scores, 1, axis=1)
+
+    monkeypatch.setattr(spreading, "propagated", worse_the_second_time)
+    messages = Messages()
+    note = train(settings(collection, tmp_path / "run", epochs=2, test=False), messages)["unlabelled"]
+    assert len(calls) == 2
+    first, second, _ = messages.about("Images without labels: ")
+    assert f"; {note['taught']} of them teach a new network, " in first
+    assert f"gets {note['right'][1]} of " in first
+    assert "the first ones are kept" in second
 
 
 def test_a_network_that_was_taught_badly_is_not_kept(
