@@ -1,9 +1,9 @@
-"""Selected images against random ones: ``python tests/benchmarks/selection.py DATA OUT --weights fashion``.
+"""Selected images against random ones: ``python tests/benchmarks/selection.py DATA OUT``.
 
 DATA is a folder of IDX files, or one with the class folders train/ and test/. For each seed and each of ``--labels``,
-that many of ``--pool`` training images get their label: those that ``lrnet select`` chooses by ``--weights``, which
-must be a network of other images, or as many at random. Each training takes ``--time``. Prints a Markdown row for each
-pair, with the test accuracies, and how often the selected images were at least as good.
+that many of ``--pool`` training images get their label: those that ``lrnet select`` chooses, or as many at random. Each
+training takes ``--time``, and knows nothing of the other images. Prints a Markdown row for each pair, with the test
+accuracies, and how often the selected images were at least as good.
 """
 
 import argparse
@@ -48,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--weights", default="digits")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 200, 500])
     parser.add_argument("--pool", type=int, default=6000)
     parser.add_argument("--tested", type=int, default=2000)
@@ -62,7 +61,7 @@ def main() -> None:
         wins, sums = 0, np.zeros(2)
         for seed in range(options.seeds):
             drawn = np.random.default_rng([seed, count]).permutation(pool)[:count].tolist()
-            request = SelectRequest(inputs=(str(options.out / "train"),), n=count, weights=options.weights, seed=seed)
+            request = SelectRequest(inputs=(str(options.out / "train"),), n=count, seed=seed)
             selection = select_images(request)
             held_out = round(_RANDOM_SHARE * count)
             arms = {
@@ -78,7 +77,6 @@ def main() -> None:
                     arch="resnet-small",
                     max_time=options.time,
                     seed=seed,
-                    crop="off",
                     out=folder,
                 )
                 reached.append(train(config)["test_accuracy"])
