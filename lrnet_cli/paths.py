@@ -150,7 +150,7 @@ def newest_run() -> Path | None:
     """Return the newest recorded run folder, or folder of several runs, that still holds weights, or None."""
     try:
         lines = (state_dir() / _RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     for line in reversed(lines):
         with suppress(ValueError, TypeError):  # a line that a full disk cut short

@@ -113,20 +113,11 @@ ALONE = Processes()
 
 
 @contextmanager
-def loss_named(processes: Processes, hint: Callable[[], str]) -> Iterator[None]:
-    """Raise ``LostProcessError``, which says how to go on, where another of several processes has ended."""
-    try:
-        yield
-    except RuntimeError as error:
-        # Gloo has no exception class, but names its source file.
-        if not processes.together or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
-            raise
-        raise LostProcessError(f"Another process of this command has ended. {hint()}") from error
+def joined(device: torch.device, hint: Callable[[], str]) -> Iterator[Processes]:
+    """Yield the processes that this one was started with, connected by Gloo, and by NCCL for tensors on CUDA.
 
-
-@contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
-    """Yield the processes that this one was started with, connected by Gloo, and by NCCL for tensors on CUDA."""
+    Raises ``LostProcessError``, with a ``hint`` how to go on, where another of several has ended.
+    """
     if not ranks.started_together():
         yield ALONE
         return
@@ -141,6 +132,11 @@ def joined(device: torch.device) -> Iterator[Processes]:
         processes = Processes(dist.get_rank(), dist.get_world_size(), ranks.local_rank())
         yield processes
         processes.wait()  # none exits while another still needs it
+    except RuntimeError as error:
+        # Gloo has no exception class, but names its source file.
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise LostProcessError(f"Another process of this command has ended. {hint()}") from error
     finally:
         dist.destroy_process_group()
         # A group that is still referenced would end its threads while Python shuts down, which can abort it.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lrnet_cli.paths import is_leftover, replacing, write_text
+from lrnet_cli.paths import is_leftover, newest_run, replacing, write_text
 
 
 def test_a_temporary_file_is_new_has_its_own_name_and_is_gone_afterwards(tmp_path: Path) -> None:
@@ -45,3 +45,9 @@ def test_a_file_with_the_longest_name_can_be_replaced(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 255)
     write_text(path, "new")
     assert path.read_text() == "new"
+
+
+def test_a_file_in_place_of_the_state_folder_holds_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LRNET_STATE_DIR", str(tmp_path / "file"))
+    assert newest_run() is None

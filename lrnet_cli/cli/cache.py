@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lrnet_cli import paths
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
@@ -25,7 +26,8 @@ def cache_command(
     kept = packs(cache.data_dir)
     if clear:
         for pack in kept:
-            pack.path.unlink(missing_ok=True)
+            with paths.write_errors(pack.path, "delete it yourself"):
+                pack.path.unlink(missing_ok=True)
     out = Output(json)
     total = sum(pack.size for pack in kept)
     out.document(

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lrnet_cli import paths
 from lrnet_cli.cli import output
 from lrnet_cli.cli.options import Json
 from lrnet_cli.cli.output import Output
 from lrnet_cli.cli.settings import with_request
-from lrnet_cli.reporter import counted
 from lrnet_cli.settings.requests import CheckRequest
 
 if TYPE_CHECKING:
@@ -30,17 +30,19 @@ def check_command(request: CheckRequest, json: Json = False) -> None:
     from lrnet_cli.data.check import check_dataset
     from lrnet_cli.training.advice import advise
 
+    if request.report is not None:
+        paths.check_writable(request.report)
     with output.LoadBars() as bars:
         checked = check_dataset(request, bars)
         advice = advise(request, bars) if checked.refusal is None else None
-    if request.report is not None:
+    out = Output(json)
+    out.document(checked.document() | {"advice": advice and advice.document()})
+    _show(checked, advice, out)
+    if request.report is not None:  # last: what is printed is not lost if this fails
         from lrnet_cli.report.check import write_check_page  # matplotlib takes a second
 
         for page in write_check_page(request.report, checked, request.dataset, advice.rows if advice else ()):
             output.message(f"Report: {page}")
-    out = Output(json)
-    out.document(checked.document() | {"advice": advice and advice.document()})
-    _show(checked, advice, out)
     if checked.findings:
         raise typer.Exit(_DESERVES_A_LOOK)
 
@@ -59,12 +61,7 @@ def _show(checked: "Check", advice: "Advice | None", out: Output) -> None:
     )
     sides = f"{smallest} to {largest} pixels, median {middle:g}" if smallest < largest else f"{largest} pixels"
     out.line(f"  longer side   {sides}")
-    is_lost = checked.colour and advice is not None and advice.channels == 1
-    hint = "; all are read as grey without --channels 3" if is_lost else ""
-    colour = (
-        f"{counted(checked.colour, 'image', 'images')} in colour, the others grey" if checked.colour else "all grey"
-    )
-    out.line(f"  colour        {colour}{hint}")
+    out.line(f"  colour        {checked.colour_said}")
     out.line(f"  polarity      {', '.join(f'{count} {kind}' for kind, count in checked.polarity.items())}")
     if checked.left_out:
         out.line(f"  left out      {', '.join(kinds_of(checked.left_out))}")

@@ -47,9 +47,10 @@ def _write_files(report: "Report") -> None:
     if request.predictions is not None:
         from lrnet_cli.evaluation.predictions import write_predictions
 
-        write_predictions(
-            request.predictions, evaluation, every_class=request.probabilities, spreadsheet=request.spreadsheet
-        )
+        with paths.write_errors(request.predictions):
+            write_predictions(
+                request.predictions, evaluation, every_class=request.probabilities, spreadsheet=request.spreadsheet
+            )
     if request.plot is None and request.report is None:
         return
     from lrnet_cli.report.page import write_report, write_robustness_plot  # matplotlib takes a second

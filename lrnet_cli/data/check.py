@@ -70,6 +70,14 @@ class Check:
         """Sentences on what is worth checking; there are none if nothing is."""
         return tuple(_findings(self))
 
+    @property
+    def colour_said(self) -> str:
+        """How many images are in colour, and whether a training reads them as grey."""
+        if not self.colour:
+            return "all grey"
+        hint = "; all are read as grey without --channels 3" if isinstance(self.source.train.images, list) else ""
+        return f"{counted(self.colour, 'image', 'images')} in colour, the others grey{hint}"
+
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
         own = ("name", "source", "refusal")

@@ -15,7 +15,7 @@ def write_predictions(
     """Write one CSV row per image: its position in the split, file, true and predicted class and its probability.
 
     Images without files have no column for them; ``every_class`` adds one for the probability of each class. For a
-    ``spreadsheet``, no cell is a formula. Raises ``UsageError`` if the file cannot be written.
+    ``spreadsheet``, no cell is a formula. Raises ``OSError`` if the file cannot be written.
     """
     values, indices = evaluation.probabilities.max(1)
     files = evaluation.paths
@@ -30,5 +30,4 @@ def write_predictions(
             every = evaluation.probabilities[position].tolist() if every_class else []
             yield [position, *source, *names, probability, true == predicted, *every]
 
-    with paths.write_errors(path):
-        paths.write_table(path, columns, rows(), spreadsheet=spreadsheet)
+    paths.write_table(path, columns, rows(), spreadsheet=spreadsheet)

@@ -9,7 +9,7 @@ from lrnet_cli.evaluation.foreign import MeasuredNovelty, measure_foreign
 from lrnet_cli.evaluation.paired import compare_paired
 from lrnet_cli.evaluation.report import Against, Report
 from lrnet_cli.evaluation.setup import EvaluationSetup, load_foreign, load_setup
-from lrnet_cli.processes import joined, loss_named
+from lrnet_cli.processes import joined
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.find import described_weights, find_weights
@@ -25,11 +25,11 @@ def evaluate_weights(request: EvalRequest, reporter: Reporter = SILENT) -> Repor
     weights = find_weights(request.weights)
     against = None if request.against is None else find_weights(request.against)
     engine = engine_for(request, *filter(None, (weights, against)))
-    with joined(engine.device) as processes, loss_named(processes, lambda: "Run the command again."):
+    with joined(engine.device, lambda: "Run the command again.") as processes:
         setup = load_setup(weights, request, engine, processes, reporter)
         reporter.message(f"Weights: {described_weights(weights)}. Device: {setup.opened.runs_on}{processes.among}.")
         same_images = replace(request, dataset=setup.source)
-        other = None if against is None else load_setup(against, same_images, engine, processes, reporter)
+        other = None if against is None else load_setup(against, same_images, engine, processes, reporter, setup)
         evaluation = setup.evaluate(tta=request.tta)
         compared = None
         if other is not None:

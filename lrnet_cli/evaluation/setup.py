@@ -28,7 +28,9 @@ _LIMIT_SEED = 0  # fixed, so that --limit means the same images every time
 class EvaluationSetup:
     """Weights, their network, and the images to evaluate it on, on the same device.
 
-    ``processes`` share the work, and ``source`` is the name or path that the images are from.
+    ``processes`` share the work, and ``source`` is the name or path that the images are from. They are of a ``fold``,
+    number and count, where the weights are of a cross-validation; ``own`` says whether the weights were trained on
+    other images of the very same data set.
     """
 
     weights: Path
@@ -37,6 +39,8 @@ class EvaluationSetup:
     split: Split
     processes: Processes = ALONE
     source: str | None = None
+    fold: tuple[int, int] | None = None
+    own: bool = False
 
     @property
     def card(self) -> WeightsCard:
@@ -61,11 +65,14 @@ def load_setup(
     engine: Engine,
     processes: Processes = ALONE,
     reporter: Reporter = SILENT,
+    like: EvaluationSetup | None = None,
 ) -> EvaluationSetup:
     """Return ``weights``, an exported ``.onnx`` too, and the images of ``request``'s data set, or else of their own.
 
     Only what the request says about images counts. They are preprocessed as the weights require; classes are matched by
     name. Weights of a cross-validation are evaluated on the fold that they did not see, if the data set is their own.
+    Those that are compared with others are set up ``like`` them: on the same images.
+
     Raises ``WeightsError``, ``DataError`` or ``UsageError`` for what cannot be used.
     """
     opened = open_network(weights, engine)
@@ -74,15 +81,21 @@ def load_setup(
     if card.protocol.get("ensemble"):
         _warn_of_seen(weights, card, name, reporter)
     with processes.first_goes_ahead():
-        loaded, fold = load_for(card, name, request.invert, request, reporter)
-    if fold is not None:
+        if like is None:
+            loaded, fold = load_for(card, name, request.invert, request, reporter)
+        else:
+            options = ImageOptions(preprocessing=card.preprocessing, invert=request.invert)
+            loaded, fold = load_dataset(name, options, fold=like.fold, source=request), like.fold
+    if fold is not None and like is None:
         reporter.message(f"{weights}: comes from cross-validation; its test images are fold {fold[0]} of {fold[1]}.")
     check_recorded(weights, card, request.dataset, loaded, reporter.message)
     matched = with_classes_of(loaded, card.classes)
-    part = _chosen(matched, card, request, reporter)
-    if loaded.content_sha256 != card.dataset.get("content_sha256"):
+    is_same = loaded.content_sha256 == card.dataset.get("content_sha256")
+    own = is_same if like is None else like.own
+    part = _chosen(matched, own, request, reporter if like is None else SILENT)
+    if not is_same:
         _warn_of_known(part, card, reporter)
-    return EvaluationSetup(weights, opened, matched.name, part.to(engine.device), processes, name)
+    return EvaluationSetup(weights, opened, matched.name, part.to(engine.device), processes, name, fold, own)
 
 
 def _warn_of_known(part: Split, card: WeightsCard, reporter: Reporter) -> None:
@@ -123,15 +136,17 @@ def load_foreign(
     return loaded.name, limited(loaded.test, request.limit, _LIMIT_SEED).images.to(setup.split.images.device)
 
 
-def _chosen(loaded: Dataset, card: WeightsCard, request: EvalRequest, reporter: Reporter) -> Split:
+def _chosen(loaded: Dataset, own: bool, request: EvalRequest, reporter: Reporter) -> Split:
     """Return the images to evaluate on, saying which they are where that is not plain from the split's name."""
     limit = request.limit
-    own = loaded.content_sha256 == card.dataset.get("content_sha256")
     if request.split == "test" and loaded.test_is_cut_off and not own:
         everything = loaded.train.with_rows_of(loaded.test)
         part = limited(everything, limit, _LIMIT_SEED)
         share = "all" if len(part) == len(everything) else f"{len(part)}"
-        reporter.message(f"{loaded.name}: has no splits, so {share} of its {len(everything)} images are evaluated.")
+        others = "" if loaded.val is None else " that are not for validation"
+        reporter.message(
+            f"{loaded.name}: has no test split, so {share} of its {len(everything)} images{others} are evaluated."
+        )
         return part
     chosen = {"train": loaded.train, "val": loaded.val, "test": loaded.test}[request.split]
     if chosen is None:

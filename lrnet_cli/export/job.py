@@ -1,5 +1,6 @@
 """Exporting weights as a request says."""
 
+from lrnet_cli import paths
 from lrnet_cli.export.float32 import Float32Export, export_float32
 from lrnet_cli.export.int8 import Int8Export, export_int8
 from lrnet_cli.reporter import Reporter
@@ -18,6 +19,7 @@ def export_weights(request: ExportRequest, reporter: Reporter) -> Float32Export 
     Raises ``ExportError`` if any value differs by more than 1e-4, if int8 loses more accuracy than allowed, or without
     the extra packages; ``WeightsError``, ``DataError`` or ``UsageError`` for what cannot be used or written.
     """
+    paths.check_writable(request.to)
     weights = find_weights(request.weights)
     reporter.message(f"Weights: {described_weights(weights)}.")
     if request.int8:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lrnet_cli.data.ahead import read_ahead
 from lrnet_cli.data.images import ImageSource, Read, read_image
-from lrnet_cli.errors import ImageError, SettingError, UsageError
+from lrnet_cli.errors import ImageError, SettingError
 from lrnet_cli.models.heads import probabilities
 from lrnet_cli.models.logits import BATCH_SIZE, predict_logits
 from lrnet_cli.predict.promised import Outcome, Promise, Seen, evidence_in
@@ -25,6 +25,7 @@ from lrnet_cli.promise.evidence import Floats, log_odds, rounded, tones
 from lrnet_cli.promise.label_sets import images_for_sets, label_set, least_odds
 from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.settings.place import Place
+from lrnet_cli.settings.requests import PredictRequest
 from lrnet_cli.settings.words import Invert, Precision
 from lrnet_cli.weights.card import WeightsCard
 from lrnet_cli.weights.find import find_weights
@@ -184,10 +185,7 @@ class Classifier:
 
         Raises ``UsageError`` for a ``min_confidence`` outside 0 to 1, or a ``max_novelty`` not above 0.
         """
-        if not 0 <= min_confidence <= 1:
-            raise UsageError(f"--min-confidence takes a probability from 0 to 1, got {min_confidence:g}.")
-        if not max_novelty > 0:
-            raise UsageError(f"--max-novelty takes a number above 0, got {max_novelty:g}.")
+        PredictRequest(inputs=(), min_confidence=min_confidence, max_novelty=max_novelty)  # or say what is wrong
         read = read_ahead(images, partial(read_image, preprocessing=self.card.preprocessing, invert=invert))
         while batch := list(islice(read, BATCH_SIZE)):
             inputs = [outcome.pixels for _, outcome in batch if isinstance(outcome, Read)]

@@ -20,7 +20,7 @@ from lrnet_cli.predict.promised import Outcome, Promise
 from lrnet_cli.predict.record import Record, Recorder
 from lrnet_cli.predict.rows import RowFile, RowStyle, Spool, sole_writer
 from lrnet_cli.predict.shared import shared_out
-from lrnet_cli.processes import Processes, joined, loss_named
+from lrnet_cli.processes import Processes, joined
 from lrnet_cli.reporter import Reporter, counted
 from lrnet_cli.settings.requests import PredictRequest
 from lrnet_cli.weights.find import described_weights, find_weights, fingerprint_of
@@ -167,7 +167,7 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
     """
     reporter = reporter if reporter is not None and ranks.is_first() else Reporter()
     weights = find_weights(request.weights)
-    with joined(Engine.at(request).device) as processes, loss_named(processes, lambda: recovery_hint(request)):
+    with joined(Engine.at(request).device, lambda: recovery_hint(request)) as processes:
         recorder = Recorder(request, weights)
         reporter.message(
             f"Weights: {described_weights(weights)}. Device: {recorder.classifier.runs_on}{processes.among}."

@@ -101,13 +101,15 @@ def read_items(source: Path) -> tuple[list[Item], tuple[str, ...]]:
         raise DataError(f"{source}: is neither a list ({', '.join(_LISTS)}) nor a folder of images.")
     if source.is_dir():
         return _listed(source)
-    try:
-        _, first = next(manifest.numbered_rows(source))
-    except StopIteration:
-        raise DataError(f"{source}: lists no images.") from None
+    first = next((row for _, row in manifest.numbered_rows(source) if not row.get("error")), None)
+    if first is None:
+        raise DataError(f"{source}: lists no images that could be read.")
     for columns, read in _FORMS:
         if columns <= first.keys():
-            return read(source)
+            try:
+                return read(source)
+            except KeyError as error:
+                raise DataError(f"{source}: a row has no {error}, which others have.") from error
     raise DataError(
         f"{source}: has the columns {', '.join(map(str, first))}; give a list with file_name and label, or what "
         "lrnet predict or lrnet eval writes."

@@ -89,14 +89,16 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
     """Create the run folder of ``config`` and return it; raises ``RunFolderError`` if it exists with contents."""
     run_dir = config.out or Path("runs") / f"{dataset_name}-{config.arch}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidate, count = run_dir, 1
-    # Two runs may start in the same second; a name that the user chose is never altered.
-    while config.out is None and candidate.exists():
+    while True:
+        try:
+            candidate.mkdir(parents=True, exist_ok=config.out is not None)
+            break
+        except OSError as error:
+            # Two runs may start in the same second; a name that the user chose is never altered.
+            if config.out is not None or not isinstance(error, FileExistsError) or not candidate.is_dir():
+                raise _unusable(candidate, error) from error
         count += 1
         candidate = run_dir.with_name(f"{run_dir.name}-{count}")
-    try:
-        candidate.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(candidate, error) from error
     check_run_dir(candidate)
     return candidate
 

@@ -27,7 +27,7 @@ from lrnet_cli.runs.folder import (
 from lrnet_cli.runs.suspects import SUSPECTS_NAME, find_suspects, write_suspects
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.training.inherit import with_absolute_paths
-from lrnet_cli.training.train import resume, train
+from lrnet_cli.training.train import resume, train, write_errors_named
 
 
 def train_series(
@@ -55,7 +55,8 @@ def train_series(
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
     config = with_absolute_paths(replace(config, seed=seed))
     folder = create_run_dir(config, name_of(config.dataset))
-    write_series(folder, config, runs, folds)
+    with write_errors_named(folder):
+        write_series(folder, config, runs, folds)
     try:
         return resume_series(folder, reporter, should_stop)
     except InterruptedRunError:
@@ -93,12 +94,13 @@ def resume_series(
         "status": "interrupted" if interrupted else "finished",
         "runs": results,
     }
-    if folds is not None and not interrupted and config.test:
-        run_dirs = [out for out, _ in _members(folder, config, runs, folds)]
-        document["suspects"] = _write_suspects(folder, run_dirs, reporter)
-        # Of the first seed: the others answer the same images once more, which would count twice.
-        _write_evidence(folder, run_dirs[:folds], reporter)
-    write_result(folder, document)
+    with write_errors_named(folder):
+        if folds is not None and not interrupted and config.test:
+            run_dirs = [out for out, _ in _members(folder, config, runs, folds)]
+            document["suspects"] = _write_suspects(folder, run_dirs, reporter)
+            # Of the first seed: the others answer the same images once more, which would count twice.
+            _write_evidence(folder, run_dirs[:folds], reporter)
+        write_result(folder, document)
     note_newest(folder, reporter)
     return document
 

@@ -28,7 +28,7 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     train, known, classes = len(data.train), len(data.train) + len(data.val), len(data.dataset.classes)
     images = torch.cat([data.train.images, data.val.images, unlabelled.images])
     network = WithFeatures(tried.network).eval()
-    width = predict_logits(network, images[:1].to(engine.device)).shape[1]
+    width = predict_logits(network, images[:1].to(engine.device)).shape[1] + edges_of(images[:1]).shape[1]
     if problem := excess_of_features(len(images), width):
         raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
     outputs = predict_logits(network, images.to(engine.device))

@@ -6,11 +6,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli import ranks
+from lrnet_cli import paths, ranks
 from lrnet_cli.errors import TrainingError
 from lrnet_cli.escape import in_shell, resuming
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.processes import joined, loss_named
+from lrnet_cli.processes import joined
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import check_run_dir, figures_of, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
@@ -90,12 +90,11 @@ def _train(
     engine = Engine.at(config, fuse=config.fuse)
     with (
         threads_of_operations(available_threads()),  # which the run changes
-        joined(engine.device) as processes,
-        loss_named(processes, lambda: _recovery_hint(folder)),
+        joined(engine.device, lambda: _recovery_hint(folder)) as processes,
     ):
         run = prepare(config, resumed, engine, processes, reporter)
         folder = run.folder
-        with _write_errors_named(folder), nullcontext() if resumed else run_lock(folder, reporter.message):
+        with write_errors_named(folder), nullcontext() if resumed else run_lock(folder, reporter.message):
             result = train_and_test(run, should_stop, started - run.state.elapsed)
             if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
                 drop_checkpoints(folder)
@@ -108,17 +107,18 @@ def _reporter_of_first(reporter: Reporter | None) -> Reporter:
 
 
 @contextmanager
-def _write_errors_named(folder: Path) -> Iterator[None]:
+def write_errors_named(folder: Path) -> Iterator[None]:
+    """Raise ``TrainingError`` for a file of the run or the series in ``folder`` that cannot be written."""
     try:
         yield
     except OSError as error:
-        begun = (folder / "config.json").exists()
         raise TrainingError(
-            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix permissions "
-            f"and {f'resume with: {resuming(folder)}' if begun else 'start the run again.'}"
+            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix "
+            f"permissions. {_recovery_hint(folder)}"
         ) from error
 
 
 def _recovery_hint(folder: Path | None) -> str:
-    begun = folder is not None and (folder / "config.json").exists()
-    return f"Resume with: {resuming(folder)}" if begun else "Training had not started."
+    if folder is None or not any((folder / name).exists() for name in ("config.json", paths.SERIES_NAME)):
+        return "Training had not started."
+    return f"Resume with: {resuming(folder)}"

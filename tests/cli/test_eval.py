@@ -63,6 +63,15 @@ def test_views_are_averaged_where_asked(lrnet: CliRun, trained_run: Path) -> Non
     assert one["loss"] != several["loss"]
 
 
+def test_weights_of_other_images_are_compared_on_those_that_were_set_aside(lrnet: CliRun, trained_run: Path) -> None:
+    alone, compared = (
+        json.loads(lrnet("eval", "--weights", trained_run, *words, "--json").stdout)
+        for words in ((), ("--against", "digits"))
+    )
+    assert compared["n"] == alone["n"]
+    assert compared["accuracy"] == alone["accuracy"]
+
+
 def test_two_weights_are_compared_image_by_image(lrnet: CliRun, trained_run: Path) -> None:
     lrnet("train --epochs 1 --limit 100 --seed 5 --out other --no-test")
     words = ("eval", "--weights", trained_run, "--against", "other")

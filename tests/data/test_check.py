@@ -189,6 +189,20 @@ def test_the_page_the_document_and_the_exit_code(lrnet: CliRun, clean: Path, tmp
     assert f"lrnet-short: {network['epochs']} epochs in batches of {network['batch_size']}, about" in page
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(lrnet: CliRun, clean: Path) -> None:
+    refused = lrnet("check", clean, "--report", "nowhere/page.html")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "nowhere/page.html: cannot be written" in refused.stderr
+
+
+def test_colours_of_arrays_are_not_said_to_be_lost(lrnet: CliRun) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    np.savez("set.npz", train_images=colours, train_labels=np.arange(12) % 2)
+    said = lrnet("check", "set.npz", "--report", "page.html").stdout
+    assert "colour        12 images in colour, the others grey\n" in said
+    assert "--channels 3" not in Path("page.html").read_text(encoding="utf-8")
+
+
 def test_arrays_are_checked_too(lrnet: CliRun) -> None:
     result = lrnet("check", "optdigits", "--json")
     document = json.loads(result.stdout)

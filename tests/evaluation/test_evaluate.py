@@ -137,9 +137,9 @@ def test_a_source_without_splits_is_evaluated_whole_unless_it_was_trained_on(wei
     heard = Messages()
     evaluation = evaluated(weights, dataset=str(folders), reporter=heard)
     assert evaluation.metrics.n == 60
-    assert "test: has no splits, so all of its 60 images are evaluated." in heard.said
+    assert "test: has no test split, so all of its 60 images are evaluated." in heard.said
     evaluated(weights, dataset=str(folders), limit=4, reporter=heard)
-    assert "test: has no splits, so 4 of its 60 images are evaluated." in heard.said
+    assert "test: has no test split, so 4 of its 60 images are evaluated." in heard.said
     heard.said.clear()
     assert evaluated(weights, reporter=heard).metrics.n == 359
     assert heard.said == [

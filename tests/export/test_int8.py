@@ -143,6 +143,8 @@ def test_int8_is_for_lrnet_and_onnx(trained_run: Path, tmp_path: Path, lrnet: Ca
     for option in (["--dataset", "optdigits"], ["--max-loss", "1"]):
         refused = lrnet("export", "--to", tmp_path / "m.onnx", *option)
         assert (refused.exit_code, "are for --int8" in refused.stderr) == (2, True)
+    refused = lrnet("export", "--int8", "--weights", trained_run, "--to", tmp_path / "nowhere" / "m.onnx")
+    assert (refused.exit_code, "Weights:" in refused.stderr) == (2, False)
     refused = lrnet("export", "--int8", "--to", tmp_path / "m.onnx", "--max-loss", "-1")
     assert (refused.exit_code, "from 0 to 100" in refused.stderr) == (2, True)
 

@@ -177,7 +177,7 @@ def test_unsure_answers_are_unknown(classifier: Classifier) -> None:
     assert [p.label for p in picky if p.probability >= 0.99] == [p.label for p in sure if p.probability >= 0.99]
     assert [p.top for p in picky] == [p.top for p in sure]
     for wrong in (-0.1, 1.1, float("nan")):
-        with pytest.raises(UsageError, match="min-confidence"):
+        with pytest.raises(UsageError, match="min_confidence"):
             classifier.predict(images, min_confidence=wrong)
 
 

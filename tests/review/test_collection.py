@@ -125,6 +125,17 @@ def test_a_list_that_is_none_is_refused_with_what_is_wrong(rows: list[str], mess
         read_items(lines("list.csv", *rows))
 
 
+def test_an_image_that_could_not_be_read_does_not_hide_what_the_list_is() -> None:
+    rows = [{"path": "a.png", "error": "is damaged"}, {"path": "b.png", "label": "3", "index": 3, "probability": 0.9}]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    items, remarks = read_items(Path("rows.jsonl"))
+    assert [item.label for item in items] == ["3"]
+    assert "1 image is left out" in remarks[0]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, [rows[1], {"path": "c.png", "label": "3"}])))
+    with pytest.raises(DataError, match="a row has no 'probability', which others have"):
+        read_items(Path("rows.jsonl"))
+
+
 def test_an_audit_shows_no_label_in_any_order_or_guess() -> None:
     items, _ = read_items(lines("m.csv", "file_name,label", "scans/2.png,b", "scans/0.png,a", "scans/1.png,b"))
     review = audited("m", items)

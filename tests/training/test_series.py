@@ -16,6 +16,7 @@ from lrnet_cli.evaluation.setup import load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.runs.folder import write_series
+from lrnet_cli.runs.suspects import SUSPECTS_NAME
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.place import Source
 from lrnet_cli.settings.requests import EvalRequest
@@ -98,6 +99,15 @@ def test_a_series_killed_as_a_run_began_is_resumed(tmp_path: Path) -> None:
     (lock.parents[1] / "config.json.4711.lrnet.tmp").write_text("{")
     assert [run["seed"] for run in resume_series(tmp_path / "series")["runs"]] == [5, 6]
     assert not list((tmp_path / "series").rglob("*.tmp"))
+
+
+def test_a_file_of_a_series_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    train_series(short(tmp_path / "series", limit=100), folds=2)
+    suspects = tmp_path / "series" / SUSPECTS_NAME
+    suspects.unlink()
+    suspects.mkdir()
+    with pytest.raises(TrainingError, match=r"suspects\.csv: cannot be written .* Resume with: lrnet train --resume "):
+        resume_series(tmp_path / "series")
 
 
 @pytest.mark.parametrize("test", [True, False])
