@@ -4,12 +4,12 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-# What stands for a value, by Typer's word for its type; all others are choices, which the help text names.
-_PLACEHOLDERS = {"<bool>": "", "<int>": "N", "<float>": "X", "<path>": "PATH", "<str>": "NAME", "<list[str]>": "NAME"}
+# What stands for a value, by Typer's word for its type; other options say themselves what they take.
+_PLACEHOLDERS = {"<bool>": "", "<path>": "PATH", "<str>": "NAME", "<list[str]>": "NAME"}
 
 
 class PlainHelp:
-    """Mixed into a command or group: placeholders instead of types, and each default as a sentence."""
+    """Mixed into a command or group: placeholders instead of types."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters as they are shown."""
@@ -17,13 +17,8 @@ class PlainHelp:
         for param in params:
             if isinstance(param, TyperArgument):
                 param.display_type_rich = _nothing  # type: ignore[method-assign]  # its name says enough
-            elif isinstance(param, TyperOption):
-                if param.metavar is None:
-                    param.metavar = _PLACEHOLDERS.get(param.display_type(ctx), "CHOICE")
-                if param.show_default and param.default is not None and param.default is not False:
-                    param.show_default = str(param.default)
-                if isinstance(param.show_default, str):
-                    param.help, param.show_default = f"{param.help} Default: {param.show_default}.", False
+            elif isinstance(param, TyperOption) and param.metavar is None:
+                param.metavar = _PLACEHOLDERS[param.display_type(ctx)]
         return params
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

@@ -29,13 +29,13 @@ def review_command(request: ReviewRequest, json: Json = False) -> None:
         {
             "schema": "lrnet.review/1",
             "pages": [str(path) for path in made.pages],
-            "list": None if made.list is None else str(made.list),
+            "list": None if made.written_list is None else str(made.written_list),
             "images": made.images,
             "answers": made.answers,
             "unread": [{"path": path, "reason": reason} for path, reason in made.unread],
         }
     )
-    for written in made.pages or (made.list,):
+    for written in made.pages or (made.written_list,):
         out.line(str(written))
     output.message(f"{counted(made.images, 'image', 'images')}, {made.answers} of them answered.")
     if made.pages:

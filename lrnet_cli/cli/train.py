@@ -1,7 +1,7 @@
 """``lrnet train``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,13 +28,8 @@ EXAMPLES = (
 _EXIT_CODES = {"interrupted": 130, "unfinished": 1}  # by status; 0 for all others
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What to do: ``run``, given a reporter, trains as ``config`` says, once or, if ``is_series``, several times."""
-
-    config: TrainConfig
-    is_series: bool
-    run: Callable[..., dict[str, Any]]
+# What trains, given a reporter, and what shows its result.
+_Job = tuple[Callable[..., dict[str, Any]], Callable[[Output, dict[str, Any]], None]]
 
 
 @with_request(TrainConfig, dict)
@@ -50,15 +45,13 @@ def train_command(
 ) -> None:
     """Train a network and leave a run folder: weights, metrics, curves and a model card."""
     given = _on_command_line(ctx, given)
-    job = _begun(given, runs) if resume is None else _resumed(resume, given, runs)
-    if not job.is_series:
-        launch_if_asked(job.config)
+    run, show = _begun(given, runs) if resume is None else _resumed(resume, given, runs)
     with live() as (reporter, should_stop):
-        result = job.run(reporter=reporter, should_stop=should_stop)
+        result = run(reporter=reporter, should_stop=should_stop)
     if ranks.is_first():
         out = Output(json)
         out.document(result)
-        (show_series if job.is_series else show_run)(out, result)
+        show(out, result)
     # Another process that failed would end the first one while it reports.
     raise typer.Exit(_EXIT_CODES.get(result["status"], 0) if ranks.is_first() else 0)
 
@@ -71,17 +64,18 @@ def _begun(given: dict[str, object], runs: int | None) -> _Job:
     if folds is not None:
         replace(config, folds=folds, test_fold=1)  # or report what is wrong
     if runs is None and folds is None:
+        launch_if_asked(config)
         from lrnet_cli.training.train import train
 
-        return _Job(config, False, partial(train, config))
+        return partial(train, config), show_run
     from lrnet_cli.training.series import train_series
 
-    return _Job(config, True, partial(train_series, config, runs=1 if runs is None else runs, folds=folds))
+    return partial(train_series, config, runs=1 if runs is None else runs, folds=folds), show_series
 
 
 def _resumed(folder: Path, changes: dict[str, object], runs: int | None) -> _Job:
     """Return the job of the run or series in ``folder``, changed by what was given on the command line."""
-    from lrnet_cli.runs.folder import read_config, read_series
+    from lrnet_cli.runs.folder import read_config
     from lrnet_cli.threads import usable_cores
     from lrnet_cli.training.series import resume_series
     from lrnet_cli.training.train import resume
@@ -92,14 +86,15 @@ def _resumed(folder: Path, changes: dict[str, object], runs: int | None) -> _Job
     if is_series(folder):
         if changes:
             raise UsageError("A resumed series of runs keeps its own settings; leave out all others.")
-        return _Job(read_series(folder)[0], True, partial(resume_series, folder))
+        return partial(resume_series, folder), show_series
     config = changed(read_config(folder)[0], **changes)
     if "procs" not in changes and (config.procs or 1) > usable_cores():  # a stranger's folder may ask for any number
         raise UsageError(
             f"{folder}: was trained in {config.procs} processes, and there are {usable_cores()} cores here; "
             "give --procs."
         )
-    return _Job(config, False, partial(resume, folder, changes))
+    launch_if_asked(config)
+    return partial(resume, folder, changes), show_run
 
 
 def _on_command_line(ctx: typer.Context, given: dict[str, object]) -> dict[str, Any]:

@@ -45,10 +45,7 @@ def remarks(
     if raw.left_out:
         yield f"{name}: left out {listed(kinds_of(raw.left_out))}."
     if skipped:
-        yield (
-            f"{name}: skipped {counted(len(skipped), 'image', 'images')} that cannot be read: "
-            f"{listed(f'{item.path} ({item.reason})' for item in skipped)}."
-        )
+        yield skipped_said(name, skipped)
     if sentence := twins(raw.classes):
         yield f"{name}: {sentence}"
     if not isinstance(raw.train.images, list):
@@ -76,6 +73,14 @@ def remarks(
         if is_so.any():
             noun = "class" if is_so.sum() == 1 else "classes"
             yield f"{name}: {noun} {kind}: {listed(raw.classes[index] for index in np.flatnonzero(is_so))}."
+
+
+def skipped_said(name: object, skipped: Sequence[Skipped]) -> str:
+    """Return the sentence on the files of ``name`` that could not be read."""
+    return (
+        f"{name}: skipped {counted(len(skipped), 'image', 'images')} that cannot be read: "
+        f"{listed(f'{item.path} ({item.reason})' for item in skipped)}."
+    )
 
 
 class Reading:

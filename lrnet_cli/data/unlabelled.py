@@ -12,11 +12,11 @@ from lrnet_cli import paths
 from lrnet_cli.data.datasets import Dataset
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.readers.raw import RawDataset, RawSplit
-from lrnet_cli.data.reading import Reading, Skipped, listed
+from lrnet_cli.data.reading import Reading, Skipped, skipped_said
 from lrnet_cli.data.splits import hashes_of
 from lrnet_cli.data.walk import images_below
 from lrnet_cli.errors import DataError, SettingError
-from lrnet_cli.reporter import Reporter, counted
+from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 
 
@@ -60,10 +60,7 @@ def load_unlabelled(config: TrainConfig, dataset: Dataset, reporter: Reporter) -
     read, _, _ = reading.read_whatever_can_be()
     assert read is not None
     if reading.skipped:
-        reporter.message(
-            f"{folder}: skipped {counted(len(reading.skipped), 'image', 'images')} that cannot be read: "
-            f"{listed(f'{item.path} ({item.reason})' for item in reading.skipped)}."
-        )
+        reporter.message(skipped_said(folder, reading.skipped))
     # An image of the other polarity is inverted here, but not in the labelled data set.
     inverted = [replace(split, images=255 - split.images) for split in splits]
     seen = set(chain.from_iterable(map(hashes_of, (*splits, *inverted))))

@@ -94,20 +94,17 @@ class Classifier:
         *,
         device: str = "auto",
         precision: Precision = "auto",
-        gpus: int | None = None,
-        procs: int | None = None,
         threads: str | None = None,
     ) -> "Classifier":
         """Return the classifier of a weight file, run folder or exported ``.onnx``; without one, of the newest run.
 
-        With ``gpus``, each of several processes uses a GPU of its own; with ``procs`` they use the CPU. On a CPU as
-        many images are worked on side by side as there are ``threads``, by default those that PyTorch is set to, or
-        the cores to use if there are fewer.
+        On a CPU as many images are worked on side by side as there are ``threads``, by default those that PyTorch is
+        set to, or the cores to use if there are fewer.
 
         Raises ``WeightsError`` for weights that cannot be used, ``DeviceError`` or ``UsageError`` for a device that
         cannot.
         """
-        place = Place(device=device, precision=precision, gpus=gpus, procs=procs, threads=threads)
+        place = Place(device=device, precision=precision, threads=threads)
         return cls.of(open_network(find_weights(weights), place))
 
     @classmethod

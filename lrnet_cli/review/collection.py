@@ -23,7 +23,7 @@ from lrnet_cli.settings.words import Invert
 
 Kind = Literal["label", "unlabelled", "audit", "pairs"]
 _LISTS = (".csv", ".jsonl", ".parquet")
-_MOST_GUESSES = 5  # of an image, the likely ones
+MOST_GUESSES = 5  # of an image, the likely ones
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ class Item:
     def path(self) -> str:
         """The absolute path, in which links stay as they are."""
         return paths.absolute(self.file)
+
+    @property
+    def row(self) -> list[str]:
+        """Its row in a list: path, label, whether that is an answer, the label before, split and group."""
+        label = self.label if self.answer is None else self.answer
+        return [self.path, label, "" if self.answer is None else "yes", self.label, self.split, self.group]
 
 
 @dataclass(frozen=True)
@@ -309,14 +315,14 @@ def _beside(source: Path, name: str) -> Path:
 
 def _shares(top: object, where: str) -> tuple[tuple[str, float], ...]:
     try:
-        return tuple((one["label"], one["probability"]) for one in shaped(top, list[ClassShare])[:_MOST_GUESSES])
+        return tuple((one["label"], one["probability"]) for one in shaped(top, list[ClassShare])[:MOST_GUESSES])
     except ValueError as error:
         raise DataError(f"{where}: top cannot be used: {error}.") from error
 
 
 def _ranked(row: Mapping[str, object], where: str) -> tuple[tuple[str, float], ...]:
     """Return label and probability, and those of the ranks below, as ``lrnet predict`` writes them to a CSV file."""
-    names = [(f"label_{n}", f"probability_{n}") for n in range(1, _MOST_GUESSES + 1)]
+    names = [(f"label_{n}", f"probability_{n}") for n in range(1, MOST_GUESSES + 1)]
     if not row.get("label_1"):  # with --top-k 1, where ``unknown`` is no class
         names = [] if row.get("index") in (None, "") else [("label", "probability"), *names[1:]]
     ranks = ((row.get(label), row.get(probability)) for label, probability in names)
@@ -324,7 +330,7 @@ def _ranked(row: Mapping[str, object], where: str) -> tuple[tuple[str, float], .
 
 
 def _likeliest(shares: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    return tuple(sorted(shares.items(), key=lambda one: -one[1])[:_MOST_GUESSES])
+    return tuple(sorted(shares.items(), key=lambda one: -one[1])[:MOST_GUESSES])
 
 
 def _number(value: object, where: str) -> float:

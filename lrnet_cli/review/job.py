@@ -1,7 +1,7 @@
 """The job of ``lrnet review``: from what was asked for to the pages, or to the list with the answers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lrnet_cli import paths
@@ -11,6 +11,7 @@ from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.predict.classifier import Classifier
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.review.collection import (
+    MOST_GUESSES,
     Item,
     ToReview,
     answered,
@@ -20,35 +21,17 @@ from lrnet_cli.review.collection import (
     read_items,
     suspects_to_review,
 )
-from lrnet_cli.review.page import write_pages
+from lrnet_cli.review.page import Written, write_pages
 from lrnet_cli.runs.folder import read_series
 from lrnet_cli.runs.suspects import Suspect, find_suspects
-from lrnet_cli.selection.job import refuse_existing, select_images
+from lrnet_cli.selection.job import LIST_COLUMNS, refuse_existing, select_images
 from lrnet_cli.settings.requests import ReviewRequest, SelectRequest
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import is_series, members_of
 
-LIST_SUFFIX = ".csv"
-_COLUMNS = ("file_name", "label", "reviewed", "previous")
-_LIKELY = 5  # labels of an image
 
-
-@dataclass(frozen=True)
-class Reviewable:
-    """What was written: ``pages`` or a ``list``, how many ``images`` are in them, and how many have an answer.
-
-    ``unread`` are files that cannot be read, with the reason.
-    """
-
-    pages: tuple[Path, ...]
-    list: Path | None
-    images: int
-    answers: int
-    unread: tuple[tuple[str, str], ...]
-
-
-def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewable:
-    """Write the pages, or the list, that ``request`` asks for.
+def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Written:
+    """Write the pages, or the list, that ``request`` asks for, and return what was written.
 
     Raises ``DataError`` for a source or answers that cannot be read, ``UsageError`` for files that cannot be written,
     ``WeightsError`` for weights that cannot be used, ``TrainingError`` for damaged runs.
@@ -56,7 +39,7 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     source, weights = paths.expanded(request.source), request.weights
     output = request.output or Path(f"{source.resolve().stem or 'review'}-review.html")
     paths.check_writable(output)
-    is_list = output.suffix.lower() == LIST_SUFFIX
+    is_list = output.suffix.lower() == ".csv"
     if is_list and output.resolve() not in {paths.expanded(name).resolve() for name in request.answers}:
         refuse_existing(output)
     if request.select is None:
@@ -79,15 +62,14 @@ def make_review(request: ReviewRequest, reporter: Reporter = SILENT) -> Reviewab
     if is_list:
         everything = [*review.items, *review.others]
         _write_list(output, everything)
-        return Reviewable((), output, len(everything), count, ())
+        return Written(images=len(everything), answers=count, written_list=output)
     preprocessing = None
     if weights is not None:
         classifier = Classifier.load(weights, device=request.device, threads=request.threads)
         preprocessing = classifier.card.preprocessing
         if not request.audit and all(not item.guesses for item in review.items):
             review = _predicted(review, classifier, reporter)
-    written = write_pages(output, review, preprocessing, reporter)
-    return Reviewable(tuple(written.pages), None, written.images, count, tuple(written.unread))
+    return replace(write_pages(output, review, preprocessing, reporter), answers=count)
 
 
 def _selected(request: ReviewRequest, source: Path, number: int, reporter: Reporter) -> ToReview:
@@ -159,23 +141,13 @@ def _predicted(review: ToReview, classifier: Classifier, reporter: Reporter) -> 
         proposal = item.proposal or (outcome.label if outcome.index is not None else "")
         shares = dict(outcome.top)
         certainty = shares.get(proposal, 0.0)
-        items.append(replace(item, proposal=proposal, guesses=outcome.top[:_LIKELY], certainty=certainty))
+        items.append(replace(item, proposal=proposal, guesses=outcome.top[:MOST_GUESSES], certainty=certainty))
     return replace(grouped(review.title, items, review.remarks), others=review.others)
 
 
 def _write_list(path: Path, items: Iterable[Item]) -> None:
     """Write the list that the page saves, with an answer where there is one."""
     items = sorted(items, key=lambda item: item.path)
-    more = ("split", "group") if any(item.split != "train" or item.group for item in items) else ()
-    rows = (
-        (
-            item.path,
-            item.label if item.answer is None else item.answer,
-            "" if item.answer is None else "yes",
-            item.label,
-            *((item.split, item.group) if more else ()),
-        )
-        for item in items
-    )
+    columns = LIST_COLUMNS if any(item.split != "train" or item.group for item in items) else LIST_COLUMNS[:4]
     with paths.write_errors(path):
-        paths.write_table(path, (*_COLUMNS, *more), rows)
+        paths.write_table(path, columns, (item.row[: len(columns)] for item in items))

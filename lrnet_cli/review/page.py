@@ -13,7 +13,7 @@ from lrnet_cli.data.images import Preprocessing
 from lrnet_cli.documents import JsonObject
 from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.reporter import SILENT, Reporter
-from lrnet_cli.review.collection import Group, Item, ToReview, unshowable
+from lrnet_cli.review.collection import Group, ToReview, unshowable
 from lrnet_cli.review.document import environment, script, source_hash, style
 from lrnet_cli.review.sprites import PER_SPRITE, Sheet, Source, Sprites, shots
 
@@ -24,11 +24,16 @@ _DIGITS = 4  # of a probability
 
 @dataclass
 class Written:
-    """The ``pages`` of a review, how many ``images`` they show, and the files that cannot be read, with the reason."""
+    """The ``pages`` of a review, or its ``list``, with how many ``images``, of which how many have ``answers``.
+
+    ``unread`` are files that cannot be read, with the reason.
+    """
 
     pages: list[Path] = field(default_factory=list)
     images: int = 0
     unread: list[tuple[str, str]] = field(default_factory=list)
+    answers: int = 0
+    written_list: Path | None = None
 
 
 def write_pages(
@@ -137,7 +142,7 @@ def _data(review: ToReview, path: Path, pages: Sequence[Path]) -> JsonObject:
         "groups": [_group(group) for group in review.groups],
         "splits": [item.split for item in review.items] if any(i.split != "train" for i in everything) else None,
         "sources": [item.group for item in review.items] if any(i.group for i in everything) else None,
-        "others": [_other(item) for item in others],
+        "others": [item.row for item in others],
         "pages": [page.name for page in pages] if len(pages) > 1 else [],
         "page": list(pages).index(path),
     }
@@ -149,11 +154,6 @@ def _group(group: Group) -> JsonObject:
     return {"title": group.title, "kind": group.kind, "first": first, "count": count} | (
         {} if is_range else {"numbers": group.numbers}
     )
-
-
-def _other(item: Item) -> list[str]:
-    label = item.label if item.answer is None else item.answer
-    return [item.path, label, "" if item.answer is None else "yes", item.label, item.split, item.group]
 
 
 def _common(files: Sequence[str]) -> str:

@@ -25,7 +25,8 @@ from lrnet_cli.weights.find import find_weights
 from lrnet_cli.weights.open import open_network
 
 _RANDOM_SHARE = 0.1
-_COLUMNS = ("file_name", "label", "reviewed", "previous", "split", "group")
+LIST_COLUMNS = ("file_name", "label", "reviewed", "previous", "split", "group")
+"""Of the list that a person answers: its split and its group are left out where they say nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Selection:
             for row in self.rows
         )
         with paths.write_errors(path):
-            paths.write_table(path, _COLUMNS[: 5 + has_groups], rows)
+            paths.write_table(path, LIST_COLUMNS[: 5 + has_groups], rows)
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""

@@ -346,28 +346,35 @@ class TrainConfig(Place, Source):
             object.__setattr__(self, "passes", 1)
         if (self.folds is None) != (self.test_fold is None) or not 1 <= (self.test_fold or 1) <= (self.folds or 1):
             raise UsageError(f"A run is tested on one fold of several, got fold {self.test_fold} of {self.folds}.")
-        if self.processes > 1 and not self.fuse:
+        self.check_processes(self.processes)
+        if self.tune is not None:
+            self._check_tuning(self.tune)
+        if self.unlabelled is not None and (self.tune is not None or self.distill):
+            raise SettingError("{unlabelled} trains without {tune} and {distill}; leave these out.")
+        if self.freeze is not None and (self.init is None or self.arch not in ("auto", *LRNETS)):
+            raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
+
+    def check_processes(self, count: int) -> None:
+        """Raise ``SettingError`` for what does not train in ``count`` processes."""
+        if count < 2:
+            return
+        if not self.fuse:
             raise SettingError(
                 "{no_fuse} trains in one process: only the fused network has the batch statistics of all."
             )
-        if self.processes > 1 and self.arch not in ("auto", *LRNETS):
+        if self.arch not in ("auto", *LRNETS):
             raise SettingError(
                 "{arch} {name} trains in one process: only LR-Net has the batch statistics of all.", name=self.arch
             )
-        if self.tune is not None:
-            self._check_tuning(self.tune)
-        if self.unlabelled is not None and (self.processes > 1 or self.tune is not None or self.distill):
-            raise SettingError("{unlabelled} trains in one process, without {tune} and {distill}; leave these out.")
-        if self.freeze is not None and (self.init is None or self.arch not in ("auto", *LRNETS)):
-            raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
+        for name in ("tune", "unlabelled"):
+            if getattr(self, name) is not None:
+                raise SettingError(f"{{{name}}} trains in one process; leave out {{gpus}} and {{procs}}.")
 
     def _check_tuning(self, seconds: float) -> None:
         if self.max_time is not None and seconds > self.max_time / 2:
             raise SettingError("{tune} is a part of {max_time} (of a run), and takes half of it at most.")
         if self.distill:
             raise SettingError("{tune} trains without {distill}, which may need other settings; choose one.")
-        if self.processes > 1:
-            raise SettingError("{tune} trains in one process; leave out {gpus} and {procs}.")
 
     @property
     def robust_strength(self) -> float:

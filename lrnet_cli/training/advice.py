@@ -221,7 +221,7 @@ def _tried(
     def reached(config: TrainConfig, choice: Choice, number: int) -> tuple[Trial, Booleans]:
         limit = shares[number] * min(unit, choice.seconds or math.inf)
         on_message(f"Trying {config.arch} on {len(parts[number])} training images for {limit:.0f} s.")
-        hits = tried_for(config, replace(data, train=parts[number]), engine, ALONE, limit).hits.numpy()
+        hits = tried_for(config, replace(data, train=parts[number]), engine, limit).hits.numpy()
         right, count = int(hits.sum()), len(hits)
         return Trial(config.arch, len(parts[number]), limit, right / count, wilson_interval(right, count)), hits
 

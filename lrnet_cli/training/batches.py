@@ -23,8 +23,8 @@ _TRAINING_SHARE = 0.75  # of a run's time; the rest is for validation and test
 _TIMED = 64  # images
 
 
-def images_per_second(arch: str, config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> float | None:
-    """Return on how many images per second ``processes`` train the network ``arch``.
+def images_per_second(config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> float | None:
+    """Return on how many images per second ``processes`` train the network of ``config``.
 
     It is not measured on a CUDA GPU, which takes hundreds of steps of any size in seconds: None. The pace is that of
     a network that is then forgotten, with as many threads as are fastest; the global generator is left unchanged. It is
@@ -32,6 +32,7 @@ def images_per_second(arch: str, config: TrainConfig, engine: Engine, data: Data
     """
     if engine.device.type == "cuda":
         return None
+    arch = config.arch
     key = arch, config.normalize, config.head
     if key in data.paces:
         return data.paces[key]
@@ -56,7 +57,7 @@ def images_per_second(arch: str, config: TrainConfig, engine: Engine, data: Data
 def affordable_images(config: TrainConfig, engine: Engine, data: Data, processes: Processes) -> int | None:
     """Return how many images, each counted every time, can be trained on in ``max_time`` seconds, if that is known."""
     assert config.max_time is not None
-    pace = images_per_second(config.arch, config, engine, data, processes)
+    pace = images_per_second(config, engine, data, processes)
     return None if pace is None else int(_TRAINING_SHARE * config.max_time * pace)
 
 

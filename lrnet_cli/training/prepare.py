@@ -7,17 +7,14 @@ from pathlib import Path
 
 import torch
 
-from lrnet_cli.errors import SettingError, UsageError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import Processes
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import create_run_dir
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.settings.words import LRNETS
-from lrnet_cli.training.batches import refuse_excess
 from lrnet_cli.training.checkpoint import load_checkpoint
-from lrnet_cli.training.data import card_of, load_data
-from lrnet_cli.training.inherit import network_of, teachers_logits
+from lrnet_cli.training.data import load_data
+from lrnet_cli.training.inherit import teachers_logits
 from lrnet_cli.training.run import Run, assembled
 from lrnet_cli.training.settle import expected_seconds, settled
 from lrnet_cli.training.tune import tuned
@@ -29,13 +26,7 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
 
     Nothing is written to the folder, on which there may be no lock yet. Raises what ``train`` raises.
     """
-    # Known only here: torchrun starts processes that the settings do not mention.
-    if processes.together and not (config.fuse and config.arch in ("auto", *LRNETS)):
-        raise UsageError("Only the fused LR-Net trains in several processes: no other has the batch statistics of all.")
-    if processes.together and config.tune is not None:
-        raise SettingError("{tune} trains in one process, and here are {count}.", count=processes.count)
-    if processes.together and config.unlabelled is not None:
-        raise SettingError("{unlabelled} trains in one process, and here are {count}.", count=processes.count)
+    config.check_processes(processes.count)  # torchrun starts some that the settings do not mention
     seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
     with processes.first_goes_ahead():
@@ -47,14 +38,10 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     config = settled(config, data, engine, processes, reporter, begins=begins)
     if config.tune is not None:
         config = tuned(config, data, engine, expected_seconds(config, data, engine, processes), reporter.message)
-    card = card_of(config, data)
-    assert config.batch_size is not None
-    refuse_excess(card, engine, config.batch_size // processes.count)
     _set_up_torch(config)
-    model = network_of(config, card, resumed, data.unseen, reporter.message)
-    run = assembled(config, data, model, engine, processes, reporter)
+    run = assembled(config, data, engine, processes, reporter, resumed)
     if config.distill:
-        taught = teachers_logits(config.distill, card, run.train_split, data.unseen, engine, reporter.message)
+        taught = teachers_logits(config.distill, run.card, run.train_split, data.unseen, engine, reporter.message)
         run.state.taught = taught
     # What cannot be used has been refused by now, before there is a folder.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)

@@ -14,8 +14,10 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.words import Normalize
 from lrnet_cli.training.augment import Ranges
+from lrnet_cli.training.batches import refuse_excess
 from lrnet_cli.training.class_weights import class_weights_of
 from lrnet_cli.training.data import Data, card_of
+from lrnet_cli.training.inherit import network_of
 from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.card import WeightsCard
@@ -73,15 +75,26 @@ class Run:
 
 
 def assembled(
-    config: TrainConfig, data: Data, model: nn.Module, engine: Engine, processes: Processes, reporter: Reporter
+    config: TrainConfig,
+    data: Data,
+    engine: Engine,
+    processes: Processes,
+    reporter: Reporter,
+    resumed: Path | None = None,
 ) -> Run:
-    """Return the run of ``config``, in which nothing is left to be chosen, that trains ``model`` on ``data``."""
+    """Return the run of ``config``, in which nothing is left to be chosen, on ``data``, or take up one in ``resumed``.
+
+    Raises ``UsageError`` if a step does not fit into memory, and what ``network_of`` raises.
+    """
+    card = card_of(config, data)
     assert config.batch_size is not None
+    refuse_excess(card, engine, config.batch_size // processes.count)
+    model = network_of(config, card, resumed, data.unseen, reporter.message)
     state = TrainingState.start(to_device(model, engine.device), config, engine.device)
     train_split = data.train.to(engine.device)
     return Run(
         config=config,
-        card=card_of(config, data),
+        card=card,
         engine=engine,
         processes=processes,
         state=state,

@@ -56,7 +56,7 @@ def settled(
     if config.passes is None:
         config = replace(config, passes=_passes(config, len(data.train)))
     if config.epochs is None and config.max_time is None:
-        config = _with_epochs(config, data, images_per_second(config.arch, config, engine, data, processes), reporter)
+        config = _with_epochs(config, data, images_per_second(config, engine, data, processes), reporter)
     return config
 
 
@@ -113,7 +113,7 @@ def _with_arch(config: TrainConfig, data: Data, engine: Engine, processes: Proce
     # A race is too short for the second of two stages.
     candidates = [_with_dropout(replace(config, arch=arch, passes=1, robust=0.0)) for arch in rivals]
     candidates = [replace(one, batch_size=_batch_size(one, data, engine, processes)) for one in candidates]
-    reached = [tried_for(one, data, engine, processes, limit).accuracy for one in candidates]
+    reached = [tried_for(one, data, engine, limit).accuracy for one in candidates]
     winner = candidates[reached.index(max(reached))]  # the first of equal ones
     figures = ", ".join(f"{one.arch} {accuracy:.3f}" for one, accuracy in zip(candidates, reached, strict=True))
     choose(
@@ -131,7 +131,7 @@ def _measure_start(config: TrainConfig, data: Data, engine: Engine, processes: P
     limit = min(_LONGEST_TRIAL, _TRIAL_SHARE * seconds)
     known = replace(config, passes=1, robust=0.0, batch_size=_batch_size(config, data, engine, processes))
     fresh = replace(known, init=None, init_sha256=None, freeze=None)
-    with_it, without = (tried_for(one, data, engine, processes, limit).accuracy for one in (known, fresh))
+    with_it, without = (tried_for(one, data, engine, limit).accuracy for one in (known, fresh))
     verdict = "it helps" if with_it > without else "it does not help here, so leave out --init"
     choose(
         f"Start: {config.init} reaches {with_it:.3f} on {len(data.val)} validation images after {limit:.0f} s, random "
@@ -143,7 +143,7 @@ def expected_seconds(config: TrainConfig, data: Data, engine: Engine, processes:
     """Return how long the run ``config`` will take, about, without tuning; infinite where that is not measured."""
     if config.max_time is not None:
         return config.max_time - (config.tune or 0.0)
-    pace = images_per_second(config.arch, config, engine, data, processes)
+    pace = images_per_second(config, engine, data, processes)
     shown = (config.passes or 1) * len(data.train)
     return _seconds(config.epochs * shown if config.epochs is not None else _seen(config.arch, data, pace), pace)
 

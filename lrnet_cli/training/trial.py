@@ -9,28 +9,24 @@ from torch import Tensor, nn
 
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.processes import Processes
-from lrnet_cli.reporter import SILENT, silent
+from lrnet_cli.processes import ALONE
+from lrnet_cli.reporter import SILENT
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.batches import refuse_excess
-from lrnet_cli.training.data import Data, card_of
-from lrnet_cli.training.inherit import network_of
+from lrnet_cli.training.data import Data
 from lrnet_cli.training.run import assembled
 from lrnet_cli.training.state import recompute_batch_statistics
 from lrnet_cli.training.step import Step
-from lrnet_cli.weights.card import WeightsCard
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a training made: a ``model``, the ``network`` to evaluate that is a view of it, its ``card``, and ``hits``.
+    """What a training made: a ``model``, the ``network`` to evaluate that is a view of it, and ``hits``.
 
     These, bool (N,), say which validation images it gets right. ``means`` are the loss and the accuracy of its last
     steps.
     """
 
     network: nn.Module
-    card: WeightsCard
     hits: Tensor
     model: nn.Module
     means: tuple[float, float]
@@ -41,18 +37,14 @@ class Tried:
         return float(self.hits.double().mean())
 
 
-def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Processes, seconds: float | None) -> Tried:
+def tried_for(config: TrainConfig, data: Data, engine: Engine, seconds: float | None) -> Tried:
     """Train as ``config`` for ``seconds``, or, without these, for its epochs.
 
     The schedule fits the time. The global generator is left unchanged. Raises ``UsageError`` if a step does not fit
     into memory.
     """
-    card = card_of(config, data)
-    assert config.batch_size is not None
-    refuse_excess(card, engine, config.batch_size // processes.count)
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
-        model = network_of(config, card, None, data.unseen, silent)
-        run = assembled(config, data, model, engine, processes, SILENT)
+        run = assembled(config, data, engine, ALONE, SILENT)
         state, step = run.state, Step(run)
         step.network.train()
         begun, progress = time.perf_counter(), 0.0
@@ -75,4 +67,4 @@ def tried_for(config: TrainConfig, data: Data, engine: Engine, processes: Proces
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
         answers = evaluate(network, run.val_split, run.card)
-        return Tried(network, run.card, answers.logits.argmax(1) == answers.labels, state.evaluated, means)
+        return Tried(network, answers.logits.argmax(1) == answers.labels, state.evaluated, means)

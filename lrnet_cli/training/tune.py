@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lrnet_cli.evaluation.paired import BEYOND_CHANCE, gain_of
 from lrnet_cli.models.engine import Engine
-from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import OnMessage
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.setting import flag_of
@@ -43,7 +42,7 @@ def tuned(config: TrainConfig, data: Data, engine: Engine, longest: float, on_me
         seconds = min(longest, max(share - besides, _LEAST_SECONDS))
         on_message(f"Tuning: {len(left)} candidates, {duration_of(seconds)} each.")
         started = time.perf_counter()
-        hits = [tried_for(replace(config, **one), data, engine, ALONE, seconds).hits for one in left]  # type: ignore[arg-type]
+        hits = [tried_for(replace(config, **one), data, engine, seconds).hits for one in left]  # type: ignore[arg-type]
         besides = (time.perf_counter() - started) / len(left) - seconds  # for validation, and to begin
         trials += len(left)
         others = sorted(range(1, len(left)), key=lambda index: -int(hits[index].sum()))

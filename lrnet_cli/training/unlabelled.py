@@ -50,7 +50,7 @@ def with_unlabelled(
     first = settled(first, data, engine, ALONE, reporter, begins=resumed is None)
     assert config.seed is not None
     torch.manual_seed(config.seed)
-    tried = tried_for(first, data, engine, ALONE, seconds)
+    tried = tried_for(first, data, engine, seconds)
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
     config = replace(first, batch_size=config.batch_size, passes=config.passes, epochs=config.epochs)
@@ -68,7 +68,7 @@ def _spread_again(
     second = settled(config, taught, engine, ALONE, SILENT)
     if second.epochs is not None:
         second = replace(second, epochs=math.ceil(_SECOND_EPOCHS * second.epochs))
-    again = spread_by(tried_for(second, taught, engine, ALONE, seconds), data, unlabelled, engine)
+    again = spread_by(tried_for(second, taught, engine, seconds), data, unlabelled, engine)
     (alone, before), after = lesson.note["right"], again.note["right"][1]
     if not again.note["taught"] or after < before:
         reporter.message(

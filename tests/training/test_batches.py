@@ -46,6 +46,6 @@ def test_the_pace_tells_how_many_images_the_time_allows(monkeypatch: pytest.Monk
     data = SimpleNamespace(train=split, dataset=SimpleNamespace(classes=tuple("abcd")), paces={})
     found = batches.affordable_images(config, Engine(torch.device("cpu")), data, _Agreed(count=3))  # type: ignore[arg-type]
     assert found == 400 * 0.75 / 2 * min(count, 64) * 3
-    again = batches.images_per_second("lrnet", config, Engine(torch.device("cpu")), data, _Agreed(count=3))  # type: ignore[arg-type]
+    again = batches.images_per_second(config, Engine(torch.device("cpu")), data, _Agreed(count=3))  # type: ignore[arg-type]
     assert again == min(count, 64) * 3 / 2  # without another reading of the clock
     assert torch.equal(torch.random.get_rng_state(), before)

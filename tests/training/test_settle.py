@@ -57,7 +57,7 @@ def scans(count: int, side: int = 28) -> Tensor:
 def paces(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Give the images per second of each network, which a test may change, in place of those of this machine."""
     paces = {"lrnet-short": 100.0, "resnet-small": 400.0, "lrnet": 100.0, "cnn": 1000.0}
-    monkeypatch.setattr(settle, "images_per_second", lambda arch, *_: paces[arch])
+    monkeypatch.setattr(settle, "images_per_second", lambda config, *_: paces[config.arch])
     monkeypatch.setattr(settle, "affordable_images", lambda config, *_: int(config.max_time * paces[config.arch]))
     return paces
 
@@ -69,7 +69,7 @@ def race(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, float
     def stage(**reached: float) -> list[tuple[str, float]]:
         ran = list[tuple[str, float]]()
 
-        def run(config: TrainConfig, _data: Data, _engine: Engine, _: Processes, seconds: float) -> SimpleNamespace:
+        def run(config: TrainConfig, _data: Data, _engine: Engine, seconds: float) -> SimpleNamespace:
             ran.append((config.arch, seconds))
             return SimpleNamespace(accuracy=reached[config.arch.replace("-", "_")])
 
@@ -199,7 +199,7 @@ def test_a_trial_learns_and_leaves_the_random_numbers_as_they_were(tmp_path: Pat
     data = load_data(config, 0, Reporter())
     config = replace(settled(config, data, CPU, ALONE, Reporter()), epochs=8)
     before = torch.random.get_rng_state()
-    assert tried_for(config, data, CPU, ALONE, None).accuracy > 0.5
+    assert tried_for(config, data, CPU, None).accuracy > 0.5
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not list(tmp_path.iterdir())
 
