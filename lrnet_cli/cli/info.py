@@ -70,13 +70,9 @@ def _show_layers(arch: str, image_size: int, channels: int, classes: int, out: O
 
 
 def _show_weights(name: str, out: Output) -> None:
-    from lrnet_cli.settings.place import Place
-    from lrnet_cli.weights.described import described
-    from lrnet_cli.weights.find import find_weights
-    from lrnet_cli.weights.open import open_network
+    from lrnet_cli.weights.described import described, opened_card
 
-    path = find_weights(name)
-    card = open_network(path, Place(device="cpu")).card
+    path, card = opened_card(name)
     # Rows of numbers that tell a reader nothing.
     novelty = None if card.novelty is None else {"threshold": card.novelty.threshold}
     evidence = None if card.evidence is None else {"images": len(card.evidence), "origin": card.evidence.origin}

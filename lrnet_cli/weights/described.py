@@ -1,11 +1,21 @@
 """What weights are, in a few lines for people."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from lrnet_cli.escape import in_words
+from lrnet_cli.settings.place import Place
 from lrnet_cli.weights.card import WeightsCard
+from lrnet_cli.weights.find import find_weights
+from lrnet_cli.weights.open import open_network
 
 _SPLITS = {"train": "training images", "val": "for validation", "test": "for test"}
+
+
+def opened_card(name: str) -> tuple[Path, WeightsCard]:
+    """Return where the weights ``name`` are, and their card; raises ``WeightsError`` if they cannot be used."""
+    path = find_weights(name)
+    return path, open_network(path, Place(device="cpu")).card
 
 
 def described(card: WeightsCard) -> Iterator[tuple[str, str]]:

@@ -197,9 +197,10 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(lrnet: CliRun,
 
 def test_colours_of_arrays_are_not_said_to_be_lost(lrnet: CliRun) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
-    np.savez("set.npz", train_images=colours, train_labels=np.arange(12) % 2)
+    labels = np.arange(12) % 2
+    np.savez("set.npz", train_images=colours, train_labels=labels, test_images=colours, test_labels=labels)
     said = lrnet("check", "set.npz", "--report", "page.html").stdout
-    assert "colour        12 images in colour, the others grey\n" in said
+    assert "colour        24 images in colour, the others grey\n" in said
     assert "--channels 3" not in Path("page.html").read_text(encoding="utf-8")
 
 

@@ -38,9 +38,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, in
     def stage(right: Callable[[str, int], int]) -> list[tuple[str, int, float]]:
         tried = list[tuple[str, int, float]]()
 
-        def run(
-            config: TrainConfig, data: Data, _engine: object, _processes: object, seconds: float
-        ) -> SimpleNamespace:
+        def run(config: TrainConfig, data: Data, _engine: object, seconds: float) -> SimpleNamespace:
             tried.append((config.arch, len(data.train), seconds))
             return SimpleNamespace(hits=torch.arange(len(data.val)) < right(config.arch, len(data.train)))
 

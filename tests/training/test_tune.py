@@ -42,9 +42,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trials]:
     def stage(right: Callable[[TrainConfig], int]) -> Trials:
         ran = Trials()
 
-        def run(
-            config: TrainConfig, data: Data, _engine: object, _processes: object, seconds: float
-        ) -> SimpleNamespace:
+        def run(config: TrainConfig, data: Data, _engine: object, seconds: float) -> SimpleNamespace:
             ran.append((config, seconds))
             return SimpleNamespace(hits=torch.arange(len(data.val)) < right(config))
 
