@@ -27,7 +27,7 @@ from lrnet_cli.errors import DataError
 from lrnet_cli.predict.shared import shared_out
 from lrnet_cli.processes import joined
 
-with joined(torch.device("cpu")) as processes:
+with joined(torch.device("cpu"), lambda: "Start again.") as processes:
     def work(items):
         for item in items:
             if item == 900:

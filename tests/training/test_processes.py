@@ -36,7 +36,7 @@ from lrnet_cli.models.fused import FusedLRNet
 from lrnet_cli.models.lrnet import LRNet, LRNetShort
 from lrnet_cli.processes import joined
 
-with joined(torch.device("cpu")) as processes:
+with joined(torch.device("cpu"), lambda: "Start again.") as processes:
     assert processes.count == int(sys.argv[1])
     for head in (LRNet, LRNetShort):
         torch.manual_seed(0)
