@@ -21,7 +21,7 @@ from lrnet_cli.predict.record import Record, Recorder
 from lrnet_cli.predict.rows import RowFile, RowStyle, Spool, sole_writer
 from lrnet_cli.predict.shared import shared_out
 from lrnet_cli.processes import Processes, joined
-from lrnet_cli.reporter import Reporter, counted
+from lrnet_cli.reporter import SILENT, Reporter, counted
 from lrnet_cli.settings.requests import PredictRequest
 from lrnet_cli.weights.find import described_weights, find_weights, fingerprint_of
 
@@ -155,7 +155,7 @@ class PredictionJob:
 
 
 @contextmanager
-def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> Iterator[PredictionJob]:
+def predict_files(request: PredictRequest, reporter: Reporter = SILENT) -> Iterator[PredictionJob]:
     """Give the prediction of the files that ``request`` names, to iterate over inside a ``with`` block.
 
     If PyTorch's launcher started several processes, they share the work: each is given all records, and the first one
@@ -165,7 +165,7 @@ def predict_files(request: PredictRequest, reporter: Reporter | None = None) -> 
     ``UsageError`` for inputs without images and for files that cannot be written or resumed, and ``LostProcessError``
     if another process has ended.
     """
-    reporter = reporter if reporter is not None and ranks.is_first() else Reporter()
+    reporter = reporter if ranks.is_first() else SILENT
     weights = find_weights(request.weights)
     with joined(Engine.at(request).device, lambda: recovery_hint(request)) as processes:
         recorder = Recorder(request, weights)

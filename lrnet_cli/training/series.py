@@ -11,7 +11,7 @@ from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import InterruptedRunError, LRNetError, SettingError, TrainingError
 from lrnet_cli.escape import resuming
 from lrnet_cli.promise.stored import out_of_fold, read_evidence, write_evidence
-from lrnet_cli.reporter import Reporter, counted
+from lrnet_cli.reporter import SILENT, Reporter, counted
 from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
 from lrnet_cli.runs.folder import (
     MOST_RUNS,
@@ -35,7 +35,7 @@ def train_series(
     *,
     runs: int = 1,
     folds: int | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train ``runs`` times with the seeds ``config.seed``, ``config.seed + 1``, …, on every one of ``folds`` if given.
@@ -69,10 +69,9 @@ def train_series(
 
 
 def resume_series(
-    folder: Path, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
+    folder: Path, reporter: Reporter = SILENT, should_stop: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
     """Resume the series in ``folder``: finish the run that was interrupted and those after it."""
-    reporter = reporter or Reporter()
     config, runs, folds = read_series(folder)
     paths.drop_leftovers(folder.glob("*.tmp"))  # runs clean their own
     count = runs * (folds or 1)

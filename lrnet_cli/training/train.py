@@ -11,7 +11,7 @@ from lrnet_cli.errors import TrainingError
 from lrnet_cli.escape import in_shell, resuming
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
-from lrnet_cli.reporter import Reporter
+from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.runs.folder import check_run_dir, figures_of, read_config, read_result, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import changed
@@ -23,7 +23,7 @@ from lrnet_cli.training.prepare import prepare
 
 
 def train(
-    config: TrainConfig, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
+    config: TrainConfig, reporter: Reporter = SILENT, should_stop: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
     """Train a network as ``config`` says and return the result, the document of schema ``lrnet.train/1``.
 
@@ -37,13 +37,13 @@ def train(
     """
     if config.out is not None:
         check_run_dir(config.out)  # before data are read
-    return _train(with_absolute_paths(config), None, _reporter_of_first(reporter), should_stop)
+    return _train(with_absolute_paths(config), None, reporter if ranks.is_first() else SILENT, should_stop)
 
 
 def resume(
     run_dir: Path,
     changes: Mapping[str, object] | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Resume the run in ``run_dir`` from its last checkpoint, and return its result as ``train`` does.
@@ -53,7 +53,7 @@ def resume(
     learning rate then follows from here on, and give what belongs to one machine, such as another ``device``,
     ``procs`` or ``data_dir``. A run that is done returns its result.
     """
-    reporter = _reporter_of_first(reporter)
+    reporter = reporter if ranks.is_first() else SILENT
     read_config(run_dir)  # or say that this is no run, before anything is written there
     with run_lock(run_dir, reporter.message):
         before, recorded = read_config(run_dir)
@@ -99,11 +99,6 @@ def _train(
             if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
                 drop_checkpoints(folder)
             return result
-
-
-def _reporter_of_first(reporter: Reporter | None) -> Reporter:
-    """Return ``reporter``, or one that reports nothing if it is None or another process reports for this one."""
-    return reporter if reporter is not None and ranks.is_first() else Reporter()
 
 
 @contextmanager
