@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, help="images without labels; all by default")
     parser.add_argument("--foreign", type=Path, help="a data set whose images are among these")
     parser.add_argument("--arch", default="auto")
+    parser.add_argument("--crop", default="auto", help="off for images as released")
     parser.add_argument("--time", type=seconds_of, default=3600.0, help="of each training, such as 1h")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
@@ -73,7 +74,7 @@ def main() -> None:
             add_foreign(options.foreign, folder / "scans")
         results = []
         for name, scans in (("alone", None), ("others", folder / "scans")):
-            settings = {"arch": options.arch, "max_time": options.time, "seed": seed, "crop": "off", "image_size": 28}
+            settings = {"arch": options.arch, "max_time": options.time, "seed": seed, "crop": options.crop}
             results.append(train(TrainConfig(dataset=str(table), unlabelled=scans, out=folder / name, **settings)))
         note = results[1]["unlabelled"]
         decided = f"{note['right'][0]} and {note['right'][1]} of {note['validation']}"
