@@ -106,7 +106,7 @@ def test_a_file_of_a_series_that_cannot_be_written_is_one_sentence(tmp_path: Pat
     suspects = tmp_path / "series" / SUSPECTS_NAME
     suspects.unlink()
     suspects.mkdir()
-    with pytest.raises(TrainingError, match=r"suspects\.csv.*: cannot be written .* Resume with: lrnet train --resume "):
+    with pytest.raises(TrainingError, match=r"suspects\.csv.*: cannot be written .* Resume with: lrnet train "):
         resume_series(tmp_path / "series")
 
 
