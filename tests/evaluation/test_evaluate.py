@@ -84,6 +84,8 @@ def test_predictions_are_written_a_row_an_image(weights: Path, tmp_path: Path) -
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     assert len(rows) == 359
     assert np.mean([row["correct"] == "True" for row in rows]) == pytest.approx(evaluation.metrics.accuracy)
+    with pytest.raises(FileNotFoundError):  # which the command, or the run, says in a sentence
+        write_predictions(tmp_path / "nowhere" / "p.csv", evaluation)
 
 
 def test_mistakes_are_told_surest_first(weights: Path) -> None:
