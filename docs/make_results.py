@@ -1,14 +1,12 @@
-"""Writes the results pages and their images from the files in ``results/``: ``python docs/make_results.py``.
+"""Writes the results pages and their image from the files in ``results/``: ``python docs/make_results.py``.
 
-``results.md`` shows what ``lrnet compare --json``, ``tests/benchmarks/selected_on_test.py``, ``robustness.py`` and
-``time_to_accuracy.py`` wrote (the last also draws its plot); ``provenance.json`` gives the command, the machine and the
-date for each. ``measured/*.md`` show the tables of the JSON files of the same names, with theirs. ``machines.json``
-names the machines. No figure is typed here.
+``results.md`` shows what ``lrnet compare --json``, ``tests/benchmarks/selected_on_test.py`` and ``time_to_accuracy.py``
+wrote (the last also draws its plot); ``provenance.json`` gives the command, the machine and the date for each.
+``measured/*.md`` show the tables of the JSON files of the same names, with theirs. ``machines.json`` names the
+machines. No figure is typed here.
 """
 
-import csv
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -16,24 +14,19 @@ from typing import Any, get_args
 from lrnet_cli.evaluation.metrics import wilson_interval
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.paths import write_text
-from lrnet_cli.plots import plot_curves, write_png
 from lrnet_cli.runs.compare import PUBLISHED_ACCURACY, Accuracy, ComparedRuns
 from lrnet_cli.runs.table import write_comparison_plot
 from lrnet_cli.settings.words import Arch
 from lrnet_cli.weights.find import RELEASED
 
 DOCS = Path(__file__).parent
-PLOTS = {"rivals": "results-rivals.png", "oracle": "results-oracle.png"}
 MEASURED = ("robustness", "speed", "collections", "review")
 
 
 def main() -> None:
     for path, text in pages().items():
         write_text(path, text)
-    for name, image in PLOTS.items():
-        write_comparison_plot(DOCS / "images" / image, rows_of(name))
-    for name in RELEASED:
-        write_png(plot_curves(epochs_of(name)), DOCS / "images" / f"results-curves-{name}.png")
+    write_comparison_plot(DOCS / "images" / "results-rivals.png", rows_of("rivals"))
 
 
 def pages() -> dict[Path, str]:
@@ -43,7 +36,7 @@ def pages() -> dict[Path, str]:
 
 def render() -> str:
     """Return the text of ``results.md``."""
-    released, rivals, oracle = (rows_of(name) for name in ("released", "rivals", "oracle"))
+    released, rivals = rows_of("released"), rows_of("rivals")
     minutes = lines_of("minutes")
     return f"""# Results: accuracy
 
@@ -100,17 +93,6 @@ keeping the weights of every epoch:
 
 {provenance("selected-on-test")}
 
-## Would more training time help?
-
-{curves()}
-
-The learning rate falls to zero at the end of every run, so a longer run follows a different curve instead of continuing
-this one. These curves do show how much the accuracy was still rising. The table gives the validation accuracy after
-parts of a run, and the training accuracy at its end. `digits` and `fashion` start from trained models, and the
-augmentation of `--robust` on `fashion` grows until the middle of the run, so part of its rise is recovery:
-
-{quarters()}
-
 ## LR-Net and its rivals, at equal time
 
 Each network trained on the same 6,000 images, for the same time, on the same machine, and was tested on the full test
@@ -138,33 +120,6 @@ from start to end. {crossing(minutes)}
 ![Test accuracy against minutes, a line for each network](images/results-minutes.png)
 
 {provenance("minutes")}
-
-### The same networks under corruption
-
-The networks of the table [at equal time](#lr-net-and-its-rivals-at-equal-time) and the included models, on the same
-test images, clean and under [our corruptions](reference/corruptions.md), as means over corruption types and severities:
-
-{corrupted_table()}
-
-{provenance("corrupted")}
-
-## Oracle-MNIST, within its test images
-
-**What this is:** five-fold cross-validation within the 3,000 *test* images of Oracle-MNIST. Its 27,222 training images
-were not available where this was measured, so each network was trained on 2,400 images minus those for validation, and
-tested on the other 600; over the five folds every image is tested once. Each run had the time given in the command
-below. The recipe, with or without augmentation, was chosen in each fold on its validation images, in the same way for
-every network. **What it is not:** the published experiment. Compare these figures with each other, not with the
-published ones, which used eleven times as many training images. No weights from these runs are released, because they
-have seen test images.
-
-{compared(oracle)}
-
-{provenance("oracle")}
-
-![Bars of accuracy by network](images/results-oracle.png)
-
-With a network connection, the actual experiment is `lrnet download oracle && lrnet train --dataset oracle`.
 
 ## What the networks cost
 
@@ -352,43 +307,6 @@ def crossing(rows: list[dict[str, Any]]) -> str:
     said = [f"{what} after {' and '.join(when)} minutes" for what, when in times.items() if when]
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
-
-
-def corrupted_table() -> str:
-    lines = [
-        "| network | images | clean | original 12 | additional 12 |",
-        "|---|---|---|---|---|",
-    ]
-    for found in lines_of("corrupted"):
-        figures = " | ".join(f"{found[name]:.3f}" for name in ("accuracy", "first_twelve", "others"))
-        lines.append(f"| {found['name']} | {found['images']} | {figures} |")
-    return "\n".join(lines)
-
-
-def curves() -> str:
-    return "\n\n".join(
-        f"![Loss and accuracy by epoch on {name}](images/results-curves-{name}.png)\n*{name}, by epoch*"
-        for name in RELEASED
-    )
-
-
-def quarters() -> str:
-    lines = [
-        "| model | ¼ | ½ | ¾ | end | training |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name in RELEASED:
-        epochs = epochs_of(name)
-        reached = (epochs[math.ceil(len(epochs) * part / 4) - 1]["val_accuracy"] for part in range(1, 5))
-        shown = " | ".join(f"{accuracy:.4f}" for accuracy in (*reached, epochs[-1]["train_accuracy"]))
-        lines.append(f"| {name} | {shown} |")
-    return "\n".join(lines)
-
-
-def epochs_of(name: str) -> list[dict[str, float]]:
-    """Return the rows of a released network's ``metrics.csv``."""
-    with (RELEASED[name] / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def costs() -> str:

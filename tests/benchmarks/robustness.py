@@ -1,21 +1,18 @@
 """Accuracy under corruptions of networks side by side, as the Markdown table and the plot of docs/.
 
 ``python tests/benchmarks/robustness.py 'with augmentation=runs/a' without=runs/b --limit 1000 --plot robustness.png``
-``python tests/benchmarks/robustness.py a=folds/1,folds/2 --dataset table.csv`` (each on its fold)
 ``python tests/benchmarks/robustness.py runs/a runs/b --limit 300 --json`` (the means alone)
 ``python tests/benchmarks/robustness.py --images corruptions.png digits fashion``
 """
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Robustness, corrupt, measure_robustness
-from lrnet_cli.evaluation.intervals import wilson_interval
 from lrnet_cli.evaluation.setup import EvaluationSetup, load_setup
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.report.page import write_robustness_plot
@@ -25,7 +22,7 @@ from lrnet_cli.weights.find import find_weights
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="+", metavar="[NAME=]WEIGHTS[,WEIGHTS…]")
+    parser.add_argument("networks", nargs="+", metavar="[NAME=]WEIGHTS")
     parser.add_argument("--dataset", help="default: the one they were trained on")
     parser.add_argument("--images", type=Path, help="draw an image of each data set named, and measure nothing")
     parser.add_argument("--limit", type=int)
@@ -39,14 +36,14 @@ def main() -> None:
     engine, found = Engine.choose(), dict[str, tuple[float, Robustness]]()
     for network in options.networks:
         name, weights = network.split("=", 1) if "=" in network else (Path(network).name, network)
-        setups = [load_setup(find_weights(path), request, engine) for path in weights.split(",")]
-        found[name] = measured_together(setups)
+        setup = load_setup(find_weights(weights), request, engine)
+        clean = setup.evaluate().metrics.accuracy
+        found[name] = clean, measure_robustness(setup.opened.network, setup.split, setup.card)
         if options.json:
-            print(json.dumps(means_of(name, setups, *found[name])), flush=True)
+            print(json.dumps(means_of(name, setup, *found[name])), flush=True)
     if options.json:
         return
-    images = sum(len(setup.split) for setup in setups)
-    print(f"{setups[0].dataset}, {images} test images; each cell: {' / '.join(found)}\n")
+    print(f"{setup.dataset}, {len(setup.split)} test images; each cell: {' / '.join(found)}\n")
     row("corruption", *SEVERITIES, "mean")
     row(*["---"] * (len(SEVERITIES) + 2))
     by_type = [robustness.by_type() for _, robustness in found.values()]
@@ -65,24 +62,11 @@ def main() -> None:
         write_robustness_plot(options.plot, found)
 
 
-def measured_together(setups: list[EvaluationSetup]) -> tuple[float, Robustness]:
-    """Return the accuracy without and with corruptions over the images of all setups."""
-    total = sum(len(setup.split) for setup in setups)
-    clean = sum(setup.evaluate().metrics.accuracy * len(setup.split) for setup in setups) / total
-    parts = [measure_robustness(setup.opened.network, setup.split, setup.card).cases for setup in setups]
-    cases = []
-    for several in zip(*parts, strict=True):
-        right = round(sum(case.accuracy * len(setup.split) for case, setup in zip(several, setups, strict=True)))
-        cases.append(replace(several[0], accuracy=right / total, accuracy_ci95=wilson_interval(right, total)))
-    return clean, Robustness.of(0, cases, setups[0].card.protocol.get("recipe", {}))
-
-
-def means_of(name: str, setups: list[EvaluationSetup], clean: float, robustness: Robustness) -> dict[str, object]:
-    """Return what ``docs/make_results.py`` shows of one network."""
+def means_of(name: str, setup: EvaluationSetup, clean: float, robustness: Robustness) -> dict[str, object]:
     return {
         "name": name,
-        "dataset": setups[0].dataset,
-        "images": sum(len(setup.split) for setup in setups),
+        "dataset": setup.dataset,
+        "images": len(setup.split),
         "accuracy": clean,
         "first_twelve": robustness.mean_accuracy,
         "others": robustness.mean_accuracy_further,
