@@ -12,6 +12,7 @@ from lrnet_cli.cli import output
 from lrnet_cli.cli.launch import launch_if_asked, note_recovery_hint
 from lrnet_cli.cli.output import Data, Output
 from lrnet_cli.cli.settings import with_request
+from lrnet_cli.data import reader
 from lrnet_cli.errors import UsageError
 from lrnet_cli.settings.requests import PredictRequest
 
@@ -39,6 +40,7 @@ def predict_command(
             )
         request = replace(request, format="json")
     launch_if_asked(request)
+    reader.set_idle(reader.Reader())  # which starts while PyTorch is imported
     from lrnet_cli.predict.job import predict_files, recovery_hint
 
     # Rows on the terminal show the progress.

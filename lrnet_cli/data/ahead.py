@@ -1,16 +1,15 @@
 """Reading ahead in order and through bounded memory: files in processes, which they may end, all else in threads."""
 
-import atexit
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from lrnet_cli.data.reader import EndedError, LargeImageError, Reader, outcome_of
+from lrnet_cli.data.reader import EndedError, LargeImageError, Reader, keep_idle, outcome_of, reader_at_hand, set_idle
 from lrnet_cli.errors import DataError, ImageError
 from lrnet_cli.threads import own_cores
 
@@ -54,7 +53,7 @@ def read_ahead(
         readers.end()
         # An iterator that was given up may be collected in one of these threads, which cannot wait for itself.
         threads.shutdown(wait=not threading.current_thread().name.startswith(_THREAD), cancel_futures=True)
-        _keep(1)  # which few files do not have to wait for
+        keep_idle(1)  # which few files do not have to wait for
 
 
 def _taken(pending: deque[tuple[list[_Source], Future[list[Any]]]]) -> Iterator[tuple[_Source, Any]]:
@@ -112,7 +111,7 @@ class _Readers:
     @contextmanager
     def _reader(self) -> Iterator[Reader]:
         """Yield a process that has nothing to do, which is new if there is none."""
-        reader = _idle_one() or Reader()
+        reader = reader_at_hand()
         with self._handing:
             self._busy.add(reader)
         try:
@@ -128,7 +127,7 @@ class _Readers:
         with self._handing:
             self._busy.discard(reader)
             if is_of_use and not self._is_over:
-                _idle.append(reader)
+                set_idle(reader)
                 return
         reader.end()
 
@@ -138,28 +137,3 @@ class _Readers:
             self._is_over = True
             for reader in self._busy:
                 reader.kill()
-
-
-_idle: list[Reader] = []  # started for earlier files
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # they answer this process only
-
-
-def _idle_one() -> Reader | None:
-    """Return a process that has nothing to do, if there is one; those that the system has killed are given up."""
-    with suppress(IndexError):
-        while True:
-            if (reader := _idle.pop()).is_alive:
-                return reader
-            reader.end()
-    return None
-
-
-def _keep(most: int) -> None:
-    """End the processes that have nothing to do, but for ``most``."""
-    with suppress(IndexError):
-        while len(_idle) > most:
-            _idle.pop().end()
-
-
-atexit.register(_keep, 0)

@@ -1,5 +1,6 @@
 """A process that reads image files for this one: a file may crash it, or take all its time, and ends nothing else."""
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -15,8 +16,9 @@ from lrnet_cli.errors import ImageError
 MOST_SECONDS = 5.0  # of processor time for a file
 reads_large = True  # or, in a process that reads for another, leaves a large image until no other one is read
 _LOWER_PRIORITY = 5  # niceness: what is read waits for the network, which has the cores first
-_PROGRAM = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from lrnet_cli.data import reader; reader.serve()"
+_PROGRAM = (  # what reading takes is imported at once: the first file may not be known yet
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from lrnet_cli.data import images, reader; reader.serve()"
 )
 
 
@@ -136,3 +138,33 @@ def _timed(read: Callable[[Any], Any], source: object, seconds: float) -> Any:
         return outcome_of(read, source)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+_idle: list[Reader] = []  # have nothing to do
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # they answer this process only
+
+
+def set_idle(reader: Reader) -> None:
+    """Keep ``reader``, which has nothing to do, for files that come."""
+    _idle.append(reader)
+
+
+def reader_at_hand() -> Reader:
+    """Return a process that has nothing to do, a new one if there is none; those that were killed are given up."""
+    with contextlib.suppress(IndexError):
+        while True:
+            if (reader := _idle.pop()).is_alive:
+                return reader
+            reader.end()
+    return Reader()
+
+
+def keep_idle(most: int) -> None:
+    """End the processes that have nothing to do, but for ``most``."""
+    with contextlib.suppress(IndexError):
+        while len(_idle) > most:
+            _idle.pop().end()
+
+
+atexit.register(keep_idle, 0)

@@ -46,13 +46,13 @@ NAMES = [f"{number}.png" for number in range(1000)]
 
 @pytest.fixture
 def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    ahead._keep(0)  # which do not know where the module is
+    reader.keep_idle(0)  # which do not know where the module is
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "reads_of_test_ahead.py").write_text(READS)
     monkeypatch.syspath_prepend(tmp_path / "modules")
     sys.modules.pop("reads_of_test_ahead", None)
     yield importlib.import_module("reads_of_test_ahead")
-    ahead._keep(0)
+    reader.keep_idle(0)
 
 
 # No guard against running it again: the processes must not do so.
@@ -125,7 +125,7 @@ def test_what_is_no_file_is_read_in_this_process(reads: Any) -> None:
 def test_what_a_process_raises_reaches_the_caller_and_leaves_none_behind(reads: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         list(read_ahead(NAMES, reads.fails))
-    assert not ahead._idle
+    assert not reader._idle
 
 
 def test_a_reading_that_is_given_up_ends_its_processes_whatever_they_do(
