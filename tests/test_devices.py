@@ -5,6 +5,7 @@ from lrnet_cli.devices import describe_device, resolve_device
 from lrnet_cli.errors import DeviceError, UsageError
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.settings.place import Place
 
 needs_no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 
@@ -63,10 +64,10 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert Engine.choose("cpu").precision == expected
-    assert Engine.choose("cpu", "fp32").precision == "fp32"
-    assert Engine.choose("cpu", "bf16").precision == "bf16"
-    assert str(Engine.choose("cpu")).endswith(f", {expected}")
+    assert Engine.at(Place(device="cpu")).precision == expected
+    assert Engine.at(Place(device="cpu", precision="fp32")).precision == "fp32"
+    assert Engine.at(Place(device="cpu", precision="bf16")).precision == "bf16"
+    assert str(Engine.at(Place(device="cpu"))).endswith(f", {expected}")
 
 
 def test_each_launched_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

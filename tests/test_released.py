@@ -120,7 +120,7 @@ def mirrored(shared_data: Path, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", RELEASED)
 def test_on_real_test_images_each_is_as_good_as_it_says(mirrored: dict[str, Any], name: str) -> None:
     path, images = RELEASED[name] / WEIGHTS_NAME, 1500
-    metrics = load_setup(path, EvalRequest(limit=images, **mirrored), Engine.choose()).evaluate().metrics
+    metrics = load_setup(path, EvalRequest(limit=images, **mirrored), Engine.at()).evaluate().metrics
     told = load_weights(path)[1].metrics["test_accuracy"]  # of all 10,000, by tests/benchmarks/release.py
     assert abs(metrics.accuracy - told) < 3 * math.sqrt(told * (1 - told) / images)
     assert metrics.ece < 0.03
@@ -131,7 +131,7 @@ def test_the_ground_and_the_contrast_of_a_digit_make_no_difference(
     shared_data: Path, tmp_path: Path, grey: int, share: float
 ) -> None:
     request = EvalRequest(limit=300, data_dir=tmp_path, mirror=str(shared_data))
-    split = load_setup(RELEASED["digits"] / WEIGHTS_NAME, request, Engine.choose()).split
+    split = load_setup(RELEASED["digits"] / WEIGHTS_NAME, request, Engine.at()).split
     images = (split.images.float().cpu() * share + grey).clamp(0, 255).to(torch.uint8)
     answers = Classifier.load("digits").predict(images)
     right = [answer.index == label for answer, label in zip(answers, split.labels.tolist(), strict=True)]
@@ -141,7 +141,7 @@ def test_the_ground_and_the_contrast_of_a_digit_make_no_difference(
 @pytest.mark.parametrize("name", ["digits", "fashion"])
 def test_foreign_images_are_told_from_known_ones(shared_data: Path, tmp_path: Path, name: str) -> None:
     request = EvalRequest(limit=300, data_dir=tmp_path, mirror=str(shared_data))
-    setup = load_setup(RELEASED[name] / WEIGHTS_NAME, request, Engine.choose())
+    setup = load_setup(RELEASED[name] / WEIGHTS_NAME, request, Engine.at())
     known = setup.novelty(setup.split.images)
     assert float((known > 1).float().mean()) < 0.04
     folder = shared_data / ("fashion" if name == "digits" else "digits")

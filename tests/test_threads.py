@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lrnet_cli.models.logits import predict_logits
+from lrnet_cli.settings.place import Place
 from lrnet_cli.threads import (
     ForeignLoad,
     available_threads,
@@ -134,7 +135,7 @@ def test_predictions_do_not_depend_on_the_number_of_threads() -> None:
     from lrnet_cli.models.lrnet import LRNet
 
     torch.manual_seed(0)
-    network = Engine.choose("cpu").place(LRNet(dropout=0.0)).eval()
+    network = Engine.at(Place(device="cpu")).place(LRNet(dropout=0.0)).eval()
     images = torch.randint(256, (40, 1, 28, 28), dtype=torch.uint8)
     answers = []
     for count in (1, 2, 3):

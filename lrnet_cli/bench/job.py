@@ -21,6 +21,7 @@ from lrnet_cli.models.engine import Engine, matrix_product, to_device
 from lrnet_cli.models.lrnet import LRNet
 from lrnet_cli.models.registry import summary_of
 from lrnet_cli.reporter import Reporter
+from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import BenchRequest
 from lrnet_cli.threads import ForeignLoad, candidates, fastest_threads
 from lrnet_cli.training.augment import Ranges
@@ -72,7 +73,7 @@ def run_benchmark(request: BenchRequest, reporter: Reporter) -> Benchmark:
     Raises ``DeviceError`` or ``UsageError`` for a device that cannot be used, ``ExportError`` for int8 without the
     extra packages.
     """
-    device = Engine.choose(request.device, threads=request.threads).device
+    device = Engine.at(Place(device=request.device, threads=request.threads)).device
     if request.int8 and device.type != "cpu":
         raise UsageError("--int8 runs on the CPU; add --device cpu.")
     side, batch_size = request.image_size, request.batch_size

@@ -20,7 +20,7 @@ from lrnet_cli.models.novelty import described
 from lrnet_cli.processes import ALONE, Processes
 from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.units import thread_counts
-from lrnet_cli.settings.words import Normalize, Precision
+from lrnet_cli.settings.words import Normalize
 from lrnet_cli.threads import fix_threads
 
 _MATRIX_SIDE, _MATRIX_SIDE_OF_GPUS = 2048, 8192  # the smaller one is done before a GPU has begun in earnest
@@ -35,34 +35,20 @@ class Engine:
     fuse: bool = True
 
     @classmethod
-    def choose(
-        cls,
-        device: str = "auto",
-        precision: Precision = "auto",
-        *,
-        fuse: bool = True,
-        gpus: int | None = None,
-        procs: int | None = None,
-        threads: str | None = None,
-    ) -> "Engine":
-        """Return the engine for ``--device``, ``--gpus``, ``--procs`` and ``--precision``.
+    def at(cls, place: Place | None = None, *, fuse: bool = True) -> "Engine":
+        """Return the engine of ``place``, by default the fastest here.
 
-        On a CPU, this process computes in ``threads`` threads from now on; None, or several numbers, as a run records
-        them, leave it to the machine. Raises ``DeviceError`` for a missing device, ``UsageError`` for an unknown one.
+        On a CPU, this process computes in so many threads from now on; None, or several numbers, as a run records them,
+        leave it to the machine. Raises ``DeviceError`` for a missing device, ``UsageError`` for an unknown one.
         """
-        counts = thread_counts(threads) if threads is not None else ()
+        place = place or Place()
+        counts = thread_counts(place.threads) if place.threads is not None else ()
         fix_threads(counts[0][1] if len(counts) == 1 else None)
-        chosen = resolve_device(device if procs is None else "cpu", gpus)
+        device = resolve_device(place.device if place.procs is None else "cpu", place.gpus)
+        precision = place.precision
         if precision == "auto":
-            precision = "bf16" if multiplies_bfloat16(chosen) else "fp32"
-        return cls(chosen, precision, fuse)
-
-    @classmethod
-    def at(cls, place: Place, *, fuse: bool = True) -> "Engine":
-        """Return the engine of ``place``; see ``choose``."""
-        return cls.choose(
-            place.device, place.precision, fuse=fuse, gpus=place.gpus, procs=place.procs, threads=place.threads
-        )
+            precision = "bf16" if multiplies_bfloat16(device) else "fp32"
+        return cls(device, precision, fuse)
 
     def place(
         self,

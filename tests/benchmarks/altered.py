@@ -20,7 +20,7 @@ from lrnet_cli.weights.file import load_weights
 
 
 def main() -> None:
-    engine = Engine.choose()
+    engine = Engine.at()
     print("| run | as they are | altered |\n|---|---|---|", flush=True)
     for folder in map(Path, sys.argv[1:]):
         split = prepared(folder, engine).val_split

@@ -59,9 +59,7 @@ def main() -> None:
                 out=options.out / f"{count}-{name.replace(', ', '-').replace(' ', '-')}",
             )
             result = train(config)
-            evaluation = load_setup(
-                Path(result["weights"]), EvalRequest(dataset=str(table)), Engine.choose()
-            ).evaluate()
+            evaluation = load_setup(Path(result["weights"]), EvalRequest(dataset=str(table)), Engine.at()).evaluate()
             low, high = evaluation.metrics.accuracy_ci95
             cells = (
                 *(count, name, result["epochs"], f"{evaluation.metrics.accuracy:.3f} ({low:.3f} to {high:.3f})"),

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="images of each data set")
     options = parser.parse_args()
     request = EvalRequest(limit=options.limit, foreign=tuple(options.datasets))
-    setup = load_setup(find_weights(options.weights), request, Engine.choose())
+    setup = load_setup(find_weights(options.weights), request, Engine.at())
     unknown, found = foreign_of(setup, request)
     print(f"{len(setup.split)} known images, of which {unknown:.4f} are called unknown\n")
     print("\n".join(as_table(found)))

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
-    engine, request = Engine.choose(), EvalRequest(limit=options.limit)
+    engine, request = Engine.at(), EvalRequest(limit=options.limit)
     setups = [load_setup(find_weights(weights), request, engine) for weights in options.weights]
     print(f"| {len(setups[0].split)} test images | {' | '.join(options.weights)} |")
     print("|---|" + "---|" * len(setups))

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--weights", default="digits")
     parser.add_argument("--limit", type=int, default=300)
     options = parser.parse_args()
-    engine, (model, card) = Engine.choose(), load_weights(find_weights(options.weights))
+    engine, (model, card) = Engine.at(), load_weights(find_weights(options.weights))
     split = load_dataset(card.dataset["name"]).train
     split = split.take(torch.arange(len(split) - options.limit, len(split)))
     line = torch.linspace(0, 60, split.images.shape[-1])

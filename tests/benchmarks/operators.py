@@ -22,6 +22,7 @@ from torch.profiler import profile
 from lrnet_cli.bench.works import Variant, Work, works_of
 from lrnet_cli.models.engine import Engine, to_device
 from lrnet_cli.models.lrnet import LRNet
+from lrnet_cli.settings.place import Place
 
 _OPERATORS = 5  # shown of a profile; the others are added up
 
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    engine = Engine.choose(options.device)
+    engine = Engine.at(Place(device=options.device))
     shape = (options.batch_size, 1, options.image_size, options.image_size)
     images = torch.randint(256, shape, dtype=torch.uint8, device=engine.device)
     network = LRNet(1, options.image_size)

@@ -40,7 +40,7 @@ def answer(dataset: str, weights: str, target: Path, mirror: str | None) -> None
     from lrnet_cli.weights.find import find_weights
 
     request = EvalRequest(dataset=dataset, mirror=mirror)
-    setup = load_setup(find_weights(weights), request, Engine.choose())
+    setup = load_setup(find_weights(weights), request, Engine.at())
     foreign = "fashion" if dataset == "digits" else "digits"
     _, others = load_foreign(setup, foreign, EvalRequest(mirror=mirror, limit=ALTERED_IMAGES))
     kinds = {"plain": setup.split.images, "foreign": others}
@@ -80,7 +80,7 @@ def add_evidence(path: Path, mirror: str | None) -> None:
     from lrnet_cli.weights.digest import DIGEST, digest_of
     from lrnet_cli.weights.open import open_network
 
-    opened = open_network(path, Engine.choose())
+    opened = open_network(path, Engine.at())
     split, which = load_held_out(ExportRequest(to=Path("x.onnx"), mirror=mirror), path, opened.card, Reporter())
     found = evidence_for(opened.card, predict_logits(opened.described, split.images), split)
     accuracy, recorded = 1 - found.wrong.mean(), opened.card.metrics["val_accuracy"]

@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--foreign", nargs="*", default=[], help="data sets of foreign images")
     options = parser.parse_args()
-    target, engine = RELEASED[options.name], Engine.choose()
+    target, engine = RELEASED[options.name], Engine.at()
     target.mkdir(parents=True, exist_ok=True)
     weights, config = target / WEIGHTS_NAME, portable(options.run)
     model, card, stored, row = certain(options.run, options.epoch, engine)

@@ -33,7 +33,7 @@ def main() -> None:
         draw(options.networks, options.images)
         return
     request = EvalRequest(dataset=options.dataset, limit=options.limit)
-    engine, found = Engine.choose(), dict[str, tuple[float, Robustness]]()
+    engine, found = Engine.at(), dict[str, tuple[float, Robustness]]()
     for network in options.networks:
         name, weights = network.split("=", 1) if "=" in network else (Path(network).name, network)
         setup = load_setup(find_weights(weights), request, engine)

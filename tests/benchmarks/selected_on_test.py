@@ -21,7 +21,7 @@ def main(folders: list[Path]) -> None:
         assert result is not None
         epochs = []
         for weights in sorted((folder / "epochs").glob("*.safetensors")):
-            accuracy = load_setup(weights, EvalRequest(), Engine.choose()).evaluate().metrics.accuracy
+            accuracy = load_setup(weights, EvalRequest(), Engine.at()).evaluate().metrics.accuracy
             epochs.append({"epoch": int(weights.stem), "test_accuracy": accuracy})
             print(f"{weights}: {accuracy:.4f}", file=sys.stderr, flush=True)
         kept = {"dataset": result["dataset"], "arch": result["arch"], "best_epoch": result["best_epoch"]}

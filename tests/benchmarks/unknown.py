@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--limit", type=int, default=200)
     options = parser.parse_args()
-    engine = Engine.choose()
+    engine = Engine.at()
     for name in options.weights:
         setup = load_setup(find_weights(name), EvalRequest(limit=options.limit), engine)
         assert setup.card.novelty is not None

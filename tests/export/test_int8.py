@@ -24,6 +24,7 @@ from lrnet_cli.models.registry import build
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import ExportRequest
 from lrnet_cli.training.inherit import with_absolute_paths
 from lrnet_cli.training.prepare import prepare
@@ -155,7 +156,7 @@ def test_int8_is_judged_on_the_images_that_training_set_aside(tmp_path: Path) ->
     arrays = {"train_images": images[:1538], "train_labels": labels[:1538]}
     np.savez(tmp_path / "set.npz", **arrays, test_images=images[1538:], test_labels=labels[1538:])
     config = with_absolute_paths(TrainConfig(dataset=str(tmp_path / "set.npz"), seed=3, out=tmp_path / "run"))
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="fp32")), ALONE, Reporter())
     dataset = load_dataset(config.dataset)
     unseen, which = held_out_of(dataset, run.card)
     assert which == "the validation images of its training"

@@ -24,6 +24,7 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.selection.job import Selection, select_images
 from lrnet_cli.selection.spread import spread
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.settings.requests import SelectRequest
 from lrnet_cli.training.train import train
 from lrnet_cli.weights.file import load_weights
@@ -143,7 +144,7 @@ def test_images_that_do_not_differ_are_points_too(shape: tuple[int, int]) -> Non
 @pytest.mark.parametrize("arch", ["lrnet", "lrnet-short", "resnet-small", "cnn"])
 def test_features_are_what_the_convolutions_give_whatever_the_batch(arch: str) -> None:
     model = build(arch, in_channels=1, image_size=16, num_classes=3)
-    network = Engine.choose("cpu", "fp32").place(model).eval()
+    network = Engine.at(Place(device="cpu", precision="fp32")).place(model).eval()
     images = torch.randint(0, 256, (70, 1, 16, 16), dtype=torch.uint8)
     together = predict_logits(WithFeatures(network), images)
     with torch.inference_mode():

@@ -13,6 +13,7 @@ from lrnet_cli.predict.classifier import Classifier
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.training import step as module
 from lrnet_cli.training.captured import recorded
 from lrnet_cli.training.prepare import prepare
@@ -33,7 +34,7 @@ def after_steps(steps: int, **settings: Any) -> tuple[float, float, bool]:
     """Return the mean loss of some steps, how far they move the weights, and whether they became a graph."""
     usual = {"limit": 300, "image_size": 16, "seed": 5, "batch_size": 32, "precision": "fp32"}
     config = TrainConfig(**usual | settings)
-    step = Step(prepare(config, None, Engine.choose("cuda", config.precision), ALONE, Reporter()))
+    step = Step(prepare(config, None, Engine.at(Place(device="cuda", precision=config.precision)), ALONE, Reporter()))
     step.run.state.compiled = False
     step.network.train()
     before = _all_of(step.run.state.evaluated)

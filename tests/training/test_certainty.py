@@ -12,6 +12,7 @@ from lrnet_cli.data.splits import limited
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.reporter import EpochRow
+from lrnet_cli.settings.place import Place
 from lrnet_cli.training.certainty import altered, calibrated
 from lrnet_cli.weights.file import load_weights, save_weights
 
@@ -39,8 +40,8 @@ def test_a_seed_alters_the_same_images_alike_and_nothing_else(trained_run: Path)
 
 def test_altered_images_make_a_network_less_sure(trained_run: Path) -> None:
     model, card = load_weights(trained_run / "model.safetensors")
-    network, images = Engine.choose("cpu", "fp32").place(model).eval(), load_dataset("optdigits").train
-
+    network = Engine.at(Place(device="cpu", precision="fp32")).place(model).eval()
+    images = load_dataset("optdigits").train
     clean, spoilt = (
         evaluate(network, split, replace(card, temperature=1.0)) for split in (images, altered(images, 1.0, 0))
     )

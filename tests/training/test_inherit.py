@@ -18,6 +18,7 @@ from lrnet_cli.models.heads import taught_loss
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.models.registry import build
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.training.inherit import start_from, teachers_logits
 from lrnet_cli.training.train import resume, train
 from lrnet_cli.weights.card import WeightsCard
@@ -25,7 +26,7 @@ from lrnet_cli.weights.file import load_weights, save_weights
 
 # Of a run of the network that takes least time, where another would show no more.
 QUICK: dict[str, Any] = {"arch": "cnn", "epochs": 1, "limit": 300, "seed": 5}
-ENGINE = Engine.choose("cpu", "fp32")
+ENGINE = Engine.at(Place(device="cpu", precision="fp32"))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from lrnet_cli.models.registry import summary_of
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.training import clock as clock_module
 from lrnet_cli.training import compiling, keep, results, step
 from lrnet_cli.training.clock import Clock
@@ -82,7 +83,7 @@ def test_the_stored_statistics_are_recomputed_and_evaluate_to_the_same_figure(tr
     model, card = load_weights(trained_run / "model.safetensors")
     result = json.loads((trained_run / "result.json").read_text())
     test = load_dataset("optdigits").test
-    ready = Engine.choose().place(model).eval()  # the training's own precision
+    ready = Engine.at().place(model).eval()  # the training's own precision
     metrics = evaluate(ready, test, card).metrics
     assert metrics.accuracy == result["test_accuracy"]
 
@@ -494,7 +495,7 @@ def test_the_epochs_left_follow_the_present_pace_where_a_time_ends_the_run(
 ) -> None:
     words = {"arch": "lrnet", "passes": 1, "seed": 0, "limit": 200, "batch_size": 16}
     config = TrainConfig(epochs=epochs, max_time=max_time, out=tmp_path / "run", **words)
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="fp32")), ALONE, Reporter())
     monkeypatch.setattr(Clock, "elapsed", 40.0)
     run.state.steps_taken = run.steps_per_epoch // 2
     clock = Clock(run, 0, lambda: False, 0.0)
@@ -510,7 +511,7 @@ def test_the_epochs_left_leave_time_for_the_validations_between_them(
     config = TrainConfig(
         arch="lrnet", passes=1, max_time=100.0, test=False, seed=0, limit=200, batch_size=16, out=tmp_path / "run"
     )
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="fp32")), ALONE, Reporter())
     clock = Clock(run, 10, lambda: False, 0.0)
     clock.pace = 1.0  # so ten seconds per epoch
     monkeypatch.setattr(clock_module, "_PREDICTION_MARGIN", 1.0)
@@ -526,7 +527,7 @@ def test_the_epochs_left_leave_time_for_the_validations_between_them(
 
 def test_the_pace_of_epochs_with_one_step_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(epochs=9, seed=0, limit=200, batch_size=128, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="fp32")), ALONE, Reporter())
     assert run.steps_per_epoch == 1
     now = 0.0
     monkeypatch.setattr(clock_module.time, "perf_counter", lambda: now)
@@ -567,7 +568,7 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     end = {"epochs": None if max_time else 1, "max_time": max_time}
     config = TrainConfig(arch="lrnet", seed=0, limit=200, out=tmp_path / "run", **end)
-    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="bf16")), ALONE, Reporter())
     run.state.steps_taken = 10
     if kept:
         compiling._mark_of(run).touch()
@@ -583,7 +584,7 @@ def test_compiling_pays_by_the_pace_of_this_run_and_by_what_the_cache_has_kept(
 
 def test_a_cache_that_cannot_be_asked_has_kept_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(epochs=1, seed=0, limit=200, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="bf16")), ALONE, Reporter())
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert not compiling._is_kept(run)
@@ -609,7 +610,7 @@ def test_a_timed_matrix_product_leaves_the_random_numbers_as_they_are() -> None:
 
 def test_compiling_saves_less_where_a_step_is_busy_multiplying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(epochs=1, seed=0, limit=200, batch_size=16, out=tmp_path / "run")
-    run = prepare(config, None, Engine.choose("cpu", "bf16"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="bf16")), ALONE, Reporter())
     step_operations = 6 * 16 * summary_of("lrnet", **run.card.arch_args).multiply_adds
     monkeypatch.setattr(compiling, "matrix_product", lambda *_: (lambda: time.sleep(0.05), step_operations))
     by_pace = {pace: compiling._saved_share(run, pace) for pace in (0.05, 0.12, 100.0)}

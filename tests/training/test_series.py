@@ -131,7 +131,7 @@ def test_every_image_is_tested_in_one_fold(tmp_path: Path) -> None:
 
 def test_weights_of_a_fold_are_evaluated_on_what_they_did_not_see(tmp_path: Path) -> None:
     for run in train_series(short(tmp_path / "series", limit=100), folds=2)["runs"]:
-        metrics = load_setup(Path(run["weights"]), EvalRequest(), Engine.choose()).evaluate().metrics
+        metrics = load_setup(Path(run["weights"]), EvalRequest(), Engine.at()).evaluate().metrics
         assert (metrics.n, metrics.accuracy) == (run["test_images"], run["test_accuracy"])
 
 
@@ -151,11 +151,11 @@ def test_a_fold_of_other_images_is_no_test(tmp_path: Path) -> None:
             self.said += text
 
     request, messages = EvalRequest(dataset=str(tmp_path / "set")), Messages()
-    assert len(load_setup(Path(run["weights"]), request, Engine.choose(), reporter=messages).split) == 30
+    assert len(load_setup(Path(run["weights"]), request, Engine.at(), reporter=messages).split) == 30
     assert "its test images are fold 1 of 2" in messages.said
     Image.fromarray(scans.images[60, 0].numpy()).save(tmp_path / "set" / "0" / "new.png")
     messages = Messages()
-    assert len(load_setup(Path(run["weights"]), request, Engine.choose(), reporter=messages).split) == 61
+    assert len(load_setup(Path(run["weights"]), request, Engine.at(), reporter=messages).split) == 61
     assert "fold 1" not in messages.said
     assert "of these images were used to train" in messages.said
 

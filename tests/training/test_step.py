@@ -13,6 +13,7 @@ from lrnet_cli.models.logits import as_input, predict_logits
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.training import step as module
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
@@ -20,7 +21,7 @@ from lrnet_cli.training.step import Step
 
 def a_step(**settings: Any) -> Step:
     config = TrainConfig(**{"limit": 60, "seed": 5, "batch_size": 16, "epochs": 12} | settings)
-    engine = Engine.choose("cpu", "fp32" if config.precision == "auto" else config.precision)
+    engine = Engine.at(Place(device="cpu", precision="fp32" if config.precision == "auto" else config.precision))
     return Step(prepare(config, None, engine, ALONE, Reporter()))
 
 

@@ -20,6 +20,7 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import EpochRow, Reporter
 from lrnet_cli.runs.folder import read_rows, write_rows
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.place import Place
 from lrnet_cli.training.class_weights import class_weights_of
 from lrnet_cli.training.prepare import prepare
 from lrnet_cli.training.step import Step
@@ -98,7 +99,7 @@ def unequal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def a_step(unequal: Path, **settings: Any) -> Step:
     config = TrainConfig(dataset=str(unequal), image_size=8, seed=3, batch_size=4, **settings)
-    run = prepare(config, None, Engine.choose("cpu", "fp32"), ALONE, Reporter())
+    run = prepare(config, None, Engine.at(Place(device="cpu", precision="fp32")), ALONE, Reporter())
     return Step(run)
 
 
