@@ -1,5 +1,7 @@
 """From a few labelled images to likely labels of many others, by the features that a network has of all."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.trial import Tried
 from lrnet_cli.weights.card import UnlabelledNote
+
+_SUREST = 0.85  # of the labels that spread to each class
 
 
 def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) -> Lesson:
@@ -42,9 +46,9 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     if gain >= -BEYOND_CHANCE * error:  # few images decide: what is not surely worse may teach a better network
         shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)[known:]
         is_foreign = fit_novelty(logits[:train], labels, logits[train:known])(logits[known:]) > 1
-        is_sure = confident(shares)
-        chosen = torch.nonzero(is_sure & ~is_foreign)[:, 0]
-        foreign, unsure = int(is_foreign.sum()), int((~is_sure & ~is_foreign).sum())
+        familiar = torch.nonzero(~is_foreign)[:, 0]
+        chosen = familiar[surest(shares[familiar])]
+        foreign, unsure = int(is_foreign.sum()), len(familiar) - len(chosen)
     note = UnlabelledNote(
         kept="taught" if len(chosen) else "supervised",
         taught=len(chosen),
@@ -58,12 +62,16 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     return Lesson(chosen, scores[known:][chosen].argmax(1), note, unlabelled.content_sha256)
 
 
-def confident(shares: Tensor) -> Tensor:
-    """Return, bool (N,), which of the class probabilities ``shares`` (N, classes) are sure enough of their class.
+def surest(shares: Tensor) -> Tensor:
+    """Return, bool (N,), which labels teach, by the class probabilities ``shares`` (N, classes) of the images.
 
-    The threshold is the mean confidence, and lower for classes that are less often or less surely seen (FreeMatch, Wang
-    et al. 2023, arXiv:2205.07246, equations 5 to 7).
+    These are the surest of each class, always the same share. One threshold for all classes would leave those that are
+    hard to tell apart nearly without images, and the network would learn never to answer them.
     """
     confidence, labels = shares.max(1)
-    seen = shares.mean(0)
-    return confidence >= confidence.mean() * (seen / seen.max())[labels]
+    is_sure = torch.zeros(len(shares), dtype=torch.bool)
+    for label in labels.unique():
+        of_class = torch.nonzero(labels == label)[:, 0]
+        ranked = confidence[of_class].argsort(descending=True, stable=True)
+        is_sure[of_class[ranked[: math.ceil(_SUREST * len(ranked))]]] = True
+    return is_sure

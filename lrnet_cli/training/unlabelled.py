@@ -21,7 +21,7 @@ from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
-from lrnet_cli.training.settle import settled
+from lrnet_cli.training.settle import BY_NUMBER_OF_IMAGES, settled
 from lrnet_cli.training.spreading import spread_by
 from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.card import UnlabelledNote
@@ -53,7 +53,7 @@ def with_unlabelled(
     tried = tried_for(first, data, engine, seconds)
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
-    config = replace(first, batch_size=config.batch_size, passes=config.passes, epochs=config.epochs)
+    config = replace(first, **{name: getattr(config, name) for name in BY_NUMBER_OF_IMAGES})
     if lesson.note["taught"]:
         lesson = _spread_again(config, lesson, data, unlabelled, engine, reporter)
     return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson)

@@ -22,7 +22,7 @@ from lrnet_cli.settings.record import command_of
 from lrnet_cli.training import spreading, unlabelled
 from lrnet_cli.training.lesson import Lesson, write_lesson
 from lrnet_cli.training.series import train_series
-from lrnet_cli.training.spreading import confident
+from lrnet_cli.training.spreading import surest
 from lrnet_cli.training.train import resume, train
 from lrnet_cli.weights.file import load_weights
 
@@ -235,9 +235,11 @@ def test_every_fold_learns_from_them(collection: Path, tmp_path: Path) -> None:
     assert notes[0]["right"] != notes[1]["right"]  # each has a first network of its own
 
 
-def test_an_image_is_sure_if_it_is_surer_than_others_of_its_class() -> None:
-    shares = torch.tensor([[0.95, 0.05], [0.9, 0.1], [0.7, 0.3], [0.3, 0.7], [0.45, 0.55]])
-    assert confident(shares).tolist() == [True, True, False, True, True]
+def test_of_each_class_the_surest_teach_however_unsure_the_class_is() -> None:
+    confidence = torch.cat([torch.linspace(0.9, 0.99, 20), torch.linspace(0.51, 0.55, 8)])
+    shares = torch.stack([confidence, 1 - confidence], 1)
+    shares[20:] = shares[20:].flip(1)
+    assert torch.nonzero(~surest(shares))[:, 0].tolist() == [0, 1, 2, 20]
 
 
 @pytest.mark.parametrize("changes", [{"tune": 60.0}, {"distill": ("digits",)}, {"procs": 2}])
