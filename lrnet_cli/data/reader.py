@@ -117,8 +117,11 @@ def serve() -> None:
             results = [_timed(read, source, seconds) for source in sources]
         except Exception as error:
             results = error
-        answers.write(pickle.dumps(results))
-        answers.flush()
+        try:
+            answers.write(pickle.dumps(results))
+            answers.flush()
+        except BrokenPipeError:  # the other process has ended
+            os._exit(0)
 
 
 def outcome_of(read: Callable[[Any], Any], source: object) -> Any:

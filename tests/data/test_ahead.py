@@ -183,7 +183,9 @@ def test_the_processes_of_a_reading_that_is_killed_end_with_it(reads: Any, tmp_p
     script = tmp_path / "reads.py"
     script.write_text(READS_SLOWLY)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stdout is not None
     reader = int(process.stdout.readline())
     assert psutil.pid_exists(reader)
@@ -192,7 +194,7 @@ def test_the_processes_of_a_reading_that_is_killed_end_with_it(reads: Any, tmp_p
     while psutil.pid_exists(reader):
         assert time.monotonic() < until
         time.sleep(0.1)
-    process.communicate()  # of what the readers, had they lived, would have kept open
+    assert process.communicate()[1] == ""  # not even of a reader that has an answer for nobody
 
 
 def test_a_large_image_is_read_once_it_is_its_turn(tmp_path: Path) -> None:
