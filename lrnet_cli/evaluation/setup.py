@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, with_classes_of
+from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.sketch import FEW_SEEN, share_in
 from lrnet_cli.data.splits import Split, limited
@@ -78,8 +78,8 @@ def load_setup(
     opened = open_network(weights, engine)
     card = opened.card
     name = dataset_for(weights, card, request.dataset)
-    if card.protocol.get("ensemble"):
-        _warn_of_seen(weights, card, name, reporter)
+    if ensemble := card.protocol.get("ensemble"):
+        reporter.message(f"{weights}: the mean of {len(ensemble)} networks.")
     with processes.first_goes_ahead():
         if like is None:
             loaded, fold = load_for(card, name, request.invert, request, reporter)
@@ -93,7 +93,9 @@ def load_setup(
     is_same = loaded.content_sha256 == card.dataset.get("content_sha256")
     own = is_same if like is None else like.own
     part = _chosen(matched, own, request, reporter if like is None else SILENT)
-    if not is_same:
+    if ensemble and (folds := card.protocol.get("folds")):
+        _tell_of_folds(part, card, folds, reporter)
+    elif not is_same:
         _warn_of_known(part, card, reporter)
     return EvaluationSetup(weights, opened, matched.name, part.to(engine.device), processes, name, fold, own)
 
@@ -107,15 +109,17 @@ def _warn_of_known(part: Split, card: WeightsCard, reporter: Reporter) -> None:
         )
 
 
-def _warn_of_seen(weights: Path, card: WeightsCard, name: str, reporter: Reporter) -> None:
-    """Say that the networks of a cross-validation have together seen all images of their data set."""
-    count, folds = len(card.protocol["ensemble"]), card.protocol.get("folds")
-    reporter.message(f"{weights}: the mean of {count} networks.")
-    if folds and name_of(name) == card.dataset.get("name"):
-        single = card.metrics.get("over_single_runs")
-        honest = f"; the cross-validated accuracy of single networks is {single['value']:.4f}" if single else ""
-        least = count - math.ceil(count / folds)
-        reporter.message(f"Each image of {card.dataset['name']} was used to train at least {least} of them{honest}.")
+def _tell_of_folds(part: Split, card: WeightsCard, folds: int, reporter: Reporter) -> None:
+    """Say what a single network of a cross-validation reached, and whether all together have seen these images."""
+    count = len(card.protocol["ensemble"])
+    if single := card.metrics.get("over_single_runs"):
+        reporter.message(f"The cross-validated accuracy of single networks is {single['value']:.4f}.")
+    known = share_in(card.seen, part) / (1 - 1 / folds)  # the first network's; each has left out one fold
+    if known > FEW_SEEN:
+        reporter.message(
+            f"About {min(100.0, 100 * known):.0f}% of these images were used to train at least "
+            f"{count - math.ceil(count / folds)} of them, so the accuracy is too high."
+        )
 
 
 def load_foreign(
