@@ -11,35 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from unlabelled import opened  # beside this file
+from sets import save  # beside this file
 
 from lrnet_cli.data.readers.by_path import read_raw
-from lrnet_cli.data.readers.raw import RawSplit
-from lrnet_cli.evaluation.corruptions import CORRUPTIONS
 from lrnet_cli.paths import write_table
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.units import seconds_of
 from lrnet_cli.training.train import train
 
-_SEVERITY = 2  # the third of five
 _MOVES = {"deform": 0.0, "shift": 0.05, "scale": 0.08, "shear": 0.12}
 _USUAL = {"weight_decay": 0.05, "label_smoothing": 0.05}
-_NOISY = [one for one in CORRUPTIONS if one.name in ("gaussian_noise", "uneven_light")]
-
-
-def written(split: RawSplit, index: int, path: Path, noisy: int | None) -> None:
-    """Write an image of ``split``, with the noise of this number if it has one."""
-    image = opened(split, index).convert("L")
-    if noisy is not None:
-        torch.manual_seed(index)
-        one = _NOISY[noisy % len(_NOISY)]
-        pixels = torch.from_numpy(np.asarray(image).copy()).float()[None, None] / 255
-        altered = one.apply(pixels, one.strengths[_SEVERITY])[0, 0].clamp(0, 1)
-        image = Image.fromarray((altered * 255).round().to(torch.uint8).numpy())
-    image.save(path)
 
 
 def write_set(data: Path, out: Path, labelled: int, tested: int, noisy: bool) -> Path:
@@ -51,11 +33,8 @@ def write_set(data: Path, out: Path, labelled: int, tested: int, noisy: bool) ->
     few = np.concatenate([order[raw.train.labels[order] == label][:labelled] for label in range(len(raw.classes))])
     parts = (("train", raw.train, few), ("test", raw.test, draws.permutation(len(raw.test.labels))[:tested]))
     for name, split, chosen in parts:
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for number, index in enumerate(chosen.tolist()):
-            path = out / name / f"{index}.png"
-            written(split, index, path, number // 3 if noisy and number % 3 == 0 else None)
-            rows.append((f"{name}/{index}.png", raw.classes[split.labels[index]], name))
+        files = save(split, chosen.tolist(), out / name, noisy=noisy)
+        rows += [(file, raw.classes[split.labels[int(file.stem)]], name) for file in files]
     write_table(out / "labelled.csv", ("file_name", "label", "split"), rows)
     return out / "labelled.csv"
 

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from unlabelled import opened  # beside this file
+from sets import save  # beside this file
 
 from lrnet_cli.data.readers.by_path import read_raw
 from lrnet_cli.data.readers.raw import RawDataset
@@ -29,11 +29,8 @@ def write_images(raw: RawDataset, out: Path, pool: int, tested: int) -> dict[str
     assert raw.test is not None
     known, draws = dict[str, tuple[str, str]](), np.random.default_rng(0)
     for name, split, most in (("train", raw.train, pool), ("test", raw.test, tested)):
-        (out / name).mkdir(parents=True, exist_ok=True)
-        for index in draws.permutation(len(split.labels))[:most].tolist():
-            path = (out / name / f"{index}.png").resolve()
-            opened(split, index).convert("L").save(path)
-            known[str(path)] = raw.classes[split.labels[index]], name
+        for path in save(split, draws.permutation(len(split.labels))[:most].tolist(), (out / name).resolve()):
+            known[str(path)] = raw.classes[split.labels[int(path.stem)]], name
     return known
 
 
