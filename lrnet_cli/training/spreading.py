@@ -14,13 +14,15 @@ from lrnet_cli.models.engine import Engine
 from lrnet_cli.models.features import WithFeatures, excess_of_features, points_of
 from lrnet_cli.models.heads import fit_temperature
 from lrnet_cli.models.logits import predict_logits
-from lrnet_cli.models.novelty import fit_novelty
 from lrnet_cli.models.propagation import propagated
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson
 from lrnet_cli.training.trial import Tried
 from lrnet_cli.weights.card import UnlabelledNote
 
+# Of the way from equal probabilities to certainty: foreign images stay below it, which no label reaches. A network that
+# learned from some of them would not tell them by its novelty.
+_REACHED = 0.15
 _SUREST = 0.85  # of the labels that spread to each class
 
 
@@ -36,7 +38,7 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     if problem := excess_of_features(len(images), width):
         raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
     outputs = predict_logits(network, images.to(engine.device))
-    logits, points = outputs[:, :classes], points_of(edges_of(images), outputs[:, classes:])
+    points = points_of(edges_of(images), outputs[:, classes:])
     labels = data.train.labels
     scores = torch.from_numpy(propagated(points, np.arange(train), labels.numpy(), classes))
     validated = scores[train:known]
@@ -45,10 +47,9 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     chosen, foreign, unsure = torch.empty(0, dtype=torch.int64), 0, 0
     if gain >= -BEYOND_CHANCE * error:  # few images decide: what is not surely worse may teach a better network
         shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)[known:]
-        is_foreign = fit_novelty(logits[:train], labels, logits[train:known])(logits[known:]) > 1
-        familiar = torch.nonzero(~is_foreign)[:, 0]
-        chosen = familiar[surest(shares[familiar])]
-        foreign, unsure = int(is_foreign.sum()), len(familiar) - len(chosen)
+        reached = torch.nonzero(shares.max(1).values >= 1 / classes + _REACHED * (1 - 1 / classes))[:, 0]
+        chosen = reached[surest(shares[reached])]
+        foreign, unsure = len(shares) - len(reached), len(reached) - len(chosen)
     note = UnlabelledNote(
         kept="taught" if len(chosen) else "supervised",
         taught=len(chosen),
