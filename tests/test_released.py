@@ -14,7 +14,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from lrnet_cli import Classifier
 from lrnet_cli.data.catalog import CATALOG
+from lrnet_cli.data.datasets import load_dataset
+from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.readers.idx import read_idx
+from lrnet_cli.data.sketch import FEW_SEEN, share_in
 from lrnet_cli.evaluation.foreign import measure_foreign
 from lrnet_cli.evaluation.setup import load_foreign, load_setup
 from lrnet_cli.models.engine import Engine
@@ -22,6 +25,7 @@ from lrnet_cli.paths import WEIGHTS_NAME
 from lrnet_cli.predict.promised import Promise
 from lrnet_cli.promise.threshold import Aim
 from lrnet_cli.runs.folder import read_config, read_result
+from lrnet_cli.settings.place import Source
 from lrnet_cli.settings.requests import EvalRequest
 from lrnet_cli.weights.file import load_weights
 from lrnet_cli.weights.find import RELEASED
@@ -115,6 +119,14 @@ def test_garments_have_names() -> None:
 @pytest.fixture
 def mirrored(shared_data: Path, tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": tmp_path, "mirror": str(shared_data)}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_knows_the_images_that_it_has_seen(mirrored: dict[str, Any], name: str) -> None:
+    card = load_weights(RELEASED[name] / WEIGHTS_NAME)[1]
+    data = load_dataset(card.dataset["name"], ImageOptions(preprocessing=card.preprocessing), source=Source(**mirrored))
+    assert share_in(card.seen, data.train) == 1
+    assert share_in(card.seen, data.test) < FEW_SEEN
 
 
 @pytest.mark.parametrize("name", RELEASED)
