@@ -182,8 +182,12 @@ def _refuse_seen(path: Path, other: WeightsCard, card: WeightsCard, unseen: Sequ
                 "test."
             )
         return
+    drawn = "val_cut" in card.protocol  # by the seed; a data set's own validation images are always the same
     parts = [
-        (item.seed, item.protocol.get("validation"), item.protocol.get("test_fold"), item.dataset.get("train"))
+        (
+            *(item.protocol.get("validation"), item.protocol.get("test_fold")),
+            *((item.seed, item.dataset.get("train")) if drawn else ()),
+        )
         for item in (other, card)
     ]
     if parts[0] != parts[1]:

@@ -241,6 +241,19 @@ def test_weights_that_saw_the_test_images_of_corrected_data_are_refused(trained_
             train(TrainConfig(**settings, **ancestry, out=tmp_path / "run"))
 
 
+def test_weights_of_another_seed_start_a_run_on_validation_images_of_the_data_set(tmp_path: Path) -> None:
+    whole = load_dataset("optdigits")
+    val, train_images = whole.train.take(torch.arange(60)), whole.train.take(torch.arange(60, 200))
+    parts = {"train": train_images, "val": val, "test": whole.test}
+    arrays = {f"{name}_images": part.images[:, 0] for name, part in parts.items()}
+    np.savez(tmp_path / "own.npz", **arrays, **{f"{name}_labels": part.labels for name, part in parts.items()})
+    settings: dict[str, Any] = {"dataset": str(tmp_path / "own.npz"), "arch": "cnn", "epochs": 1}
+    train(TrainConfig(**settings, seed=0, out=tmp_path / "first"))
+    first = str(tmp_path / "first")
+    train(TrainConfig(**settings, seed=1, out=tmp_path / "second", init=first))
+    train(TrainConfig(**settings, seed=2, limit=100, out=tmp_path / "third", distill=(first,)))
+
+
 def test_a_sketch_tells_the_share_of_images_that_were_seen() -> None:
     torch.manual_seed(0)
     images = Split(torch.randint(0, 256, (6000, 1, 4, 4), dtype=torch.uint8), torch.zeros(6000, dtype=torch.long))
