@@ -1,6 +1,7 @@
 """Images with their labels, and how they are split: for testing, for validation, into folds, to a limit."""
 
 import hashlib
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -65,11 +66,11 @@ def cut_of(split: Split, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     if parts < 2:  # nothing can be cut off
         everything = torch.arange(len(split))
         return everything, everything[:0]
-    wanted, classes = len(split) / parts, len(split.labels.unique())
+    wanted, classes = fraction * len(split), len(split.labels.unique())
 
     def off(cut: tuple[Tensor, Tensor]) -> tuple[int, float]:
-        """Return how many classes would have no image left, and how far the size is off."""
-        return classes - len(split.labels[cut[0]].unique()), abs(len(cut[1]) - wanted)
+        """Return how many classes would have no image left, and how far the size is off, as a factor."""
+        return classes - len(split.labels[cut[0]].unique()), abs(math.log(max(len(cut[1]), 1) / wanted))
 
     return min(_group_folds(split, parts, seed), key=off)
 
@@ -143,7 +144,7 @@ def validation_apart(
     if not len(cut) or len(kept) < 2:
         raise DataError(
             f"{name}: {count} training images are too few to set {fraction:g} of each class aside for validation; give "
-            "more images or a higher --val-fraction."
+            + ("more images or a higher --val-fraction." if train.groups is None else "more groups of images.")
         )
     return kept, cut, fraction
 

@@ -1,5 +1,6 @@
 """Which data set weights are evaluated on: the one that is named, or the one that they were trained on."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -8,7 +9,7 @@ from lrnet_cli.data.catalog import KNOWN_NAMES
 from lrnet_cli.data.datasets import Dataset, load_dataset, name_of
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.documents import parsed, read_document
-from lrnet_cli.errors import UsageError
+from lrnet_cli.errors import DataError, UsageError
 from lrnet_cli.reporter import OnMessage, Reporter
 from lrnet_cli.settings.place import Source
 from lrnet_cli.settings.words import Invert
@@ -62,10 +63,13 @@ def load_for(
     """
     options = ImageOptions(preprocessing=card.preprocessing, invert=invert)
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
-    loaded = load_dataset(name, options, fold=fold, source=source, reporter=reporter)
-    if fold is not None and loaded.content_sha256 != card.dataset.get("content_sha256"):
-        return load_dataset(name, options, source=source), None
-    return loaded, fold
+    loaded = load_dataset(name, options, source=source, reporter=reporter)
+    if fold is not None:
+        with suppress(DataError):  # of other images, which may be too few for folds
+            of_fold = load_dataset(name, options, fold=fold, source=source)
+            if of_fold.content_sha256 == card.dataset.get("content_sha256"):
+                return of_fold, fold
+    return loaded, None
 
 
 def _recorded(weights: Path) -> str | None:

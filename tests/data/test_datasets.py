@@ -8,7 +8,7 @@ from PIL import Image
 from lrnet_cli.data.catalog import CatalogEntry, canonical_name
 from lrnet_cli.data.datasets import Dataset, load_dataset, with_classes_of
 from lrnet_cli.data.images import ImageOptions
-from lrnet_cli.data.splits import limited, stratified_cut
+from lrnet_cli.data.splits import Split, cut_of, limited, stratified_cut
 from lrnet_cli.errors import DataError, DownloadError, UsageError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.settings.place import Source
@@ -156,3 +156,19 @@ def test_a_test_split_of_which_nothing_can_be_read_is_refused_before_training(tm
         (tmp_path / "test" / label / "gone.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of its test images can be read; restore them, or give no test images"):
         load_dataset(str(tmp_path))
+
+
+def test_all_folds_have_one_polarity(tmp_path: Path, optdigits: Dataset) -> None:
+    images = optdigits.train.images[:60, 0].clone()
+    images[:7] = 255 - images[:7]  # of one class and the other, so that the folds differ
+    parts = {"train_images": images, "test_images": images[7:9]}
+    np.savez(tmp_path / "near.npz", **parts, train_labels=np.arange(60) % 2, test_labels=np.arange(2))
+    folds = [load_dataset(str(tmp_path / "near.npz"), fold=(number, 3)) for number in (1, 2, 3)]
+    assert len({fold.preprocessing for fold in folds}) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_groups_the_smaller_one_is_cut_off(seed: int) -> None:
+    groups = torch.tensor([0] * 46 + [1] * 8)
+    split = Split(torch.empty(54, 0), torch.arange(54) % 2, groups=groups)
+    assert [len(part) for part in cut_of(split, 0.1, seed)] == [46, 8]
