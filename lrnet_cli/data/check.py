@@ -9,15 +9,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
 
 from lrnet_cli.data.ahead import read_ahead
-from lrnet_cli.data.datasets import name_of, preprocessing_of, read_source, tested_apart
+from lrnet_cli.data.datasets import name_of, preprocessing_of, read_source, tested_apart, without_pixels
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.look import Seen, Source, look
-from lrnet_cli.data.readers.raw import RawDataset, RawSplit
+from lrnet_cli.data.readers.raw import RawDataset
 from lrnet_cli.data.reading import Skipped, listed, refuse_excess, refuse_unreadable, torn_groups, twins
-from lrnet_cli.data.splits import Split, validation_apart
+from lrnet_cli.data.splits import validation_apart
 from lrnet_cli.errors import ImageError, LRNetError
 from lrnet_cli.reporter import Reporter, counted, silent
 from lrnet_cli.settings.requests import CheckRequest
@@ -132,9 +131,7 @@ def _sources(raw: RawDataset) -> Iterator[Source]:
 
 def _refusal(name: str, raw: RawDataset, damaged: Sequence[Skipped]) -> str | None:
     """Return the sentence with which training in its default settings refuses the data set, if it does."""
-    unread = {item.path for item in damaged}
-    train, val, test = (None if part is None else _labelled(part, unread) for part in (raw.train, raw.val, raw.test))
-    assert train is not None
+    train, val, test = without_pixels(raw, {item.path for item in damaged})
     try:
         refuse_excess(raw, preprocessing_of(raw.train, ImageOptions()))
         refuse_unreadable(raw, damaged)
@@ -143,16 +140,6 @@ def _refusal(name: str, raw: RawDataset, damaged: Sequence[Skipped]) -> str | No
     except LRNetError as error:
         return str(error)
     return None
-
-
-def _labelled(part: RawSplit, unread: set[str]) -> Split:
-    """Return the images of ``part`` that can be read as a split without pixels, which is enough to be cut."""
-    kept = np.ones(len(part.labels), bool)
-    if isinstance(part.images, list):
-        kept[:] = [str(file) not in unread for file in part.images]
-    groups = None if part.groups is None else torch.from_numpy(np.unique(part.groups, return_inverse=True)[1][kept])
-    labels = torch.from_numpy(part.labels[kept])
-    return Split(torch.empty(len(labels), 0), labels, groups=groups)
 
 
 def _copies(seen: Sequence[Seen]) -> Iterator[Pair]:

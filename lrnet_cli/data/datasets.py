@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,10 +87,10 @@ def load_dataset(
     assert train is not None
     for remark in remarks(name_of(name), raw, splits, reading.skipped, reading.several):
         reporter.message(remark)
-    apart = None if fold is None else test
+    apart, pool = None if fold is None else test, train
     train, test = tested_apart(name, train, test, fold, raw.classes, reporter.message)
-    if options.preprocessing is None:
-        own = replace(own, polarity=_polarity_of(train, own.polarity_rule))
+    if options.preprocessing is None:  # the same for all folds, whose networks count as one
+        own = replace(own, polarity=_polarity_of(train if fold is None else pool, own.polarity_rule))
     if copies := copies_of(train, test):
         reporter.message(f"{name_of(name)}: {copies} of the {len(test)} test images are duplicates of training images.")
     return Dataset(
@@ -134,6 +134,21 @@ def tested_apart(
             names = listed(classes[index] for index in lacking)
             on_message(f"{name_of(name)}: groups stay together, so there are no {what} images of: {names}.")
     return cut
+
+
+def without_pixels(raw: RawDataset, unread: Collection[str] = ()) -> tuple[Split, Split | None, Split | None]:
+    """Return training, validation and test images, but for ``unread`` files, as splits without pixels: to be cut."""
+
+    def labelled(part: RawSplit) -> Split:
+        kept = np.ones(len(part.labels), bool)
+        if isinstance(part.images, list):
+            kept[:] = [str(file) not in unread for file in part.images]
+        groups = None if part.groups is None else torch.from_numpy(np.unique(part.groups, return_inverse=True)[1][kept])
+        labels = torch.from_numpy(part.labels[kept])
+        return Split(torch.empty(len(labels), 0), labels, groups=groups)
+
+    val, test = (None if part is None else labelled(part) for part in (raw.val, raw.test))
+    return labelled(raw.train), val, test
 
 
 def located(source: str) -> str:

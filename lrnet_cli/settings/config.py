@@ -401,6 +401,12 @@ class TrainConfig(Place, Source):
 
 SETTINGS = settings_of(TrainConfig)
 
+BY_NUMBER_OF_IMAGES = (
+    *("batch_size", "passes", "epochs"),
+    *("deform", "shift", "scale", "shear", "weight_decay", "label_smoothing"),
+)
+"""The settings that a run chooses by how many images it trains on."""
+
 RUNS = Setting(
     "Train this many times, with the seeds --seed, --seed + 1, …, and report the mean.",
     name="runs",

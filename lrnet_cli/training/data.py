@@ -1,17 +1,21 @@
 """What a run learns from: the images of a data set, cut into splits, and the card that says so."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from lrnet_cli import paths
 from lrnet_cli.data.catalog import CATALOG
-from lrnet_cli.data.datasets import Dataset, load_dataset
+from lrnet_cli.data.datasets import Dataset, load_dataset, name_of, read_source, tested_apart, without_pixels
 from lrnet_cli.data.images import ImageOptions
 from lrnet_cli.data.sketch import sketch_of
 from lrnet_cli.data.splits import Split, validation_apart
-from lrnet_cli.reporter import Reporter
-from lrnet_cli.runs.folder import versions
+from lrnet_cli.errors import TrainingError
+from lrnet_cli.reporter import SILENT, Reporter, silent
+from lrnet_cli.runs.folder import read_config, versions
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import recipe_of
 from lrnet_cli.weights.card import DataNote, ProtocolNote, UnlabelledNote, WeightsCard
+from lrnet_cli.weights.file import load_weights
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,28 @@ def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
     )
     train, val, validation = _cut_validation(dataset, config, seed, reporter)
     return Data(dataset, train, val, validation, _mirrors(config, dataset.name))
+
+
+def refuse_folds_that_cannot_be(config: TrainConfig, folds: int, reporter: Reporter) -> None:
+    """Raise ``DataError`` if the data set of ``config`` cannot be cut into ``folds``, each with validation images."""
+    raw = read_source(config.dataset, config, reporter)
+    train, val, test = without_pixels(raw)
+    assert config.seed is not None
+    for fold in range(1, folds + 1):
+        kept, _ = tested_apart(config.dataset, train, test, (fold, folds), raw.classes, silent)
+        validation_apart(name_of(config.dataset), kept, val, config.val_fraction, config.seed, config.limit)
+
+
+def refuse_other_images(run_dir: Path) -> None:
+    """Raise ``TrainingError`` if the data set of the run in ``run_dir``, which is finished, has changed since."""
+    config, _ = read_config(run_dir)
+    assert config.seed is not None
+    card = load_weights(run_dir / paths.WEIGHTS_NAME)[1]
+    if load_data(config, config.seed, SILENT).dataset.content_sha256 != card.dataset["content_sha256"]:
+        raise TrainingError(
+            f"{run_dir}: the images have changed since it was trained, and the other runs need the same ones; restore "
+            "them or start a new series."
+        )
 
 
 def card_of(config: TrainConfig, data: Data) -> WeightsCard:

@@ -25,7 +25,8 @@ from lrnet_cli.runs.folder import (
     write_series,
 )
 from lrnet_cli.runs.suspects import SUSPECTS_NAME, find_suspects, write_suspects
-from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, TrainConfig
+from lrnet_cli.training.data import refuse_folds_that_cannot_be, refuse_other_images
 from lrnet_cli.training.inherit import with_absolute_paths
 from lrnet_cli.training.train import resume, train, write_errors_named
 
@@ -54,6 +55,8 @@ def train_series(
         replace(config, folds=folds, test_fold=1, max_time=share)  # or report what is wrong
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
     config = with_absolute_paths(replace(config, seed=seed))
+    if folds is not None:
+        refuse_folds_that_cannot_be(config, folds, reporter)
     folder = create_run_dir(config, name_of(config.dataset))
     with write_errors_named(folder):
         write_series(folder, config, runs, folds)
@@ -74,9 +77,9 @@ def resume_series(
     """Resume the series in ``folder``: finish the run that was interrupted and those after it."""
     config, runs, folds = read_series(folder)
     paths.drop_leftovers(folder.glob("*.tmp"))  # runs clean their own
-    count = runs * (folds or 1)
-    results = list(_finished(_members(folder, config, runs, folds), count, reporter, should_stop))
-    interrupted = len(results) < count
+    members = list(_members(folder, config, runs, folds))
+    results = list(_finished(members, reporter, should_stop))
+    interrupted = len(results) < len(members)
     if not results:
         raise InterruptedRunError(f"Stopped before the first run ended; resume with: {resuming(folder)}")
     document = {
@@ -85,7 +88,7 @@ def resume_series(
         "arch": results[0]["arch"],
         "dataset": results[0]["dataset"],
         "seed": config.seed,
-        "of_runs": count,
+        "of_runs": len(members),
         "folds": folds,
         "val_accuracy": sum(result["val_accuracy"] for result in results) / len(results),
         "test_accuracy": asdict(accuracy_over(results)) if config.test else None,
@@ -95,7 +98,7 @@ def resume_series(
     }
     with write_errors_named(folder):
         if folds is not None and not interrupted and config.test:
-            run_dirs = [out for out, _ in _members(folder, config, runs, folds)]
+            run_dirs = [out for out, _ in members]
             document["suspects"] = _write_suspects(folder, run_dirs, reporter)
             # Of the first seed: the others answer the same images once more, which would count twice.
             _write_evidence(folder, run_dirs[:folds], reporter)
@@ -105,17 +108,20 @@ def resume_series(
 
 
 def _finished(
-    members: Iterator[tuple[Path, TrainConfig]], count: int, reporter: Reporter, should_stop: Callable[[], bool]
+    members: Sequence[tuple[Path, TrainConfig]], reporter: Reporter, should_stop: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Train those of the ``count`` members that are not trained yet, and yield the result of each until a stop."""
-    first = Path()
+    """Train those of ``members`` that are not trained yet, and yield the result of each until a stop."""
+    first, trains = Path(), False
     for number, (out, config) in enumerate(members, 1):
         first = out if number == 1 else first
         result = read_result(out)
         if result is not None and result["status"] == "finished":  # or say that it is damaged
             (tested_figures_of if config.test else figures_of)(result, out)
         else:
-            reporter.message(f"Run {number} of {count}: {out.name}.")
+            if number > 1 and not trains:
+                refuse_other_images(first)
+            trains = True
+            reporter.message(f"Run {number} of {len(members)}: {out.name}.")
             try:
                 if (out / "config.json").exists():
                     result = resume(out, None, reporter, should_stop)
@@ -164,6 +170,8 @@ def _write_suspects(folder: Path, run_dirs: Sequence[Path], reporter: Reporter) 
 def _settled_as_first(member: TrainConfig, first: Path) -> TrainConfig:
     """Return ``member`` with what the run in the folder ``first`` has chosen, so that a series is of one kind."""
     chosen, _ = read_config(first)
+    if member.unlabelled is not None:  # its first network has few images, that of the run many
+        chosen = replace(chosen, **{name: getattr(member, name) for name in BY_NUMBER_OF_IMAGES})
     return replace(chosen, seed=member.seed, out=member.out, test_fold=member.test_fold, mirror=member.mirror)
 
 

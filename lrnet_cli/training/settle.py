@@ -33,13 +33,6 @@ _USUAL_SECONDS, _FEWEST_PASSES, _STEPS_PER_EPOCH = 720.0, 12, 40
 _COMPLETE = 1.15  # times the time of its steps: a run, with its validations and its test
 
 
-BY_NUMBER_OF_IMAGES = (
-    *("batch_size", "passes", "epochs"),
-    *("deform", "shift", "scale", "shear", "weight_decay", "label_smoothing"),
-)
-"""The settings that a run chooses by how many images it trains on."""
-
-
 def settled(
     config: TrainConfig, data: Data, engine: Engine, processes: Processes, reporter: Reporter, *, begins: bool = True
 ) -> TrainConfig:

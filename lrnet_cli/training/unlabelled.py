@@ -15,13 +15,13 @@ from lrnet_cli.data.unlabelled import Unlabelled, load_unlabelled
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import SILENT, Reporter
-from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, TrainConfig
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
-from lrnet_cli.training.settle import BY_NUMBER_OF_IMAGES, settled
+from lrnet_cli.training.settle import settled
 from lrnet_cli.training.spreading import spread_by
 from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.card import UnlabelledNote

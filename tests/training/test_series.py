@@ -119,6 +119,35 @@ def test_a_run_of_a_series_with_a_damaged_result_is_one_sentence(tmp_path: Path,
         resume_series(tmp_path)
 
 
+def test_a_series_is_not_resumed_on_other_images(tmp_path: Path) -> None:
+    images = load_dataset("optdigits").train
+    arrays = {"train_images": images.images[:90, 0].numpy(), "train_labels": images.labels[:90].numpy()}
+    tested = {"test_images": images.images[90:120, 0].numpy(), "test_labels": images.labels[90:120].numpy()}
+    np.savez(tmp_path / "few.npz", **arrays, **tested)
+    stop = StopAfter(3)
+    settings: dict[str, Any] = {"dataset": str(tmp_path / "few.npz"), "limit": None, "epochs": 2}
+    config = short(tmp_path / "series", **settings)
+    assert train_series(config, folds=3, reporter=stop, should_stop=stop.should_stop)["status"] == "interrupted"
+    np.savez(tmp_path / "few.npz", **{name: array[1:] for name, array in arrays.items()}, **tested)
+    with pytest.raises(TrainingError, match="the images have changed since it was trained"):
+        resume_series(tmp_path / "series")
+    np.savez(tmp_path / "few.npz", **arrays, **tested)
+    assert resume_series(tmp_path / "series")["status"] == "finished"
+
+
+def test_folds_of_which_one_could_not_be_validated_are_refused_before_the_first(tmp_path: Path) -> None:
+    images = load_dataset("optdigits").train.images[:60, 0]
+    for number, image in enumerate(images.numpy()):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    group = ["A"] * 12 + ["B"] * 12 + ["C"] * 36
+    rows = [f"{number}.png,{number % 2},{group[number]}" for number in range(60)]
+    (tmp_path / "list.csv").write_text("\n".join(["file_name,label,group", *rows]))
+    config = short(tmp_path / "series", dataset=str(tmp_path / "list.csv"), limit=None)
+    with pytest.raises(DataError, match=r"too few to set 0\.2 of each class aside for validation; give more groups"):
+        train_series(config, folds=2)
+    assert not (tmp_path / "series").exists()
+
+
 def test_every_image_is_tested_in_one_fold(tmp_path: Path) -> None:
     pool = load_dataset("optdigits", fold=(1, 2))
     everything = len(pool.train) + len(pool.test)

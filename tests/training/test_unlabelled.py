@@ -19,11 +19,13 @@ from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import command_of
-from lrnet_cli.training import spreading, unlabelled
+from lrnet_cli.training import settle, spreading, unlabelled
+from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, write_lesson
 from lrnet_cli.training.series import train_series
 from lrnet_cli.training.spreading import surest
 from lrnet_cli.training.train import resume, train
+from lrnet_cli.training.trial import Tried
 from lrnet_cli.weights.file import load_weights
 
 Stopping = Callable[[int], tuple[Reporter, Callable[[], bool]]]
@@ -226,8 +228,19 @@ def test_a_network_that_was_taught_badly_is_not_kept(
     assert json.loads((tmp_path / "run" / "result.json").read_text())["best_epoch"] == 0
 
 
-def test_every_fold_learns_from_them(collection: Path, tmp_path: Path) -> None:
+def test_every_fold_learns_from_them(collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first_networks, tried_for = list[TrainConfig](), unlabelled.tried_for
+    monkeypatch.setattr(settle, "_FEW", 20)  # images of a class: fewer than the lesson has, more than are labelled
+
+    def tried(config: TrainConfig, data: Data, *more: Any) -> Tried:
+        if data.unlabelled is None:
+            first_networks.append(config)
+        return tried_for(config, data, *more)
+
+    monkeypatch.setattr(unlabelled, "tried_for", tried)
     result = train_series(settings(collection, tmp_path / "folds", epochs=1), folds=2)
+    assert len({(config.deform, config.weight_decay, config.label_smoothing) for config in first_networks}) == 1
+    assert len(first_networks) == 2
     # Ten test images and an inverted one lie among the scans. They are in no fold, and teach none.
     assert [run["unlabelled"]["copies"] for run in result["runs"]] == [11, 11]
     notes = [run["unlabelled"] for run in result["runs"]]
