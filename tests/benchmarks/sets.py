@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from lrnet_cli.data.readers.raw import RawSplit
 from lrnet_cli.evaluation.corruptions import CORRUPTIONS
@@ -39,5 +40,6 @@ def _altered(image: Image.Image, seed: int, which: int) -> Image.Image:
     torch.manual_seed(seed)
     corruption = _NOISY[which % len(_NOISY)]
     pixels = torch.from_numpy(np.asarray(image).copy()).float()[None, None] / 255
-    altered = corruption.apply(pixels, corruption.strengths[_SEVERITY])[0, 0].clamp(0, 1)
+    square = functional.pad(pixels, (0, image.height, 0, image.width), "replicate")  # as corruptions need it
+    altered = corruption.apply(square, corruption.strengths[_SEVERITY])[0, 0, : image.height, : image.width].clamp(0, 1)
     return Image.fromarray((altered * 255).round().to(torch.uint8).numpy())
