@@ -58,6 +58,9 @@ class Reporter:
     def start(self, run_dir: Path, epochs: int | None) -> None:
         """A run of ``epochs`` epochs, or of as many as fit into its time, starts or is resumed."""
 
+    def end(self) -> None:
+        """A run is over; another one may follow."""
+
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""
 

@@ -63,9 +63,12 @@ class _Live(output.LoadBars):
         self._of_epochs = f"/{epochs}" if epochs is not None else ""
         super().stop()
 
+    def end(self) -> None:
+        self.is_training = False  # while the next one prepares, there is nothing to save
+
     def step(self, epoch: int, done: int, total: int) -> None:
+        self.is_training = True
         if self._task is None:
-            self.is_training = True
             self.bar.start()
             self._task = self.bar.add_task("")
         self.bar.update(

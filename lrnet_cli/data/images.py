@@ -224,19 +224,23 @@ def _on_background(image: Image.Image) -> Image.Image:
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """Return an image of 16-bit, 32-bit or float grey values as 8-bit grey."""
-    largest = 0.0
-    for box in _strips(image.size) if image.mode == "F" else ():
+    is_float, largest = image.mode == "F", 0.0
+    for box in _strips(image.size):
         values = np.asarray(image.crop(box))
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
-            raise ImageError("has float values outside 0 to 1 and 0 to 255")
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= (255 if is_float else 65535)):
+            raise ImageError(
+                "has float values outside 0 to 1 and 0 to 255"
+                if is_float
+                else "has 32-bit values outside 0 to 255 and 0 to 65,535"
+            )
         largest = max(largest, float(values.max()))
     result = Image.new("L", image.size)
     for box in _strips(image.size):
         deep = np.asarray(image.crop(box), dtype=np.float64)
-        if image.mode == "F":
+        if is_float:
             grey = deep * (255 if largest <= 1 else 1)
-        else:  # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I with 16-bit values
-            grey = deep.clip(0, 65535) / 257
+        else:  # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I, which may hold 8-bit values, too
+            grey = deep if image.mode == "I" and largest <= 255 else deep / 257
         result.paste(Image.fromarray(np.rint(grey).astype(np.uint8)), box)
     return result
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import platform
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -104,14 +105,15 @@ def create_run_dir(config: TrainConfig, dataset_name: str) -> Path:
 
 
 def check_run_dir(run_dir: Path) -> None:
-    """Raise ``RunFolderError`` if ``run_dir``, the folder of a new run, exists with contents.
+    """Raise ``RunFolderError`` if ``run_dir``, the folder of a new run, exists with contents or cannot be made.
 
     What a killed process leaves that had not yet written what it was does not count.
     """
     try:
-        names = {path.name for path in run_dir.iterdir()}
-    except FileNotFoundError:
-        return
+        names = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set[str]()
+        existing = next(folder for folder in (run_dir.absolute(), *run_dir.absolute().parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
     except OSError as error:
         raise _unusable(run_dir, error) from error
     if names & {"config.json", paths.SERIES_NAME}:

@@ -34,8 +34,8 @@ class Lesson:
 
     def added_to(self, data: Data, unlabelled: Unlabelled) -> Data:
         """Return ``data`` with the chosen images, and their likely labels, after the training images."""
-        images = torch.cat([data.train.images, unlabelled.images[self.chosen]])
-        return replace(data, train=Split(images, torch.cat([data.train.labels, self.labels])), unlabelled=self.note)
+        taught = data.train.with_rows_of(Split(unlabelled.images[self.chosen], self.labels))
+        return replace(data, train=taught, unlabelled=self.note)
 
 
 def write_lesson(run_dir: Path, lesson: Lesson) -> None:

@@ -35,8 +35,7 @@ def train(
     Raises ``TrainingError``, ``DataError``, ``DeviceError`` or ``UsageError`` for what cannot be used, and
     ``InterruptedRunError`` if it is stopped before there are any weights.
     """
-    if config.out is not None:
-        check_run_dir(config.out)  # before data are read
+    check_run_dir(config.out or Path("runs") / "new")  # before data are read
     return _train(with_absolute_paths(config), None, reporter if ranks.is_first() else SILENT, should_stop)
 
 
@@ -96,6 +95,7 @@ def _train(
         folder = run.folder
         with write_errors_named(folder), nullcontext() if resumed else run_lock(folder, reporter.message):
             result = train_and_test(run, should_stop, started - run.state.elapsed)
+            run.reporter.end()
             if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
                 drop_checkpoints(folder)
             return result

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +26,14 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COUNTER = "num_batches_tracked"  # PyTorch's, not needed once the statistics are recomputed; not stored
 
 
-class _SeriesNote(TypedDict, total=False):
+_Kind = TypeVar("_Kind")
+
+
+class _SeriesNote(TypedDict):
     folds: int | None
+
+
+class _SeriesResult(TypedDict, total=False):
     test_accuracy: dict[str, Any] | None
 
 
@@ -109,7 +115,11 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
     for file, card in zip(files, cards, strict=True):
         if (card.classes, card.head, card.preprocessing) != (first.classes, first.head, first.preprocessing):
             raise WeightsError(f"{file}: its classes, head or preprocessing differ from those of {files[0]}.")
-    result = _result_of(series)
+    note = _read(series / paths.SERIES_NAME, _SeriesNote, "name one of the runs in that folder")
+    done, single = series / "result.json", None
+    if done.exists():  # it does not while a run is still to be trained
+        advice = "delete it to use the runs as if there were none"
+        single = _read(done, _SeriesResult, advice).get("test_accuracy")
     try:
         evidence = read_evidence(series)
     except ValueError as error:
@@ -124,21 +134,18 @@ def _load_ensemble(series: Path) -> tuple[nn.Module, WeightsCard]:
         temperature=evidence.temperature if evidence is not None else 1.0,
         novelty=novelty_given(len(first.classes)) if are_all else None,
         evidence=evidence,
-        protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": result.get("folds")},
-        metrics={"over_single_runs": result["test_accuracy"]} if result.get("test_accuracy") else {},
+        protocol=protocol | {"ensemble": [file.parent.name for file in files], "folds": note["folds"]},
+        metrics={"over_single_runs": single} if single else {},
     )
     temperatures = [card.temperature for card in cards]
     return Ensemble(members, temperatures, first.head, known if are_all else ()).eval(), card
 
 
-def _result_of(series: Path) -> _SeriesNote:
-    path = series / "result.json"
+def _read(path: Path, kind: type[_Kind], advice: str) -> _Kind:
     try:
-        return parsed(read_document(path), _SeriesNote)
-    except FileNotFoundError:
-        return {}
+        return parsed(read_document(path), kind)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: is damaged ({error}); delete it to use the runs as if there were none.") from error
+        raise WeightsError(f"{path}: is damaged ({error}); {advice}.") from error
 
 
 def _check_names(path: Path, expected: set[str], stored: set[str]) -> None:

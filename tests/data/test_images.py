@@ -358,3 +358,13 @@ def test_only_the_formats_of_the_suffixes_are_tried(tmp_path: Path, content: byt
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ImageError, match="is not an image in a format that Pillow reads"):
         prepare(tmp_path / "a.png", GREY)
+
+
+def test_integers_of_32_bits_are_grey_levels_of_8_or_16(tmp_path: Path) -> None:
+    levels = corner_mark().astype(np.int32)
+    expected, _ = prepare(Image.fromarray(corner_mark()), GREY)
+    for factor in (1, 257):
+        pixels, _ = prepare(saved(tmp_path / "a.tif", Image.fromarray(levels * factor)), GREY)
+        assert np.array_equal(pixels, expected)
+    with pytest.raises(ImageError, match="32-bit values outside"):
+        prepare(saved(tmp_path / "a.tif", Image.fromarray(levels * 1000)), GREY)

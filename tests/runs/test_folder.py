@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from lrnet_cli.data.readers.idx import read_idx
-from lrnet_cli.errors import DataError, LRNetError, TrainingError
+from lrnet_cli.errors import DataError, LRNetError, RunFolderError, TrainingError
 from lrnet_cli.evaluation.predictions import PROBABILITY_OF
 from lrnet_cli.runs.folder import read_config, read_result, read_rows, read_series, write_config, write_series
 from lrnet_cli.runs.suspects import find_suspects, predictions_of
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training.train import train
 from lrnet_cli.weights.find import RELEASED, fingerprint_of
 
 
@@ -131,3 +132,15 @@ def test_damaged_learning_curves_are_named(tmp_path: Path, content: str) -> None
     (tmp_path / "metrics.csv").write_text(content)
     with pytest.raises(DataError, match=r"metrics\.csv: the learning curves"):
         read_rows(tmp_path)
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrnet_cli.training.train.prepare", None)
+    (tmp_path / "runs").touch()
+    with pytest.raises(RunFolderError, match="cannot be the run folder"):
+        train(TrainConfig(out=tmp_path / "runs" / "a"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunFolderError, match="cannot be the run folder"):
+        train(TrainConfig())

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def test_every_command_takes_a_series_and_tells_the_honest_figure(lrnet: CliRun,
     for words in (("train", "--init", folds), ("train", "--distill", folds, "--seed", 4)):
         refused = lrnet(*words)
         assert (refused.exit_code, "holds several runs; name one of them" in refused.stderr) == (1, True)
+
+
+def test_a_series_that_was_killed_is_still_of_folds(folds: Path, tmp_path: Path) -> None:
+    shutil.copytree(folds, tmp_path / "killed")
+    (tmp_path / "killed" / "result.json").unlink()
+    assert load_weights(tmp_path / "killed")[1].protocol["folds"] == 3
+    (tmp_path / "killed" / "series.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"series\.json: is damaged .*; name one of the runs"):
+        load_weights(tmp_path / "killed")
 
 
 @pytest.mark.slow

@@ -59,12 +59,20 @@ def read(path: Path) -> RawDataset:
     """Read a list with the columns ``file_name`` and ``label`` and, if there are any, ``split`` and ``group``.
 
     Files are relative to the list's folder. Images of one group, such as a page or a patient, stay in one split
-    whenever the images are cut. In a list that was reviewed, images without a label are left out. Raises ``DataError``
-    naming the row and what is wrong with it.
+    whenever the images are cut. In a list that was reviewed, images without a label are left out, and rows that say the
+    same again are in any. Raises ``DataError`` naming the row and what is wrong with it.
     """
     rows, left_out = list[Listed](), Counter[str]()
+    known: dict[str, Listed] = {}
     for row in read_rows(path):
-        if row.label:
+        if row.label and (first := known.setdefault(paths.absolute(row.file), row)) is not row:
+            if (row.label, row.split) != (first.label, first.split):
+                raise DataError(
+                    f"{path}: lists {row.name} twice, as {first.label} ({first.split}) and {row.label} ({row.split}); "
+                    "keep one of the rows."
+                )
+            left_out["repeated rows"] += 1
+        elif row.label:
             rows.append(row)
         else:
             left_out["images reviewed as none of the classes" if row.reviewed else "images without a label yet"] += 1

@@ -152,6 +152,16 @@ def test_a_group_never_straddles_a_cut(tmp_path: Path) -> None:
     assert all(pages(fold.train) & pages(fold.test) == set() for fold in folds)
 
 
+def test_a_row_that_is_repeated_counts_once_and_one_that_says_otherwise_is_refused(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path)
+    path = written(tmp_path / "list.csv", [*rows, rows[0] | {"file_name": "scans/../scans/0.png"}])
+    dataset, said = loaded(path)
+    assert len(dataset.train) + len(dataset.test) == len(rows)
+    assert "1 repeated rows" in said
+    with pytest.raises(DataError, match=r"lists scans/0\.png twice, as cat \(train\) and dog \(train\); keep one"):
+        read_raw(written(path, [*rows, rows[0] | {"label": "dog"}]))
+
+
 @pytest.mark.parametrize("groups", [1, 16])
 def test_groups_are_cut_even_with_few_images_of_each_class(tmp_path: Path, groups: int) -> None:
     rows = rows_of(
