@@ -108,7 +108,7 @@ def serve() -> None:
     while True:
         try:
             read, sources, seconds, reads_large, folder = pickle.load(sys.stdin.buffer)  # noqa: S301 # the parent's
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # the other process has ended, perhaps as it asked
             os._exit(0)
         results: object
         try:

@@ -17,16 +17,18 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, TrainConfig
 from lrnet_cli.settings.units import duration_of
+from lrnet_cli.training.batches import affordable_images
 from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
-from lrnet_cli.training.settle import settled
+from lrnet_cli.training.settle import settled, suited_to_images
 from lrnet_cli.training.spreading import spread_by
 from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.card import UnlabelledNote
 
 _FIRST_SHARE, _SECOND_SHARE = 0.2, 0.3  # of a run's time, for the networks by whose features labels spread
+_FEWEST_PASSES = 6  # of the run's network over its images, where a time is given
 _SECOND_EPOCHS = 0.5  # of those of the run's network, where no time is given
 
 
@@ -54,9 +56,24 @@ def with_unlabelled(
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
     config = replace(first, **{name: getattr(config, name) for name in BY_NUMBER_OF_IMAGES})
+    if lesson.note["taught"] and _is_too_short(config, lesson.added_to(data, unlabelled), engine):
+        reporter.message(
+            f"Images without labels: not used, because the time is too short to show each of them {_FEWEST_PASSES} "
+            "times; give a longer --max-time, or fewer of them."
+        )
+        lesson = lesson.forgotten()
     if lesson.note["taught"]:
         lesson = _spread_again(config, lesson, data, unlabelled, engine, reporter)
     return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson)
+
+
+def _is_too_short(config: TrainConfig, taught: Data, engine: Engine) -> bool:
+    """Return whether the run's own network would see the images of ``taught`` too few times to be worth it."""
+    if config.max_time is None:
+        return False
+    left = replace(config, max_time=(1 - _FIRST_SHARE - _SECOND_SHARE) * config.max_time)
+    images = affordable_images(suited_to_images(left, taught), engine, taught, ALONE)
+    return images is not None and images < _FEWEST_PASSES * len(taught.train)
 
 
 def _spread_again(
