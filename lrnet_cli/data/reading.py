@@ -23,7 +23,7 @@ from lrnet_cli.reporter import Reporter, counted
 
 _FEW_UNREADABLE, _MOST_UNREADABLE = 1, 0.05  # images, and a share, of a class
 _SMALL = 3  # images, which training, validation and test need
-_PLURAL = re.compile(r"(?<!\.)\b(file|folder|image|link)s\b")  # and no suffix of a file
+_PLURAL = re.compile(r"(?<!\.)\b(file|folder|image|link|row)s\b")  # and no suffix of a file
 _NAMED = 6  # classes, files or kinds in one remark
 
 Splits = tuple[Split | None, Split | None, Split | None]

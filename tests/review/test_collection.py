@@ -204,7 +204,10 @@ def test_what_a_person_called_none_of_the_classes_is_not_trained_on(scans: Path)
     assert len(raw.train.labels) == 4
     assert raw.left_out == {"images reviewed as none of the classes": 1, "images without a label yet": 1}
     said: list[str] = []
-    lines("more.csv", "file_name,label,reviewed,previous", *rows * 5, "scans/4.png,,yes,a")
+    for number in range(20):
+        Image.effect_noise((8, 8), 60).save(scans / f"more-{number}.png")
+    rows = [f"scans/more-{n}.png,{'ab'[n % 2]},yes,a" for n in range(20)]
+    lines("more.csv", "file_name,label,reviewed,previous", *rows, "scans/4.png,,yes,a")
     reporter = Reporter()
     reporter.message = said.append  # type: ignore[method-assign]
     load_dataset("more.csv", reporter=reporter)

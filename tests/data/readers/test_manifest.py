@@ -157,7 +157,7 @@ def test_a_row_that_is_repeated_counts_once_and_one_that_says_otherwise_is_refus
     path = written(tmp_path / "list.csv", [*rows, rows[0] | {"file_name": "scans/../scans/0.png"}])
     dataset, said = loaded(path)
     assert len(dataset.train) + len(dataset.test) == len(rows)
-    assert "1 repeated rows" in said
+    assert "left out 1 repeated row." in said
     with pytest.raises(DataError, match=r"lists scans/0\.png twice, as cat \(train\) and dog \(train\); keep one"):
         read_raw(written(path, [*rows, rows[0] | {"label": "dog"}]))
 
