@@ -28,7 +28,7 @@ from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.card import UnlabelledNote
 
 _FIRST_SHARE, _SECOND_SHARE = 0.2, 0.3  # of a run's time, for the networks by whose features labels spread
-_FEWEST_PASSES = 6  # of the run's network over its images, where a time is given
+_FEWEST_SEEN, _FEWEST_PASSES = 25_000, 2  # images of the run's network, each counted every time, and passes over them
 _SECOND_EPOCHS = 0.5  # of those of the run's network, where no time is given
 
 
@@ -58,8 +58,8 @@ def with_unlabelled(
     config = replace(first, **{name: getattr(config, name) for name in BY_NUMBER_OF_IMAGES})
     if lesson.note["taught"] and _is_too_short(config, lesson.added_to(data, unlabelled), engine):
         reporter.message(
-            f"Images without labels: not used, because the time is too short to show each of them {_FEWEST_PASSES} "
-            "times; give a longer --max-time, or fewer of them."
+            "Images without labels: not used, because the time is too short for another network to learn from them; "
+            "give a longer --max-time, or fewer of them."
         )
         lesson = lesson.forgotten()
     if lesson.note["taught"]:
@@ -68,12 +68,12 @@ def with_unlabelled(
 
 
 def _is_too_short(config: TrainConfig, taught: Data, engine: Engine) -> bool:
-    """Return whether the run's own network would see the images of ``taught`` too few times to be worth it."""
+    """Return whether the run's own network would see too few images to learn from ``taught``."""
     if config.max_time is None:
         return False
     left = replace(config, max_time=(1 - _FIRST_SHARE - _SECOND_SHARE) * config.max_time)
     images = affordable_images(suited_to_images(left, taught), engine, taught, ALONE)
-    return images is not None and images < _FEWEST_PASSES * len(taught.train)
+    return images is not None and images < max(_FEWEST_SEEN, _FEWEST_PASSES * len(taught.train))
 
 
 def _spread_again(
