@@ -26,6 +26,10 @@ _MAX_SIDE = 4096  # of an input; far beyond low resolution, and far below sizes 
 _REDUCED = 2  # times the size that is needed, at least: an image brought to it hardly differs from all of it
 _REDUCED_TO_CROP = 6  # times, where only a part of it is needed
 _STRIP = 1_000_000  # pixels that are converted at a time
+_OF_32_BITS = {  # by Pillow's mode: the largest grey level, and what is said of others
+    "F": (255, "float values outside 0 to 1 and 0 to 255"),
+    "I": (65535, "32-bit values outside 0 to 255 and 0 to 65,535"),
+}
 _ENOUGH_TO_JUDGE = 512  # pixels, to judge whether a transparent image's ink is dark
 
 
@@ -224,20 +228,17 @@ def _on_background(image: Image.Image) -> Image.Image:
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """Return an image of 16-bit, 32-bit or float grey values as 8-bit grey."""
-    is_float, largest = image.mode == "F", 0.0
-    for box in _strips(image.size):
+    largest = 0.0
+    most, values_outside = _OF_32_BITS.get(image.mode, (0, ""))
+    for box in _strips(image.size) if most else ():
         values = np.asarray(image.crop(box))
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= (255 if is_float else 65535)):
-            raise ImageError(
-                "has float values outside 0 to 1 and 0 to 255"
-                if is_float
-                else "has 32-bit values outside 0 to 255 and 0 to 65,535"
-            )
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= most):
+            raise ImageError(f"has {values_outside}")
         largest = max(largest, float(values.max()))
     result = Image.new("L", image.size)
     for box in _strips(image.size):
         deep = np.asarray(image.crop(box), dtype=np.float64)
-        if is_float:
+        if image.mode == "F":
             grey = deep * (255 if largest <= 1 else 1)
         else:  # Pillow opens 16-bit grey as I;16 or, from some formats, as 32-bit I, which may hold 8-bit values, too
             grey = deep if image.mode == "I" and largest <= 255 else deep / 257
