@@ -22,7 +22,7 @@ from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
-from lrnet_cli.training.settle import settled, suited_to_images
+from lrnet_cli.training.settle import settled
 from lrnet_cli.training.spreading import spread_by
 from lrnet_cli.training.trial import tried_for
 from lrnet_cli.weights.card import UnlabelledNote
@@ -56,7 +56,7 @@ def with_unlabelled(
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
     config = replace(first, **{name: getattr(config, name) for name in BY_NUMBER_OF_IMAGES})
-    if lesson.note["taught"] and _is_too_short(config, lesson.added_to(data, unlabelled), engine):
+    if lesson.note["taught"] and _is_too_short(config, data, lesson.note["taught"], engine):
         reporter.message(
             "Images without labels: not used, because the time is too short for another network to learn from them; "
             "give a longer --max-time, or fewer of them."
@@ -67,13 +67,13 @@ def with_unlabelled(
     return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson)
 
 
-def _is_too_short(config: TrainConfig, taught: Data, engine: Engine) -> bool:
-    """Return whether the run's own network would see too few images to learn from ``taught``."""
+def _is_too_short(config: TrainConfig, data: Data, taught: int, engine: Engine) -> bool:
+    """Return whether the run's own network would see too few images to learn from ``taught`` more than in ``data``."""
     if config.max_time is None:
         return False
     left = replace(config, max_time=(1 - _FIRST_SHARE - _SECOND_SHARE) * config.max_time)
-    images = affordable_images(suited_to_images(left, taught), engine, taught, ALONE)
-    return images is not None and images < max(_FEWEST_SEEN, _FEWEST_PASSES * len(taught.train))
+    images = affordable_images(left, engine, data, ALONE)
+    return images is not None and images < max(_FEWEST_SEEN, _FEWEST_PASSES * (len(data.train) + taught))
 
 
 def _spread_again(
