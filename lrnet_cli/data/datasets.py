@@ -124,8 +124,6 @@ def tested_apart(
         raise DataError(f"{name_of(name)}: none of its test images can be read; restore them, or give no test images.")
     if fold is None and test is not None:
         return train, test
-    if test is not None and fold is not None and fold[0] == 1:
-        on_message(f"{name_of(name)}: its own {len(test)} test images are in none of the folds, and stay unread.")
     cut = cut_off_test(name, train) if fold is None else fold_cut(name_of(name), train, *fold, classes)
     present = train.labels.unique().tolist()
     for split, what in zip(cut, ("training", "test"), strict=True):

@@ -93,7 +93,7 @@ def load_setup(
     is_same = loaded.content_sha256 == card.dataset.get("content_sha256")
     own = is_same if like is None else like.own
     part = _chosen(matched, own, request, reporter if like is None else SILENT)
-    if ensemble and (folds := card.protocol.get("folds")):
+    if folds := card.protocol.get("folds"):
         _tell_of_folds(part, card, folds, reporter)
     elif not is_same:
         _warn_of_known(part, card, reporter)

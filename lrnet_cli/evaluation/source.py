@@ -63,13 +63,13 @@ def load_for(
     """
     options = ImageOptions(preprocessing=card.preprocessing, invert=invert)
     fold = card.protocol.get("test_fold") if name_of(name) == card.dataset.get("name") else None
-    loaded = load_dataset(name, options, source=source, reporter=reporter)
-    if fold is not None:
-        with suppress(DataError):  # of other images, which may be too few for folds
-            of_fold = load_dataset(name, options, fold=fold, source=source)
-            if of_fold.content_sha256 == card.dataset.get("content_sha256"):
-                return of_fold, fold
-    return loaded, None
+    if fold is None:
+        return load_dataset(name, options, source=source, reporter=reporter), None
+    with suppress(DataError):  # of other images, which may be too few for folds
+        loaded = load_dataset(name, options, fold=fold, source=source, reporter=reporter)
+        if loaded.content_sha256 == card.dataset.get("content_sha256"):
+            return loaded, fold
+    return load_dataset(name, options, source=source), None
 
 
 def _recorded(weights: Path) -> str | None:

@@ -50,6 +50,10 @@ def load_data(config: TrainConfig, seed: int, reporter: Reporter) -> Data:
         source=config,
         reporter=reporter,
     )
+    if config.test_fold == 1 and dataset.apart is not None:
+        reporter.message(
+            f"{dataset.name}: its own {len(dataset.apart)} test images are in none of the folds, and stay unread."
+        )
     train, val, validation = _cut_validation(dataset, config, seed, reporter)
     return Data(dataset, train, val, validation, _mirrors(config, dataset.name))
 
