@@ -55,12 +55,12 @@ def train_series(
         replace(config, folds=folds, test_fold=1, max_time=share)  # or report what is wrong
     seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
     config = with_absolute_paths(replace(config, seed=seed))
-    if folds is not None:
-        refuse_folds_that_cannot_be(config, folds, reporter)
     folder = create_run_dir(config, name_of(config.dataset))
     with write_errors_named(folder):
         write_series(folder, config, runs, folds)
     try:
+        if folds is not None:
+            refuse_folds_that_cannot_be(config, folds, reporter)
         return resume_series(folder, reporter, should_stop)
     except InterruptedRunError:
         raise
@@ -111,9 +111,8 @@ def _finished(
     members: Sequence[tuple[Path, TrainConfig]], reporter: Reporter, should_stop: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
     """Train those of ``members`` that are not trained yet, and yield the result of each until a stop."""
-    first, trains = Path(), False
+    first, trains = members[0][0], False
     for number, (out, config) in enumerate(members, 1):
-        first = out if number == 1 else first
         result = read_result(out)
         if result is not None and result["status"] == "finished":  # or say that it is damaged
             (tested_figures_of if config.test else figures_of)(result, out)

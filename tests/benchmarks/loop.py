@@ -55,10 +55,8 @@ def main() -> None:
             inputs=(str(out / "train"),), n=labels - count, weights=weights, answers=answers, seed=options.seed
         )
         selection = select_images(request)
-        rows = [
-            (str(paths.absolute(row.file)), known[str(paths.absolute(row.file))][0], row.split, "yes")
-            for row in selection.rows
-        ]
+        chosen = {paths.absolute(row.file): row.split for row in selection.rows}
+        rows = [(file, known[file][0], split, "yes") for file, split in chosen.items()]
         listed, run = out / f"round-{number}.csv", out / f"run-{number}"
         columns = ("file_name", "label", "split", "reviewed")
         paths.write_table(listed, columns, rows)

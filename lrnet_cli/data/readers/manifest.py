@@ -62,20 +62,20 @@ def read(path: Path) -> RawDataset:
     whenever the images are cut. In a list that was reviewed, images without a label are left out, and rows that say the
     same again are in any. Raises ``DataError`` naming the row and what is wrong with it.
     """
-    rows, left_out = list[Listed](), Counter[str]()
-    known: dict[str, Listed] = {}
+    known, left_out = dict[str, Listed](), Counter[str]()
     for row in read_rows(path):
-        if row.label and (first := known.setdefault(paths.absolute(row.file), row)) is not row:
-            if (row.label, row.split) != (first.label, first.split):
-                raise DataError(
-                    f"{path}: lists {row.name} twice, as {first.label} ({first.split}) and {row.label} ({row.split}); "
-                    "keep one of the rows."
-                )
-            left_out["repeated rows"] += 1
-        elif row.label:
-            rows.append(row)
-        else:
+        if not row.label:
             left_out["images reviewed as none of the classes" if row.reviewed else "images without a label yet"] += 1
+            continue
+        first = known.setdefault(paths.absolute(row.file), row)
+        if (row.label, row.split) != (first.label, first.split):
+            raise DataError(
+                f"{path}: lists {row.name} twice, as {first.label} ({first.split}) and {row.label} ({row.split}); "
+                "keep one of the rows."
+            )
+        if first is not row:
+            left_out["repeated rows"] += 1
+    rows = list(known.values())
     if not rows:
         raise DataError(f"{path}: lists no images{' with a label' if left_out else ''}.")
     classes = tuple(sorted({row.label for row in rows}, key=natural))
