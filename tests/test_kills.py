@@ -55,12 +55,12 @@ from lrnet_cli.data import download, prepared, transfer
 from lrnet_cli.data.datasets import load_dataset
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.place import Source
-from lrnet_cli.training import clock
+from lrnet_cli.training import clock, trial
 from lrnet_cli.training.series import resume_series, train_series
 from lrnet_cli.training.train import resume, train
 
 prepared.FEWEST = 2
-clock._CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that many kills fall into a write
+clock.CHECKPOINT_SECONDS = trial.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that many kills fall into a write
 CHANGES = {"write", "writelines", "close", "flush", "fsync", "open", "replace", "rename", "unlink", "mkdir", "rmdir"}
 CHANGES |= {"utime", "truncate", "flock", "serialize_file", "__exit__"}
 steps = 0
@@ -86,15 +86,16 @@ def work(kind, words):
     else:
         out = Path(words[1])
         settings = {"arch": "cnn", "image_size": 8, "batch_size": 16, "epochs": 2, "seed": 0, "threads": "1"}
-        config = TrainConfig(dataset=words[0], out=out, **settings)
+        scans = {"unlabelled": Path(words[2])} if kind == "unlabelled" else {}
+        config = TrainConfig(dataset=words[0], out=out, **settings, **scans)
         if (out / "config.json").exists():
             resume(out)
         elif (out / "series.json").exists():
             resume_series(out)
-        elif kind == "train":
-            train(config)
-        else:
+        elif kind == "series":
             train_series(config, folds=2)
+        else:
+            train(config)
 
 for line in sys.stdin:
     kind, last, *words = line.rstrip().split("\\t")
@@ -150,12 +151,15 @@ def work() -> Iterator[Callable[..., Iterator[None]]]:
         nursery.stdin.close()
 
 
-def write_images(folder: Path, count: int) -> Path:
-    generator = np.random.default_rng(0)
+def write_images(folder: Path, count: int, seed: int = 0) -> Path:
+    """Write images of two classes, of which one is darker on the left, the other on the right."""
+    generator = np.random.default_rng(seed)
     for number in range(count):
         target = folder / "ab"[number % 2] / f"{number}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (40, 40), dtype=np.uint8)).save(target)
+        pixels = generator.integers(0, 256, (40, 40), dtype=np.uint8)
+        pixels[:, 20 * (number % 2) :][:, :20] //= 2
+        Image.fromarray(pixels).save(target)
     return folder
 
 
@@ -183,14 +187,16 @@ def test_kept_images(work: Callable[..., Iterator[None]], tmp_path: Path, monkey
         shutil.rmtree(tmp_path / "data")
 
 
-def test_a_run(work: Callable[..., Iterator[None]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["train", "unlabelled"])
+def test_a_run(work: Callable[..., Iterator[None]], tmp_path: Path, kind: str) -> None:
     images, run, whole = write_images(tmp_path / "images", 80), tmp_path / "run", dict[str, Tensor]()
-    for _ in work("train", images, run):
+    for _ in work(kind, images, run, write_images(tmp_path / "scans", 60, seed=1)):
         weights = load_file(run / "model.safetensors")
         whole = whole or weights
         assert all(torch.equal(weights[name], whole[name]) for name in whole)
         assert read_result(run)["status"] == "finished"
         assert not (run / "checkpoint").exists()
+        assert not (run / "trials").exists()
         assert not list(run.rglob("*.tmp"))
         shutil.rmtree(run)
 

@@ -5,9 +5,11 @@ import io
 import json
 import math
 import platform
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -125,6 +127,32 @@ def check_run_dir(run_dir: Path) -> None:
         raise RunFolderError(
             f"{run_dir}: the folder is not empty; choose another with --out, or continue a run with --resume."
         )
+
+
+def drop_refused(run_dir: Path) -> None:
+    """Delete ``run_dir`` if it holds no more than the settings of a run or a series that was refused."""
+    found = [path.relative_to(run_dir) for path in run_dir.rglob("*")]
+    if all(path.as_posix() in ("config.json", paths.SERIES_NAME) or _is_leftover(path) for path in found):
+        shutil.rmtree(run_dir)
+
+
+def recovery_hint(folder: Path | None) -> str:
+    """Return a sentence that says how the run or the series in ``folder`` goes on, if it began."""
+    if folder is None or not any((folder / name).exists() for name in ("config.json", paths.SERIES_NAME)):
+        return "Training had not started."
+    return f"Resume with: {resuming(folder)}"
+
+
+@contextmanager
+def write_errors_named(folder: Path) -> Iterator[None]:
+    """Raise ``TrainingError`` for a file of the run or the series in ``folder`` that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix "
+            f"permissions. {recovery_hint(folder)}"
+        ) from error
 
 
 def _unusable(run_dir: Path, error: OSError) -> RunFolderError:

@@ -3,7 +3,8 @@
 Nothing here imports PyTorch, so that the command line can show the settings without delay.
 """
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -353,6 +354,10 @@ class TrainConfig(Place, Source):
             raise SettingError("{unlabelled} trains without {tune} and {distill}; leave these out.")
         if self.freeze is not None and (self.init is None or self.arch not in ("auto", *LRNETS)):
             raise SettingError("{freeze} keeps blocks of LR-Net as they are in {init}; give that too, or leave it out.")
+
+    def with_seed(self) -> "TrainConfig":
+        """Return these settings with their seed, or with one that is drawn."""
+        return self if self.seed is not None else replace(self, seed=secrets.randbelow(2**31))
 
     def check_processes(self, count: int) -> None:
         """Raise ``SettingError`` for what does not train in ``count`` processes."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Annotated, Any
 
 import torch
@@ -26,9 +27,11 @@ from lrnet_cli.training.state import TrainingState
 from lrnet_cli.weights.digest import sealed, unsealed
 
 FORMAT = "lrnet-checkpoint/2"
+CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
 _LOCK = ".lock"
 LESSON_NAME = "unlabelled.safetensors"  # what images without labels teach the run
+TRIALS_NAME = "trials"  # a folder, of those that are taken up if the run is resumed before they have ended
 
 
 _Count = Annotated[int, Meta(ge=0)]
@@ -98,6 +101,11 @@ def load_checkpoint(run_dir: Path, state: TrainingState, content_sha256: str, on
 def has_checkpoint(run_dir: Path) -> bool:
     """Return whether a run can be continued from a checkpoint."""
     return any((run_dir / "checkpoint" / name).exists() for name in (_LATEST, _PREVIOUS))
+
+
+def drop_trials(run_dir: Path) -> None:
+    """Delete what was trained before the run's own network, which has a checkpoint now."""
+    rmtree(run_dir / TRIALS_NAME, ignore_errors=True)
 
 
 def drop_checkpoints(run_dir: Path) -> None:

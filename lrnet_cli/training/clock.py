@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from lrnet_cli.models.logits import predict_logits
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.certainty import novelty_images
+from lrnet_cli.training.checkpoint import CHECKPOINT_SECONDS
 from lrnet_cli.training.run import Run
 
-_CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 _TIMED = 128  # images, whose prediction is timed before the first validation tells how long it takes
 _PREDICTION_MARGIN = 1.1
 _PACE_STEPS = 30  # the last ones, whose mean is the pace
@@ -171,7 +171,7 @@ class Clock:
     @property
     def is_checkpoint_due(self) -> bool:
         """Whether the last checkpoint is so old that one is due within the epoch."""
-        return self._run.processes.is_first and time.perf_counter() - self._checkpoint > _CHECKPOINT_SECONDS
+        return self._run.processes.is_first and time.perf_counter() - self._checkpoint > CHECKPOINT_SECONDS
 
     def note_checkpoint(self) -> None:
         """Note that a checkpoint has been written."""

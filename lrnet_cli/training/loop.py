@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lrnet_cli.runs.folder import Status, read_result
+from lrnet_cli.training.checkpoint import drop_trials
 from lrnet_cli.training.clock import Clock, fewest_steps
 from lrnet_cli.training.compiling import compile_as_settled, compile_if_it_pays
 from lrnet_cli.training.keep import Keep
@@ -73,6 +74,7 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
     if run.forerunner is not None:
         write_lesson(run.folder, run.forerunner.lesson)
         keep.forerunner(run.forerunner)
+    drop_trials(run.folder)
     run.reporter.start(run.folder, run.config.epochs)
     before, steps = read_result(run.folder), run.state.steps_taken
     fit(run, step, clock, keep)

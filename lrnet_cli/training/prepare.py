@@ -1,7 +1,7 @@
 """From settings to a run that is ready to train: data, choices, network, run folder."""
 
 import os
-import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +21,27 @@ from lrnet_cli.training.tune import tuned
 from lrnet_cli.training.unlabelled import with_unlabelled
 
 
-def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes: Processes, reporter: Reporter) -> Run:
+def prepare(
+    config: TrainConfig,
+    resumed: Path | None,
+    engine: Engine,
+    processes: Processes,
+    reporter: Reporter,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Run:
     """Load and cut the data, build the network and create the run folder, or take up the run in ``resumed``.
 
-    Nothing is written to the folder, on which there may be no lock yet. Raises what ``train`` raises.
+    Nothing is written to a new folder, on which there is no lock yet. Raises what ``train`` raises.
     """
     config.check_processes(processes.count)  # torchrun starts some that the settings do not mention
-    seed = processes.agree(config.seed if config.seed is not None else secrets.randbelow(2**31))
+    seed = processes.agree(config.with_seed().seed)
     reporter.message(f"Device: {engine}{f', {processes.count} processes' if processes.together else ''}.")
     with processes.first_goes_ahead():
         data = load_data(config, seed, reporter)
     dataset, config, forerunner = data.dataset, replace(config, seed=seed), None
     if config.unlabelled is not None:
-        config, data, forerunner = with_unlabelled(config, data, resumed, engine, reporter)
+        assert resumed is not None  # the folder, which was made for what is trained first
+        config, data, forerunner = with_unlabelled(config, data, resumed, engine, reporter, should_stop)
     begins = resumed is None and forerunner is None
     config = settled(config, data, engine, processes, reporter, begins=begins)
     if config.tune is not None:
@@ -43,6 +51,8 @@ def prepare(config: TrainConfig, resumed: Path | None, engine: Engine, processes
     if config.distill:
         taught = teachers_logits(config.distill, run.card, run.train_split, data.unseen, engine, reporter.message)
         run.state.taught = taught
+    if forerunner is not None:
+        run.state.elapsed = forerunner.before
     # What cannot be used has been refused by now, before there is a folder.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
     if resumed is not None and load_checkpoint(run_dir, run.state, dataset.content_sha256, reporter.message):

@@ -27,12 +27,14 @@ from lrnet_cli.weights.card import WeightsCard
 class Forerunner:
     """A network that was trained before the run's own, to find out what images without labels teach.
 
-    ``means`` are the loss and the accuracy of its last epoch in training.
+    ``means`` are the loss and the accuracy of its last epoch in training, and ``before`` the seconds that all this took
+    in earlier processes.
     """
 
     model: nn.Module
     means: tuple[float, float]
     lesson: Lesson
+    before: float
 
 
 @dataclass(frozen=True)

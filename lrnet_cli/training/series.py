@@ -1,6 +1,5 @@
 """Several runs of one recipe: over seeds, over the folds of a cross-validation, or both."""
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,11 +15,13 @@ from lrnet_cli.runs.compare import accuracy_over, tested_figures_of
 from lrnet_cli.runs.folder import (
     MOST_RUNS,
     create_run_dir,
+    drop_refused,
     figures_of,
     note_newest,
     read_config,
     read_result,
     read_series,
+    write_errors_named,
     write_result,
     write_series,
 )
@@ -28,7 +29,7 @@ from lrnet_cli.runs.suspects import SUSPECTS_NAME, find_suspects, write_suspects
 from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, TrainConfig
 from lrnet_cli.training.data import refuse_folds_that_cannot_be, refuse_other_images
 from lrnet_cli.training.inherit import with_absolute_paths
-from lrnet_cli.training.train import resume, train, write_errors_named
+from lrnet_cli.training.train import resume, train
 
 
 def train_series(
@@ -53,8 +54,7 @@ def train_series(
     if folds is not None:
         share = config.max_time and config.max_time / folds
         replace(config, folds=folds, test_fold=1, max_time=share)  # or report what is wrong
-    seed = config.seed if config.seed is not None else secrets.randbelow(2**31)
-    config = with_absolute_paths(replace(config, seed=seed))
+    config = with_absolute_paths(config.with_seed())
     folder = create_run_dir(config, name_of(config.dataset))
     with write_errors_named(folder):
         write_series(folder, config, runs, folds)
@@ -65,9 +65,7 @@ def train_series(
     except InterruptedRunError:
         raise
     except LRNetError:
-        if not any(path.is_dir() for path in folder.iterdir()):  # what was refused leaves no folder behind
-            (folder / paths.SERIES_NAME).unlink()
-            folder.rmdir()
+        drop_refused(folder)
         raise
 
 

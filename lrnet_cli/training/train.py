@@ -1,18 +1,30 @@
 """A run from its settings to its result, begun or resumed."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lrnet_cli import paths, ranks
+from lrnet_cli import ranks
+from lrnet_cli.data.datasets import name_of
 from lrnet_cli.errors import TrainingError
-from lrnet_cli.escape import in_shell, resuming
+from lrnet_cli.escape import in_shell
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
 from lrnet_cli.reporter import SILENT, Reporter
-from lrnet_cli.runs.folder import check_run_dir, figures_of, read_config, read_result, versions
+from lrnet_cli.runs.folder import (
+    check_run_dir,
+    create_run_dir,
+    drop_refused,
+    figures_of,
+    read_config,
+    read_result,
+    recovery_hint,
+    versions,
+    write_config,
+    write_errors_named,
+)
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
@@ -36,7 +48,20 @@ def train(
     ``InterruptedRunError`` if it is stopped before there are any weights.
     """
     check_run_dir(config.out or Path("runs") / "new")  # before data are read
-    return _train(with_absolute_paths(config), None, reporter if ranks.is_first() else SILENT, should_stop)
+    config, reporter = with_absolute_paths(config), reporter if ranks.is_first() else SILENT
+    if config.unlabelled is None or ranks.started_together():  # which is refused
+        return _train(config, None, reporter, should_stop)
+    # Networks are trained before the run's own, so there is a folder before these, from which they are resumed.
+    config = config.with_seed()
+    folder = create_run_dir(config, name_of(config.dataset))
+    try:
+        with write_errors_named(folder):
+            write_config(folder, config)
+        with run_lock(folder, reporter.message):
+            return _train(config, folder, reporter, should_stop)
+    except BaseException:
+        drop_refused(folder)
+        raise
 
 
 def resume(
@@ -89,9 +114,9 @@ def _train(
     engine = Engine.at(config, fuse=config.fuse)
     with (
         threads_of_operations(available_threads()),  # which the run changes
-        joined(engine.device, lambda: _recovery_hint(folder)) as processes,
+        joined(engine.device, lambda: recovery_hint(folder)) as processes,
     ):
-        run = prepare(config, resumed, engine, processes, reporter)
+        run = prepare(config, resumed, engine, processes, reporter, should_stop)
         folder = run.folder
         with write_errors_named(folder), nullcontext() if resumed else run_lock(folder, reporter.message):
             result = train_and_test(run, should_stop, started - run.state.elapsed)
@@ -99,21 +124,3 @@ def _train(
             if result["status"] == "finished" and processes.is_first and not config.keep_checkpoint:
                 drop_checkpoints(folder)
             return result
-
-
-@contextmanager
-def write_errors_named(folder: Path) -> Iterator[None]:
-    """Raise ``TrainingError`` for a file of the run or the series in ``folder`` that cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"{error.filename or folder}: cannot be written ({error.strerror or error}). Free space or fix "
-            f"permissions. {_recovery_hint(folder)}"
-        ) from error
-
-
-def _recovery_hint(folder: Path | None) -> str:
-    if folder is None or not any((folder / name).exists() for name in ("config.json", paths.SERIES_NAME)):
-        return "Training had not started."
-    return f"Resume with: {resuming(folder)}"

@@ -1,20 +1,29 @@
-"""A short training that is forgotten: what it reaches on validation images tells which settings to train with."""
+"""A training beside the run's own: what it reaches on validation images tells which settings to train with.
+
+It is forgotten, unless it is held, as the networks are by which labels spread: these take a large part of the time.
+"""
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lrnet_cli.errors import InterruptedRunError
+from lrnet_cli.escape import resuming
 from lrnet_cli.evaluation.evaluate import evaluate
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
-from lrnet_cli.reporter import SILENT
+from lrnet_cli.reporter import SILENT, Reporter
+from lrnet_cli.runs.folder import read_config, write_config, write_errors_named
 from lrnet_cli.settings.config import TrainConfig
+from lrnet_cli.training.checkpoint import CHECKPOINT_SECONDS, TRIALS_NAME, load_checkpoint, save_checkpoint
 from lrnet_cli.training.data import Data
-from lrnet_cli.training.run import assembled
-from lrnet_cli.training.state import recompute_batch_statistics
+from lrnet_cli.training.run import Run, assembled
+from lrnet_cli.training.state import TrainingState, recompute_batch_statistics
 from lrnet_cli.training.step import Step
 
 
@@ -23,13 +32,14 @@ class Tried:
     """What a training made: a ``model``, the ``network`` to evaluate that is a view of it, and ``hits``.
 
     These, bool (N,), say which validation images it gets right. ``means`` are the loss and the accuracy of its last
-    steps.
+    steps, ``before`` the seconds that it took in earlier processes.
     """
 
     network: nn.Module
     hits: Tensor
     model: nn.Module
     means: tuple[float, float]
+    before: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -37,34 +47,103 @@ class Tried:
         return float(self.hits.double().mean())
 
 
-def tried_for(config: TrainConfig, data: Data, engine: Engine, seconds: float | None) -> Tried:
-    """Train as ``config`` for ``seconds``, or, without these, for its epochs.
+class Held:
+    """What keeps a trial in ``folder``, as a run is kept, so that a later process takes it up.
+
+    ``run_dir`` is the folder of the run that it is for, and ``content_sha256`` the hash of all that it learns from.
+    """
+
+    def __init__(
+        self, run_dir: Path, name: str, content_sha256: str, reporter: Reporter, should_stop: Callable[[], bool]
+    ) -> None:
+        self.folder, self.reporter = run_dir / TRIALS_NAME / name, reporter
+        self._run_dir, self._content_sha256, self._should_stop = run_dir, content_sha256, should_stop
+        self._saved = time.perf_counter()
+
+    @property
+    def config(self) -> TrainConfig | None:
+        """The settings that the trial began with, if it did: they were timed, and may be other ones now."""
+        return read_config(self.folder)[0] if self._has_begun else None
+
+    @property
+    def _has_begun(self) -> bool:
+        return (self.folder / "config.json").exists()
+
+    def take_up(self, config: TrainConfig, state: TrainingState) -> None:
+        """Bring ``state`` to where the trial was left, or note that it begins, as ``config``."""
+        if self._has_begun:
+            load_checkpoint(self.folder, state, self._content_sha256, self.reporter.message)
+            return
+        with write_errors_named(self._run_dir):
+            (self.folder / "checkpoint").mkdir(parents=True, exist_ok=True)
+            write_config(self.folder, config)
+
+    def step(self, run: Run, elapsed: float) -> None:
+        """Save what is due after a step, ``elapsed`` seconds from the beginning.
+
+        Raises ``InterruptedRunError`` if the trial is to stop.
+        """
+        self.reporter.step(run.state.epoch, run.state.step, run.steps_per_epoch)
+        stops = self._should_stop()
+        if stops or time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
+            self.save(run.state, elapsed)
+        if stops:
+            raise InterruptedRunError(
+                f"Stopped before the run's own network learned, so there are no weights yet; resume with: "
+                f"{resuming(self._run_dir)}"
+            )
+
+    def save(self, state: TrainingState, elapsed: float) -> None:
+        """Write everything that the trial needs to be taken up from here."""
+        state.elapsed = elapsed
+        with write_errors_named(self._run_dir):
+            save_checkpoint(self.folder, state, self._content_sha256)
+        self._saved = time.perf_counter()
+
+
+def tried_for(
+    config: TrainConfig, data: Data, engine: Engine, seconds: float | None, held: Held | None = None
+) -> Tried:
+    """Train as ``config`` for ``seconds``, or, without these, for its epochs; take it up if it is ``held``.
 
     The schedule fits the time. The global generator is left unchanged. Raises ``UsageError`` if a step does not fit
-    into memory.
+    into memory, and what ``Held.step`` raises.
     """
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
         run = assembled(config, data, engine, ALONE, SILENT)
         state, step = run.state, Step(run)
+        if held is not None:
+            held.take_up(config, state)
+        before, begun = state.elapsed, time.perf_counter() - state.elapsed
         step.network.train()
-        begun, progress = time.perf_counter(), 0.0
+        progress = _progress(run, seconds, begun)
         while progress < 1:
             for batch in step.batches_left():
                 if step.begins_second_stage(progress):
                     step.begin_second_stage()
                 left = math.inf if config.epochs is None else config.epochs - state.steps_taken / run.steps_per_epoch
                 step(batch, progress, math.inf if seconds is not None else left)
-                if seconds is not None:
-                    progress = (time.perf_counter() - begun) / seconds
-                else:
-                    assert config.epochs is not None
-                    progress = state.steps_taken / (config.epochs * run.steps_per_epoch)
+                if held is not None:
+                    held.step(run, time.perf_counter() - begun)
+                progress = _progress(run, seconds, begun)
                 if progress >= 1:
                     break
-            means = step.means()
-            state.epoch, state.step = state.epoch + 1, 0
-            state.sums.zero_()
+            else:
+                state.epoch, state.step = state.epoch + 1, 0
+                state.sums.zero_()
+        if held is not None:
+            held.save(state, time.perf_counter() - begun)
+            held.reporter.end()
+        means = step.means()
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
         answers = evaluate(network, run.val_split, run.card)
-        return Tried(network, answers.logits.argmax(1) == answers.labels, state.evaluated, means)
+        return Tried(network, answers.logits.argmax(1) == answers.labels, state.evaluated, means, before)
+
+
+def _progress(run: Run, seconds: float | None, begun: float) -> float:
+    """Return the share of a trial that is over; it takes ``seconds`` since ``begun``, or its epochs."""
+    if seconds is not None:
+        return (time.perf_counter() - begun) / seconds
+    assert run.config.epochs is not None
+    return run.state.steps_taken / (run.config.epochs * run.steps_per_epoch)

@@ -6,7 +6,9 @@ and the run's own network, which learns from these. Validation images decide at 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from lrnet_cli.data.unlabelled import Unlabelled, load_unlabelled
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import SILENT, Reporter
-from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, TrainConfig
+from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, SETTINGS, TrainConfig
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.batches import affordable_images
 from lrnet_cli.training.checkpoint import has_checkpoint
@@ -24,47 +26,60 @@ from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
 from lrnet_cli.training.settle import settled
 from lrnet_cli.training.spreading import spread_by
-from lrnet_cli.training.trial import tried_for
+from lrnet_cli.training.trial import Held, tried_for
 from lrnet_cli.weights.card import UnlabelledNote
 
 _FIRST_SHARE, _SECOND_SHARE = 0.2, 0.3  # of a run's time, for the networks by whose features labels spread
 _FEWEST_SEEN, _FEWEST_PASSES = 25_000, 2  # images of the run's network, each counted every time, and passes over them
 _SECOND_EPOCHS = 0.5  # of those of the run's network, where no time is given
+_OF_THE_RUN = (*BY_NUMBER_OF_IMAGES, *(name for name, setting in SETTINGS.items() if setting.resumable))
 
 
 def with_unlabelled(
-    config: TrainConfig, data: Data, resumed: Path | None, engine: Engine, reporter: Reporter
+    config: TrainConfig,
+    data: Data,
+    run_dir: Path,
+    engine: Engine,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
 ) -> tuple[TrainConfig, Data, Forerunner | None]:
     """Return ``data`` with the images of ``config.unlabelled`` that teach, and the network that chose them.
 
-    That is None if a run is ``resumed`` that knows them. ``config`` is returned with what this network has chosen, but
-    for what depends on the number of images.
+    That is None if the run in ``run_dir`` is resumed and knows them. ``config`` is returned with what this network has
+    chosen, but for what depends on the number of images. Raises ``InterruptedRunError`` when stopped in a training.
     """
     unlabelled = load_unlabelled(config, data.dataset, reporter)
-    if resumed is not None and has_checkpoint(resumed):
-        lesson = read_lesson(resumed, unlabelled, len(data.dataset.classes))
+    if has_checkpoint(run_dir):
+        lesson = read_lesson(run_dir, unlabelled, len(data.dataset.classes))
         return config, lesson.added_to(data, unlabelled), None
+    contents = sha256(f"{data.dataset.content_sha256}{unlabelled.content_sha256}".encode()).hexdigest()
+    held, held_again = (Held(run_dir, name, contents, reporter, should_stop) for name in ("first", "second"))
     seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
     lasts = "" if seconds is None else f", for {duration_of(seconds)}"
     reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone{lasts}.")
     # For as long as suits its images: epochs that are given count those of the run.
-    first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
-    first = settled(first, data, engine, ALONE, reporter, begins=resumed is None)
+    first = held.config
+    if first is None:
+        first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
+        first = settled(first, data, engine, ALONE, reporter)
     assert config.seed is not None
     torch.manual_seed(config.seed)
-    tried = tried_for(first, data, engine, seconds)
+    tried = tried_for(first, data, engine, seconds, held)
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
-    config = replace(first, **{name: getattr(config, name) for name in BY_NUMBER_OF_IMAGES})
-    if lesson.note["taught"] and _is_too_short(config, data, lesson.note["taught"], engine):
+    config = replace(first, **{name: getattr(config, name) for name in _OF_THE_RUN})
+    taught = lesson.note["taught"]
+    if taught and held_again.config is None and _is_too_short(config, data, taught, engine):
         reporter.message(
             "Images without labels: not used, because the time is too short for another network to learn from them; "
             "give a longer --max-time, or fewer of them."
         )
         lesson = lesson.forgotten()
+    before = tried.before
     if lesson.note["taught"]:
-        lesson = _spread_again(config, lesson, data, unlabelled, engine, reporter)
-    return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson)
+        lesson, more = _spread_again(config, lesson, data, unlabelled, engine, held_again)
+        before += more
+    return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson, before)
 
 
 def _is_too_short(config: TrainConfig, data: Data, taught: int, engine: Engine) -> bool:
@@ -77,25 +92,31 @@ def _is_too_short(config: TrainConfig, data: Data, taught: int, engine: Engine) 
 
 
 def _spread_again(
-    config: TrainConfig, lesson: Lesson, data: Data, unlabelled: Unlabelled, engine: Engine, reporter: Reporter
-) -> Lesson:
-    """Return what a network teaches that learned from ``lesson``, or ``lesson`` if that is right more often."""
+    config: TrainConfig, lesson: Lesson, data: Data, unlabelled: Unlabelled, engine: Engine, held: Held
+) -> tuple[Lesson, float]:
+    """Return what a network teaches that learned from ``lesson``, or ``lesson`` if that is right more often.
+
+    With it the seconds that the network took in earlier processes.
+    """
     taught = lesson.added_to(data, unlabelled)
     seconds = None if config.max_time is None else _SECOND_SHARE * config.max_time
-    second = settled(config, taught, engine, ALONE, SILENT)
-    if second.epochs is not None:
-        second = replace(second, epochs=math.ceil(_SECOND_EPOCHS * second.epochs))
-    again = spread_by(tried_for(second, taught, engine, seconds), data, unlabelled, engine)
+    second = held.config
+    if second is None:
+        second = settled(config, taught, engine, ALONE, SILENT)
+        if second.epochs is not None:
+            second = replace(second, epochs=math.ceil(_SECOND_EPOCHS * second.epochs))
+    tried = tried_for(second, taught, engine, seconds, held)
+    again = spread_by(tried, data, unlabelled, engine)
     (alone, before), after = lesson.note["right"], again.note["right"][1]
     if not again.note["taught"] or after < before:
-        reporter.message(
+        held.reporter.message(
             f"Images without labels: spread again, by a network that these taught, the labels get {after} of "
             f"{again.note['validation']} validation images right; the first ones are kept."
         )
-        return lesson
+        return lesson, tried.before
     again = replace(again, note=again.note | {"right": (alone, after)})
-    reporter.message(_said(again.note))
-    return again
+    held.reporter.message(_said(again.note))
+    return again, tried.before
 
 
 def _said(note: UnlabelledNote) -> str:

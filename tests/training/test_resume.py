@@ -265,7 +265,7 @@ def test_a_full_disk_loses_nothing(uninterrupted: Path, small_disk: Path) -> Non
 def test_a_checkpoint_is_written_within_an_epoch_when_time_has_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "CHECKPOINT_SECONDS", 0.0)
     seen = []
 
     class Watch(Reporter):

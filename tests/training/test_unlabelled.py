@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from lrnet_cli.errors import DataError, SettingError, TrainingError
+from lrnet_cli.errors import DataError, InterruptedRunError, SettingError, TrainingError
 from lrnet_cli.reporter import Reporter
 from lrnet_cli.runs.folder import read_config
 from lrnet_cli.settings.config import TrainConfig
@@ -39,12 +39,29 @@ EPOCHS = 12
 class Messages(Reporter):
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.trained: list[int] = []  # the steps of each network
+        self.steps = 0
+
+    def step(self, epoch: int, done: int, total: int) -> None:
+        self.steps += 1
+
+    def end(self) -> None:
+        self.trained, self.steps = [*self.trained, self.steps], 0
 
     def message(self, text: str) -> None:
         self.lines.append(text)
 
     def about(self, beginning: str) -> list[str]:
         return [line for line in self.lines if line.startswith(beginning)]
+
+
+class Started(Reporter):
+    """Tells when the run's own network has begun to learn."""
+
+    has_started = False
+
+    def start(self, run_dir: Path, epochs: int | None) -> None:
+        self.has_started = True
 
 
 @pytest.fixture(scope="module")
@@ -119,16 +136,22 @@ def test_what_is_known_already_and_what_is_damaged_is_left_out(
     assert any("skipped 1 image that cannot be read" in line and "damaged.png" in line for line in messages.lines)
 
 
-def test_a_resumed_run_is_that_of_an_uninterrupted_one_and_tries_nothing_again(
+def test_a_resumed_run_is_that_of_an_uninterrupted_one_wherever_it_was_stopped(
     finished: tuple[Path, dict[str, Any], Messages],
     collection: Path,
     tmp_path: Path,
     stop_after: Stopping,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, run = finished[0], tmp_path / "run"
-    assert train(settings(collection, run), *stop_after(7))["status"] == "interrupted"
-    monkeypatch.setattr(unlabelled, "tried_for", None)
+    out, messages, run = *finished[::2], tmp_path / "run"
+    first, second, _ = messages.trained
+    with pytest.raises(InterruptedRunError, match="resume with"):  # amid the first network
+        train(settings(collection, run), *stop_after(first // 2))
+    with pytest.raises(InterruptedRunError):  # amid the second one, and the first one is not trained again
+        resume(run, None, *stop_after(first - first // 2 + second // 2))
+    assert resume(run, None, *stop_after(second - second // 2 + 7))["status"] == "interrupted"
+    assert not (run / "trials").exists()
+    monkeypatch.setattr(unlabelled, "tried_for", None)  # nothing is tried again
     assert resume(run)["unlabelled"] == finished[1]["unlabelled"]
     assert (out / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
     for name in ("model.safetensors", "checkpoint/latest.safetensors", "checkpoint/unlabelled.safetensors"):
@@ -144,7 +167,14 @@ def test_a_changed_collection_and_a_damaged_lesson_are_refused(
     scans.mkdir()
     for number in range(300):
         Image.fromarray(PIXELS[LABELLED + number]).save(scans / f"{number}.png")
-    train(settings(collection, tmp_path / "run", unlabelled=scans), *stop_after(3))
+    with pytest.raises(InterruptedRunError):
+        train(settings(collection, tmp_path / "run", unlabelled=scans), *stop_after(3))
+    Image.fromarray(PIXELS[999]).save(scans / "0.png")
+    with pytest.raises(TrainingError, match="the data have changed"):
+        resume(tmp_path / "run")
+    Image.fromarray(PIXELS[LABELLED]).save(scans / "0.png")
+    stopping = Started()
+    resume(tmp_path / "run", None, stopping, lambda: stopping.has_started)
     Image.fromarray(PIXELS[999]).save(scans / "0.png")
     with pytest.raises(TrainingError, match="images without labels have changed"):
         resume(tmp_path / "run")
