@@ -60,7 +60,8 @@ from lrnet_cli.training.series import resume_series, train_series
 from lrnet_cli.training.train import resume, train
 
 prepared.FEWEST = 2
-clock.CHECKPOINT_SECONDS = trial.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every step, so that many kills fall into a write
+# A checkpoint after every step, so that many kills fall into a write.
+clock.CHECKPOINT_SECONDS = trial.CHECKPOINT_SECONDS = 0.0
 CHANGES = {"write", "writelines", "close", "flush", "fsync", "open", "replace", "rename", "unlink", "mkdir", "rmdir"}
 CHANGES |= {"utime", "truncate", "flock", "serialize_file", "__exit__"}
 steps = 0

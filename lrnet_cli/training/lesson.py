@@ -37,12 +37,6 @@ class Lesson:
         taught = data.train.with_rows_of(Split(unlabelled.images[self.chosen], self.labels))
         return replace(data, train=taught, unlabelled=self.note)
 
-    def forgotten(self) -> "Lesson":
-        """Return what is left of the lesson if no image is to teach."""
-        none = torch.empty(0, dtype=torch.int64)
-        note = self.note | {"kept": "supervised", "taught": 0, "foreign": 0, "unsure": 0}
-        return replace(self, chosen=none, labels=none, note=note)
-
 
 def write_lesson(run_dir: Path, lesson: Lesson) -> None:
     """Write ``lesson`` to the folder of a run, for when it is resumed."""

@@ -167,7 +167,7 @@ def _write_suspects(folder: Path, run_dirs: Sequence[Path], reporter: Reporter) 
 def _settled_as_first(member: TrainConfig, first: Path) -> TrainConfig:
     """Return ``member`` with what the run in the folder ``first`` has chosen, so that a series is of one kind."""
     chosen, _ = read_config(first)
-    if member.unlabelled is not None:  # its first network has few images, that of the run many
+    if chosen.unlabelled is not None:  # its first network has few images, that of the run many
         chosen = replace(chosen, **{name: getattr(member, name) for name in BY_NUMBER_OF_IMAGES})
     return replace(chosen, seed=member.seed, out=member.out, test_fold=member.test_fold, mirror=member.mirror)
 

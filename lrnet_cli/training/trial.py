@@ -63,15 +63,16 @@ class Held:
     @property
     def config(self) -> TrainConfig | None:
         """The settings that the trial began with, if it did: they were timed, and may be other ones now."""
-        return read_config(self.folder)[0] if self._has_begun else None
+        return read_config(self.folder)[0] if self.has_begun else None
 
     @property
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
+        """Whether the trial began, in this process or an earlier one."""
         return (self.folder / "config.json").exists()
 
     def take_up(self, config: TrainConfig, state: TrainingState) -> None:
         """Bring ``state`` to where the trial was left, or note that it begins, as ``config``."""
-        if self._has_begun:
+        if self.has_begun:
             load_checkpoint(self.folder, state, self._content_sha256, self.reporter.message)
             return
         with write_errors_named(self._run_dir):

@@ -45,8 +45,9 @@ def with_unlabelled(
 ) -> tuple[TrainConfig, Data, Forerunner | None]:
     """Return ``data`` with the images of ``config.unlabelled`` that teach, and the network that chose them.
 
-    That is None if the run in ``run_dir`` is resumed and knows them. ``config`` is returned with what this network has
-    chosen, but for what depends on the number of images. Raises ``InterruptedRunError`` when stopped in a training.
+    That is None if the run in ``run_dir`` is resumed and knows them, or if there is no time for it. ``config`` is
+    returned with what this network has chosen, but for what depends on the number of images. Raises
+    ``InterruptedRunError`` when stopped in a training.
     """
     unlabelled = load_unlabelled(config, data.dataset, reporter)
     if has_checkpoint(run_dir):
@@ -54,27 +55,27 @@ def with_unlabelled(
         return config, lesson.added_to(data, unlabelled), None
     contents = sha256(f"{data.dataset.content_sha256}{unlabelled.content_sha256}".encode()).hexdigest()
     held, held_again = (Held(run_dir, name, contents, reporter, should_stop) for name in ("first", "second"))
+    first = held.config
+    if first is None:  # for as long as suits its images: epochs that are given count those of the run
+        first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
+        first = settled(first, data, engine, ALONE, reporter)
+    config = replace(first, **{name: getattr(config, name) for name in _OF_THE_RUN})
+    images = len(data.train) + len(unlabelled.images)
+    if not held.has_begun and _is_too_short(config, images, data, engine):
+        text = (
+            "Images without labels: not used, because the time is too short for a network to learn from them; give a "
+            "longer --max-time, or fewer of them."
+        )
+        reporter.message(text)
+        return replace(config, unlabelled=None, choices=(*config.choices, text)), data, None
     seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
     lasts = "" if seconds is None else f", for {duration_of(seconds)}"
     reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone{lasts}.")
-    # For as long as suits its images: epochs that are given count those of the run.
-    first = held.config
-    if first is None:
-        first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
-        first = settled(first, data, engine, ALONE, reporter)
     assert config.seed is not None
     torch.manual_seed(config.seed)
     tried = tried_for(first, data, engine, seconds, held)
     lesson = spread_by(tried, data, unlabelled, engine)
     reporter.message(_said(lesson.note))
-    config = replace(first, **{name: getattr(config, name) for name in _OF_THE_RUN})
-    taught = lesson.note["taught"]
-    if taught and held_again.config is None and _is_too_short(config, data, taught, engine):
-        reporter.message(
-            "Images without labels: not used, because the time is too short for another network to learn from them; "
-            "give a longer --max-time, or fewer of them."
-        )
-        lesson = lesson.forgotten()
     before = tried.before
     if lesson.note["taught"]:
         lesson, more = _spread_again(config, lesson, data, unlabelled, engine, held_again)
@@ -82,13 +83,13 @@ def with_unlabelled(
     return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson, before)
 
 
-def _is_too_short(config: TrainConfig, data: Data, taught: int, engine: Engine) -> bool:
-    """Return whether the run's own network would see too few images to learn from ``taught`` more than in ``data``."""
+def _is_too_short(config: TrainConfig, images: int, data: Data, engine: Engine) -> bool:
+    """Return whether there is too little time for the run's own network to learn from so many ``images``."""
     if config.max_time is None:
         return False
     left = replace(config, max_time=(1 - _FIRST_SHARE - _SECOND_SHARE) * config.max_time)
-    images = affordable_images(left, engine, data, ALONE)
-    return images is not None and images < max(_FEWEST_SEEN, _FEWEST_PASSES * (len(data.train) + taught))
+    seen = affordable_images(left, engine, data, ALONE)
+    return seen is not None and seen < max(_FEWEST_SEEN, _FEWEST_PASSES * images)
 
 
 def _spread_again(

@@ -222,9 +222,11 @@ def test_where_time_is_short_the_labelled_images_have_it(
     monkeypatch.setattr(unlabelled, "affordable_images", lambda *_: 20_000)
     messages = Messages()
     result = train(settings(collection, tmp_path / "run", epochs=None, max_time=10.0), messages)
-    assert (result["unlabelled"]["kept"], result["unlabelled"]["taught"]) == ("supervised", 0)
-    assert messages.about("Images without labels: not used, because the time is too short for another network ")
-    assert result["status"] == "finished"
+    (said,) = messages.about("Images without labels: not used, because the time is too short for a network ")
+    assert (result["unlabelled"], result["status"]) == (None, "finished")
+    assert not messages.about("First, ")  # no time is lost
+    config, _ = read_config(tmp_path / "run")
+    assert (config.unlabelled, config.choices) == (None, (said,))
 
 
 def test_labels_that_spread_worse_the_second_time_are_not_used(
