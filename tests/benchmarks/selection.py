@@ -1,13 +1,16 @@
 """Selected images against random ones: ``python tests/benchmarks/selection.py DATA OUT``.
 
 DATA is a folder of IDX files, or one with the class folders train/ and test/. For each seed and each of ``--labels``,
-that many of ``--pool`` training images get their label: those that ``lrnet select`` chooses, or as many at random. Each
+that many of ``--pool`` training images get their label: those that ``lrnet select`` chooses, or as many at random. Of
+several ``--labels`` each is a round: what is selected is added to the round before, by the doubt of its network. Each
 training takes ``--time``, and knows nothing of the other images. Prints a Markdown row for each pair, with the test
 accuracies, and how often the selected images were at least as good.
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sets import save  # beside this file
@@ -34,11 +37,19 @@ def write_images(raw: RawDataset, out: Path, pool: int, tested: int) -> dict[str
     return known
 
 
-def write_list(out: Path, known: dict[str, tuple[str, str]], train: list[str], val: list[str]) -> Path:
-    rows = [(path, known[path][0], split) for split, paths in (("train", train), ("val", val)) for path in paths]
-    rows += [(path, label, split) for path, (label, split) in known.items() if split == "test"]
-    write_table(out, ("file_name", "label", "split"), rows)
-    return out
+def accuracy_of(out: Path, known: dict[str, tuple[str, str]], splits: dict[str, str], **settings: Any) -> float:
+    """Train in ``out`` on the images with ``splits``, their labels being ``known``; return the test accuracy."""
+    columns = ("file_name", "label", "split", "reviewed")
+    labelled = [(path, known[path][0], split, "yes") for path, split in splits.items()]
+    tested = [(path, label, split, "yes") for path, (label, split) in known.items() if split == "test"]
+    write_table(answers_of(out), columns, labelled)
+    table = out.with_name(f"{out.name}-with-test.csv")
+    write_table(table, columns, [*labelled, *tested])
+    return float(train(TrainConfig(dataset=str(table), out=out, **settings))["test_accuracy"])
+
+
+def answers_of(run: Path) -> Path:
+    return run.with_name(f"{run.name}.csv")
 
 
 def main() -> None:
@@ -48,39 +59,45 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 200, 500])
     parser.add_argument("--pool", type=int, default=6000)
     parser.add_argument("--tested", type=int, default=2000)
+    parser.add_argument("--arch", default="resnet-small")
     parser.add_argument("--time", type=seconds_of, default=60.0)
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
-    known = write_images(read_raw(options.data), options.out, options.pool, options.tested)
+    out = options.out.resolve()
+    known = write_images(read_raw(options.data), out, options.pool, options.tested)
     pool = [path for path, (_, split) in known.items() if split == "train"]
+    pairs = defaultdict[int, list[tuple[float, float]]](list)
     print("| labels | seed | random | selected |\n|---|---|---|---|", flush=True)
-    for count in options.labels:
-        wins, sums = 0, np.zeros(2)
-        for seed in range(options.seeds):
+    for seed in range(options.seeds):
+        settings = {"arch": options.arch, "max_time": options.time, "seed": seed}
+        selected, before = dict[str, str](), None
+        for count in options.labels:
             drawn = np.random.default_rng([seed, count]).permutation(pool)[:count].tolist()
-            request = SelectRequest(inputs=(str(options.out / "train"),), n=count, seed=seed)
-            selection = select_images(request)
             held_out = round(_RANDOM_SHARE * count)
-            arms = {
-                "random": (drawn[held_out:], drawn[:held_out]),
-                "selected": ([row.name for row in selection.chosen], [row.name for row in selection.random]),
-            }
-            reached = []
-            for name, (taught, validated) in arms.items():
-                folder = options.out / f"{count}-{seed}-{name}"
-                table = write_list(Path(f"{folder}.csv"), known, taught, validated)
-                config = TrainConfig(
-                    dataset=str(table),
-                    arch="resnet-small",
-                    max_time=options.time,
-                    seed=seed,
-                    out=folder,
-                )
-                reached.append(train(config)["test_accuracy"])
-            wins, sums = wins + (reached[1] >= reached[0]), sums + reached
-            print(f"| {count} | {seed} | {reached[0]:.4f} | {reached[1]:.4f} |", flush=True)
-        means = " | ".join(f"{mean:.4f}" for mean in sums / options.seeds)
-        print(f"| {count} | mean; selected at least as good in {wins} of {options.seeds} | {means} |", flush=True)
+            random = dict.fromkeys(drawn[held_out:], "train") | dict.fromkeys(drawn[:held_out], "val")
+            request = SelectRequest(
+                inputs=(str(out / "train"),),
+                n=count - len(selected),
+                seed=seed,
+                weights=before and str(before),
+                answers=() if before is None else (str(answers_of(before)),),
+            )
+            selection = select_images(request)
+            selected |= {row.name: row.split for row in (*selection.chosen, *selection.random)}
+            before = out / f"{count}-{seed}-selected"
+            pair = (
+                accuracy_of(out / f"{count}-{seed}-random", known, random, **settings),
+                accuracy_of(before, known, selected, **settings),
+            )
+            pairs[count].append(pair)
+            print(f"| {count} | {seed} | {pair[0]:.4f} | {pair[1]:.4f} |", flush=True)
+    for count, reached in pairs.items():
+        wins, means = sum(two >= one for one, two in reached), np.mean(reached, axis=0)
+        print(
+            f"| {count} | mean; selected at least as good in {wins} of {len(reached)} "
+            f"| {means[0]:.4f} | {means[1]:.4f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
