@@ -152,7 +152,7 @@ def _seconds(seen: float, pace: float | None) -> float:
     return math.inf if pace is None else _COMPLETE * seen / pace
 
 
-def _suited(arch: str, data: Data) -> float:
+def images_suited_to(arch: str, data: Data) -> float:
     """Return how many images, each counted every time, a run on ``data`` sees if it has the time."""
     images, pixels = len(data.train), (data.dataset.preprocessing.image_size / _OF_SIDE) ** 2
     return max(_SEEN.get(arch, _SEEN_BY_OTHERS) * math.sqrt(images) * min(1.0, pixels), _FEWEST_PASSES * images)
@@ -161,14 +161,14 @@ def _suited(arch: str, data: Data) -> float:
 def _seen(arch: str, data: Data, pace: float | None) -> float:
     """Return how many images a run on ``data`` sees in the usual time, at this ``pace``."""
     usual = math.inf if pace is None else max(_USUAL_SECONDS * pace / _COMPLETE, _FEWEST_PASSES * len(data.train))
-    return min(_suited(arch, data), usual)
+    return min(images_suited_to(arch, data), usual)
 
 
 def _with_epochs(config: TrainConfig, data: Data, pace: float | None, reporter: Reporter) -> TrainConfig:
     """Return ``config`` with its epochs, and say how long they will take here, if that is more than a minute."""
     assert config.passes is not None
     share = 1.0 if config.folds is None else 2 / config.folds
-    shown, suited, seen = config.passes * len(data.train), _suited(config.arch, data), _seen(config.arch, data, pace)
+    shown, suited, seen = config.passes * len(data.train), images_suited_to(config.arch, data), _seen(config.arch, data, pace)
     epochs = math.ceil(share * seen / shown)
     seconds = _seconds(epochs * shown, pace)
     if 60 <= seconds < math.inf:

@@ -39,17 +39,17 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
         raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
     outputs = predict_logits(network, images.to(engine.device))
     points = points_of(edges_of(images), outputs[:, classes:])
-    labels = data.train.labels
-    scores = torch.from_numpy(propagated(points, np.arange(train), labels.numpy(), classes))
-    validated = scores[train:known]
-    hits = validated.argmax(1) == data.val.labels
+    spread = _calibrated(torch.from_numpy(propagated(points, np.arange(train), data.train.labels.numpy(), classes)), data)
+    # Two opinions, of which each is wrong elsewhere: what is alike, and what the network answers.
+    both = spread + _calibrated(outputs[:, :classes].double(), data)
+    hits = both[train:known].argmax(1) == data.val.labels
     gain, error = gain_of(hits, tried.hits.cpu())
     chosen, foreign, unsure = torch.empty(0, dtype=torch.int64), 0, 0
     if gain >= -BEYOND_CHANCE * error:  # few images decide: what is not surely worse may teach a better network
-        shares = (scores / fit_temperature(validated, data.val.labels, "softmax")).softmax(1)[known:]
-        reached = torch.nonzero(shares.max(1).values >= 1 / classes + _REACHED * (1 - 1 / classes))[:, 0]
-        chosen = reached[surest(shares[reached])]
-        foreign, unsure = len(shares) - len(reached), len(reached) - len(chosen)
+        reaching = spread[known:].exp().max(1).values
+        reached = torch.nonzero(reaching >= 1 / classes + _REACHED * (1 - 1 / classes))[:, 0]
+        chosen = reached[surest(both[known:][reached].softmax(1))]
+        foreign, unsure = len(reaching) - len(reached), len(reached) - len(chosen)
     note = UnlabelledNote(
         kept="taught" if len(chosen) else "supervised",
         taught=len(chosen),
@@ -60,7 +60,13 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
         validation=len(data.val),
         right=(int(tried.hits.sum()), int(hits.sum())),
     )
-    return Lesson(chosen, scores[known:][chosen].argmax(1), note, unlabelled.content_sha256)
+    return Lesson(chosen, both[known:][chosen].argmax(1), note, unlabelled.content_sha256)
+
+
+def _calibrated(scores: Tensor, data: Data) -> Tensor:
+    """Return log-probabilities from ``scores`` of all images, by a temperature that suits the validation images."""
+    validated = scores[len(data.train) :][: len(data.val)]
+    return (scores / fit_temperature(validated, data.val.labels, "softmax")).log_softmax(1)
 
 
 def surest(shares: Tensor) -> Tensor:

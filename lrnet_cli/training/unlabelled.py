@@ -24,13 +24,15 @@ from lrnet_cli.training.checkpoint import has_checkpoint
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
-from lrnet_cli.training.settle import settled
+from lrnet_cli.training.settle import images_suited_to, settled
 from lrnet_cli.training.spreading import spread_by
 from lrnet_cli.training.trial import Held, tried_for
 from lrnet_cli.weights.card import UnlabelledNote
 
 _FIRST_SHARE, _SECOND_SHARE = 0.2, 0.3  # of a run's time, for the networks by whose features labels spread
-_FEWEST_SEEN, _FEWEST_PASSES = 25_000, 2  # images of the run's network, each counted every time, and passes over them
+# What the run's network must have time for: of the images, each counted every time, that would suit a network of the
+# labelled images alone, and passes over all.
+_FEWEST_SEEN, _FEWEST_PASSES = 0.4, 2
 _SECOND_EPOCHS = 0.5  # of those of the run's network, where no time is given
 _OF_THE_RUN = (*BY_NUMBER_OF_IMAGES, *(name for name, setting in SETTINGS.items() if setting.resumable))
 
@@ -89,7 +91,8 @@ def _is_too_short(config: TrainConfig, images: int, data: Data, engine: Engine) 
         return False
     left = replace(config, max_time=(1 - _FIRST_SHARE - _SECOND_SHARE) * config.max_time)
     seen = affordable_images(left, engine, data, ALONE)
-    return seen is not None and seen < max(_FEWEST_SEEN, _FEWEST_PASSES * images)
+    needed = max(_FEWEST_SEEN * images_suited_to(config.arch, data), _FEWEST_PASSES * images)
+    return seen is not None and seen < needed
 
 
 def _spread_again(

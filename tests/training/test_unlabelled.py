@@ -219,7 +219,7 @@ def test_labels_that_do_not_spread_well_are_not_used(
 def test_where_time_is_short_the_labelled_images_have_it(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unlabelled, "affordable_images", lambda *_: 20_000)
+    monkeypatch.setattr(unlabelled, "affordable_images", lambda *_: 1000)
     messages = Messages()
     result = train(settings(collection, tmp_path / "run", epochs=None, max_time=10.0), messages)
     (said,) = messages.about("Images without labels: not used, because the time is too short for a network ")
