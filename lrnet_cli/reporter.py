@@ -56,10 +56,13 @@ class Reporter:
         """``done`` of ``total`` images of a piece of work are done."""
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
-        """A run of ``epochs`` epochs, or of as many as fit into its time, starts or is resumed."""
+        """A network starts or goes on to learn, for ``epochs`` epochs or for as many as fit into its time.
+
+        A run that images without labels teach has two networks before its own.
+        """
 
     def end(self) -> None:
-        """A run is over; another one may follow."""
+        """A network is trained; another one may follow, of the same run or of the next one."""
 
     def step(self, epoch: int, done: int, total: int) -> None:
         """``done`` of ``total`` steps of an epoch are taken."""

@@ -5,11 +5,10 @@ import io
 import json
 import math
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -131,9 +130,13 @@ def check_run_dir(run_dir: Path) -> None:
 
 def drop_refused(run_dir: Path) -> None:
     """Delete ``run_dir`` if it holds no more than the settings of a run or a series that was refused."""
-    found = [path.relative_to(run_dir) for path in run_dir.rglob("*")]
-    if all(path.as_posix() in ("config.json", paths.SERIES_NAME) or _is_leftover(path) for path in found):
-        shutil.rmtree(run_dir)
+    found = sorted(run_dir.rglob("*"), reverse=True)  # what is in a folder comes before it
+    known = ("config.json", paths.SERIES_NAME)
+    if all(path.relative_to(run_dir).as_posix() in known or _is_leftover(path.relative_to(run_dir)) for path in found):
+        with suppress(OSError):  # a link, or the working folder, is left, but empty
+            for path in found:
+                (path.rmdir if path.is_dir() else path.unlink)()
+            run_dir.rmdir()
 
 
 def recovery_hint(folder: Path | None) -> str:

@@ -147,6 +147,7 @@ def _protocol(config: TrainConfig, card: WeightsCard, device: str, test_reads: i
         f"{test_reads} time{'' if test_reads == 1 else 's'}).",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
+        *(f"- {in_markdown(choice)}" for choice in config.choices),
         "",
     ]
 
@@ -173,7 +174,7 @@ def _without_labels(data: DataNote) -> dict[str, str]:
     did = f"{note['taught']} taught the network" if note["kept"] == "taught" else "they taught this network nothing"
     return {
         "Images without labels": f"{did}; of {note['validation']} validation images, a network that learned from the "
-        f"labelled ones alone had {alone} right and labels spread by its features {spread}; dropped: {note['foreign']} "
+        f"labelled ones alone had {alone} right and likely labels {spread}; dropped: {note['foreign']} "
         f"as foreign, {note['unsure']} as unsure, {note['copies']} copies of labelled images, {note['skipped']} that "
         "cannot be read"
     }

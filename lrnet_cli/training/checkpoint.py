@@ -31,7 +31,8 @@ CHECKPOINT_SECONDS = 180.0  # between checkpoints within an epoch
 _LATEST, _PREVIOUS = "latest.safetensors", "previous.safetensors"
 _LOCK = ".lock"
 LESSON_NAME = "unlabelled.safetensors"  # what images without labels teach the run
-TRIALS_NAME = "trials"  # a folder, of those that are taken up if the run is resumed before they have ended
+# The folder of what is trained before the run's own network, and these, which are kept until that has a checkpoint.
+TRIALS_NAME, TRIALS = "trials", ("first", "second")
 
 
 _Count = Annotated[int, Meta(ge=0)]
@@ -104,8 +105,18 @@ def has_checkpoint(run_dir: Path) -> bool:
 
 
 def drop_trials(run_dir: Path) -> None:
-    """Delete what was trained before the run's own network, which has a checkpoint now."""
-    rmtree(run_dir / TRIALS_NAME, ignore_errors=True)
+    """Delete what was trained before the run's own network, and the folder of that if nothing else is in it."""
+    with suppress(OSError):
+        for name in TRIALS:
+            rmtree(run_dir / TRIALS_NAME / name, ignore_errors=True)
+        (run_dir / TRIALS_NAME).rmdir()
+
+
+def refuse_links(*folders: Path) -> None:
+    """Raise ``TrainingError`` if one of ``folders`` is a link: what is in them is emptied, replaced and deleted."""
+    for path in folders:
+        if path.is_symlink():
+            raise TrainingError(f"{path}: is a link to somewhere else; delete it, and the run can be resumed.")
 
 
 def drop_checkpoints(run_dir: Path) -> None:
@@ -133,9 +144,7 @@ def run_lock(run_dir: Path, on_message: OnMessage) -> Iterator[None]:
 
 def _locked(run_dir: Path, on_message: OnMessage) -> FileLock:
     folder = run_dir / "checkpoint"
-    for path in (folder, folder / _LOCK):
-        if path.is_symlink():  # opening the lock empties it, and checkpoints are replaced and deleted
-            raise TrainingError(f"{path}: is a link to somewhere else; delete it, and the run can be resumed.")
+    refuse_links(folder, folder / _LOCK)
     lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(exist_ok=True)

@@ -39,9 +39,10 @@ class Lesson:
 
 
 def write_lesson(run_dir: Path, lesson: Lesson) -> None:
-    """Write ``lesson`` to the folder of a run, for when it is resumed."""
+    """Write ``lesson`` to the folder of a run, or of a trial, for when it is resumed."""
     tensors = {"chosen": lesson.chosen, "labels": lesson.labels}
     metadata = {"note": json.dumps(lesson.note), "content_sha256": lesson.content_sha256}
+    (run_dir / "checkpoint").mkdir(parents=True, exist_ok=True)
     with paths.replacing(run_dir / "checkpoint" / LESSON_NAME) as temporary:
         temporary.write_bytes(sealed(tensors, metadata))
 

@@ -74,7 +74,8 @@ def train_and_test(run: Run, should_stop: Callable[[], bool], begun: float) -> d
     if run.forerunner is not None:
         write_lesson(run.folder, run.forerunner.lesson)
         keep.forerunner(run.forerunner)
-    drop_trials(run.folder)
+    if run.config.unlabelled is not None:
+        drop_trials(run.folder)
     run.reporter.start(run.folder, run.config.epochs)
     before, steps = read_result(run.folder), run.state.steps_taken
     fit(run, step, clock, keep)

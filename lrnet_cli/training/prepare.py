@@ -53,7 +53,7 @@ def prepare(
         run.state.taught = taught
     if forerunner is not None:
         run.state.elapsed = forerunner.before
-    # What cannot be used has been refused by now, before there is a folder.
+    # What cannot be used has been refused by now, before there is a folder, unless something was trained before.
     run_dir = resumed or processes.agree(create_run_dir(config, dataset.name) if processes.is_first else None)
     if resumed is not None and load_checkpoint(run_dir, run.state, dataset.content_sha256, reporter.message):
         reporter.message(f"Resuming epoch {run.state.epoch}, after {run.state.step} of its steps.")

@@ -27,7 +27,7 @@ from lrnet_cli.weights.card import WeightsCard
 class Forerunner:
     """A network that was trained before the run's own, to find out what images without labels teach.
 
-    ``means`` are the loss and the accuracy of its last epoch in training, and ``before`` the seconds that all this took
+    ``means`` are the loss and the accuracy of its last epoch in training, and ``before`` the seconds that the run took
     in earlier processes.
     """
 

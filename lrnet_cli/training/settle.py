@@ -168,7 +168,8 @@ def _with_epochs(config: TrainConfig, data: Data, pace: float | None, reporter: 
     """Return ``config`` with its epochs, and say how long they will take here, if that is more than a minute."""
     assert config.passes is not None
     share = 1.0 if config.folds is None else 2 / config.folds
-    shown, suited, seen = config.passes * len(data.train), images_suited_to(config.arch, data), _seen(config.arch, data, pace)
+    shown, suited = config.passes * len(data.train), images_suited_to(config.arch, data)
+    seen = _seen(config.arch, data, pace)
     epochs = math.ceil(share * seen / shown)
     seconds = _seconds(epochs * shown, pace)
     if 60 <= seconds < math.inf:

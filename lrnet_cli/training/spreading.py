@@ -39,7 +39,8 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
         raise DataError(f"The features of {len(images)} images: {problem}; give fewer images without labels.")
     outputs = predict_logits(network, images.to(engine.device))
     points = points_of(edges_of(images), outputs[:, classes:])
-    spread = _calibrated(torch.from_numpy(propagated(points, np.arange(train), data.train.labels.numpy(), classes)), data)
+    scores = propagated(points, np.arange(train), data.train.labels.numpy(), classes)
+    spread = _calibrated(torch.from_numpy(scores), data)
     # Two opinions, of which each is wrong elsewhere: what is alike, and what the network answers.
     both = spread + _calibrated(outputs[:, :classes].double(), data)
     hits = both[train:known].argmax(1) == data.val.labels

@@ -8,7 +8,7 @@ from typing import Any
 
 from lrnet_cli import ranks
 from lrnet_cli.data.datasets import name_of
-from lrnet_cli.errors import TrainingError
+from lrnet_cli.errors import DataError, TrainingError, UsageError
 from lrnet_cli.escape import in_shell
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import joined
@@ -28,7 +28,7 @@ from lrnet_cli.runs.folder import (
 from lrnet_cli.settings.config import TrainConfig
 from lrnet_cli.settings.record import changed
 from lrnet_cli.threads import available_threads, threads_of_operations
-from lrnet_cli.training.checkpoint import drop_checkpoints, has_checkpoint, run_lock
+from lrnet_cli.training.checkpoint import drop_checkpoints, drop_trials, has_checkpoint, run_lock
 from lrnet_cli.training.inherit import with_absolute_folders, with_absolute_paths
 from lrnet_cli.training.loop import train_and_test
 from lrnet_cli.training.prepare import prepare
@@ -54,13 +54,18 @@ def train(
     # Networks are trained before the run's own, so there is a folder before these, from which they are resumed.
     config = config.with_seed()
     folder = create_run_dir(config, name_of(config.dataset))
+    reporter.message(f"Run folder: {folder}.")
     try:
         with write_errors_named(folder):
             write_config(folder, config)
         with run_lock(folder, reporter.message):
             return _train(config, folder, reporter, should_stop)
-    except BaseException:
-        drop_refused(folder)
+    except BaseException as error:
+        is_refused = isinstance(error, DataError | UsageError)
+        if is_refused:  # perhaps after a network: what cannot go on must not block a corrected command
+            drop_trials(folder)
+        if is_refused or not isinstance(error.__cause__, OSError):  # what cannot be written is resumed
+            drop_refused(folder)
         raise
 
 

@@ -20,7 +20,13 @@ from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import SILENT, Reporter
 from lrnet_cli.runs.folder import read_config, write_config, write_errors_named
 from lrnet_cli.settings.config import TrainConfig
-from lrnet_cli.training.checkpoint import CHECKPOINT_SECONDS, TRIALS_NAME, load_checkpoint, save_checkpoint
+from lrnet_cli.training.checkpoint import (
+    CHECKPOINT_SECONDS,
+    TRIALS_NAME,
+    load_checkpoint,
+    refuse_links,
+    save_checkpoint,
+)
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.run import Run, assembled
 from lrnet_cli.training.state import TrainingState, recompute_batch_statistics
@@ -32,14 +38,13 @@ class Tried:
     """What a training made: a ``model``, the ``network`` to evaluate that is a view of it, and ``hits``.
 
     These, bool (N,), say which validation images it gets right. ``means`` are the loss and the accuracy of its last
-    steps, ``before`` the seconds that it took in earlier processes.
+    steps.
     """
 
     network: nn.Module
     hits: Tensor
     model: nn.Module
     means: tuple[float, float]
-    before: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -51,14 +56,17 @@ class Held:
     """What keeps a trial in ``folder``, as a run is kept, so that a later process takes it up.
 
     ``run_dir`` is the folder of the run that it is for, and ``content_sha256`` the hash of all that it learns from.
+    ``before`` are the seconds that the run took in earlier processes. Raises ``TrainingError`` if a folder is a link.
     """
 
     def __init__(
         self, run_dir: Path, name: str, content_sha256: str, reporter: Reporter, should_stop: Callable[[], bool]
     ) -> None:
-        self.folder, self.reporter = run_dir / TRIALS_NAME / name, reporter
-        self._run_dir, self._content_sha256, self._should_stop = run_dir, content_sha256, should_stop
-        self._saved = time.perf_counter()
+        self.run_dir, self.folder, self.reporter = run_dir, run_dir / TRIALS_NAME / name, reporter
+        self.before = 0.0
+        self._content_sha256, self._should_stop = content_sha256, should_stop
+        self._begun = self._saved = time.perf_counter()
+        refuse_links(run_dir / TRIALS_NAME, self.folder, self.folder / "checkpoint")
 
     @property
     def config(self) -> TrainConfig | None:
@@ -73,31 +81,34 @@ class Held:
     def take_up(self, config: TrainConfig, state: TrainingState) -> None:
         """Bring ``state`` to where the trial was left, or note that it begins, as ``config``."""
         if self.has_begun:
-            load_checkpoint(self.folder, state, self._content_sha256, self.reporter.message)
-            return
-        with write_errors_named(self._run_dir):
-            (self.folder / "checkpoint").mkdir(parents=True, exist_ok=True)
-            write_config(self.folder, config)
+            if load_checkpoint(self.folder, state, self._content_sha256, self.reporter.message):
+                self.before = state.elapsed
+                self.reporter.message(f"Resuming the {self.folder.name} network, after {state.steps_taken} steps.")
+        else:
+            with write_errors_named(self.run_dir):
+                (self.folder / "checkpoint").mkdir(parents=True, exist_ok=True)
+                write_config(self.folder, config)
+        self.reporter.start(self.run_dir, config.epochs)
 
-    def step(self, run: Run, elapsed: float) -> None:
-        """Save what is due after a step, ``elapsed`` seconds from the beginning.
+    def step(self, run: Run, seconds: float) -> None:
+        """Save what is due after a step, when the trial has taken ``seconds``.
 
-        Raises ``InterruptedRunError`` if the trial is to stop.
+        Raises ``InterruptedRunError`` if it is to stop.
         """
         self.reporter.step(run.state.epoch, run.state.step, run.steps_per_epoch)
         stops = self._should_stop()
         if stops or time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
-            self.save(run.state, elapsed)
+            self.save(run.state, seconds)
         if stops:
             raise InterruptedRunError(
                 f"Stopped before the run's own network learned, so there are no weights yet; resume with: "
-                f"{resuming(self._run_dir)}"
+                f"{resuming(self.run_dir)}"
             )
 
-    def save(self, state: TrainingState, elapsed: float) -> None:
-        """Write everything that the trial needs to be taken up from here."""
-        state.elapsed = elapsed
-        with write_errors_named(self._run_dir):
+    def save(self, state: TrainingState, seconds: float) -> None:
+        """Write everything that the trial, which has taken ``seconds``, needs to be taken up from here."""
+        state.seconds, state.elapsed = seconds, self.before + time.perf_counter() - self._begun
+        with write_errors_named(self.run_dir):
             save_checkpoint(self.folder, state, self._content_sha256)
         self._saved = time.perf_counter()
 
@@ -115,7 +126,7 @@ def tried_for(
         state, step = run.state, Step(run)
         if held is not None:
             held.take_up(config, state)
-        before, begun = state.elapsed, time.perf_counter() - state.elapsed
+        begun = time.perf_counter() - state.seconds
         step.network.train()
         progress = _progress(run, seconds, begun)
         while progress < 1:
@@ -139,7 +150,7 @@ def tried_for(
         network = run.engine.place(state.evaluated, run.normalize)
         recompute_batch_statistics(network, step.statistics_images, run.batch_size)
         answers = evaluate(network, run.val_split, run.card)
-        return Tried(network, answers.logits.argmax(1) == answers.labels, state.evaluated, means, before)
+        return Tried(network, answers.logits.argmax(1) == answers.labels, state.evaluated, means)
 
 
 def _progress(run: Run, seconds: float | None, begun: float) -> float:

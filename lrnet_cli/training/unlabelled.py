@@ -17,12 +17,13 @@ from lrnet_cli.data.unlabelled import Unlabelled, load_unlabelled
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import SILENT, Reporter
+from lrnet_cli.runs.folder import write_errors_named
 from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, SETTINGS, TrainConfig
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.batches import affordable_images
-from lrnet_cli.training.checkpoint import has_checkpoint
+from lrnet_cli.training.checkpoint import TRIALS, has_checkpoint
 from lrnet_cli.training.data import Data
-from lrnet_cli.training.lesson import Lesson, read_lesson
+from lrnet_cli.training.lesson import Lesson, read_lesson, write_lesson
 from lrnet_cli.training.run import Forerunner
 from lrnet_cli.training.settle import images_suited_to, settled
 from lrnet_cli.training.spreading import spread_by
@@ -56,33 +57,40 @@ def with_unlabelled(
         lesson = read_lesson(run_dir, unlabelled, len(data.dataset.classes))
         return config, lesson.added_to(data, unlabelled), None
     contents = sha256(f"{data.dataset.content_sha256}{unlabelled.content_sha256}".encode()).hexdigest()
-    held, held_again = (Held(run_dir, name, contents, reporter, should_stop) for name in ("first", "second"))
+    held, held_again = (Held(run_dir, name, contents, reporter, should_stop) for name in TRIALS)
     first = held.config
-    if first is None:  # for as long as suits its images: epochs that are given count those of the run
+    if first is None:
+        lasts = "" if config.max_time is None else f", for {duration_of(_FIRST_SHARE * config.max_time)}"
+        reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone{lasts}.")
+        # For as long as suits its images: epochs that are given count those of the run.
         first = config if config.max_time is not None else replace(config, epochs=None, passes=None)
         first = settled(first, data, engine, ALONE, reporter)
     config = replace(first, **{name: getattr(config, name) for name in _OF_THE_RUN})
     images = len(data.train) + len(unlabelled.images)
     if not held.has_begun and _is_too_short(config, images, data, engine):
         text = (
-            "Images without labels: not used, because the time is too short for a network to learn from them; give a "
-            "longer --max-time, or fewer of them."
+            "Images without labels: not used, because the time is too short for another network to learn from them; "
+            "for that, start a new run with a longer --max-time, or with fewer of them."
         )
         reporter.message(text)
         return replace(config, unlabelled=None, choices=(*config.choices, text)), data, None
-    seconds = None if config.max_time is None else _FIRST_SHARE * config.max_time
-    lasts = "" if seconds is None else f", for {duration_of(seconds)}"
-    reporter.message(f"First, a network learns from the {len(data.train)} labelled images alone{lasts}.")
     assert config.seed is not None
     torch.manual_seed(config.seed)
-    tried = tried_for(first, data, engine, seconds, held)
-    lesson = spread_by(tried, data, unlabelled, engine)
-    reporter.message(_said(lesson.note))
-    before = tried.before
+    tried = tried_for(first, data, engine, _share(_FIRST_SHARE, first), held)
+    held_again.before = held.before
+    if held_again.has_begun:  # whatever would spread now, its network learns from this
+        lesson = read_lesson(held_again.folder, unlabelled, len(data.dataset.classes))
+    else:
+        lesson = spread_by(tried, data, unlabelled, engine)
+        reporter.message(_said(lesson.note))
     if lesson.note["taught"]:
-        lesson, more = _spread_again(config, lesson, data, unlabelled, engine, held_again)
-        before += more
-    return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson, before)
+        lesson = _spread_again(config, lesson, data, unlabelled, engine, held_again)
+    return config, lesson.added_to(data, unlabelled), Forerunner(tried.model, tried.means, lesson, held_again.before)
+
+
+def _share(share: float, config: TrainConfig) -> float | None:
+    """Return this share of the time of ``config``, if there is one."""
+    return None if config.max_time is None else share * config.max_time
 
 
 def _is_too_short(config: TrainConfig, images: int, data: Data, engine: Engine) -> bool:
@@ -97,37 +105,33 @@ def _is_too_short(config: TrainConfig, images: int, data: Data, engine: Engine) 
 
 def _spread_again(
     config: TrainConfig, lesson: Lesson, data: Data, unlabelled: Unlabelled, engine: Engine, held: Held
-) -> tuple[Lesson, float]:
-    """Return what a network teaches that learned from ``lesson``, or ``lesson`` if that is right more often.
-
-    With it the seconds that the network took in earlier processes.
-    """
+) -> Lesson:
+    """Return what a network teaches that learned from ``lesson``, or ``lesson`` if that is right more often."""
     taught = lesson.added_to(data, unlabelled)
-    seconds = None if config.max_time is None else _SECOND_SHARE * config.max_time
     second = held.config
     if second is None:
-        second = settled(config, taught, engine, ALONE, SILENT)
+        second = settled(config, taught, engine, ALONE, SILENT, begins=False)
         if second.epochs is not None:
             second = replace(second, epochs=math.ceil(_SECOND_EPOCHS * second.epochs))
-    tried = tried_for(second, taught, engine, seconds, held)
+        with write_errors_named(held.run_dir):
+            write_lesson(held.folder, lesson)
+    tried = tried_for(second, taught, engine, _share(_SECOND_SHARE, second), held)
     again = spread_by(tried, data, unlabelled, engine)
     (alone, before), after = lesson.note["right"], again.note["right"][1]
     if not again.note["taught"] or after < before:
         held.reporter.message(
-            f"Images without labels: spread again, by a network that these taught, the labels get {after} of "
+            f"Images without labels: with a network that these taught, likely labels get {after} of "
             f"{again.note['validation']} validation images right; the first ones are kept."
         )
-        return lesson, tried.before
+        return lesson
     again = replace(again, note=again.note | {"right": (alone, after)})
     held.reporter.message(_said(again.note))
-    return again, tried.before
+    return again
 
 
 def _said(note: UnlabelledNote) -> str:
     alone, spread = note["right"]
-    compared = (
-        f"spreading the labels gets {spread} of {note['validation']} validation images right, and that network {alone}"
-    )
+    compared = f"likely labels get {spread} of {note['validation']} validation images right, the first network {alone}"
     if not note["taught"]:
         return f"Images without labels: not used, because {compared}."
     return (

@@ -56,12 +56,12 @@ class Messages(Reporter):
 
 
 class Started(Reporter):
-    """Tells when the run's own network has begun to learn."""
+    """Counts the networks that have begun to learn, of which the third is the run's own."""
 
-    has_started = False
+    count = 0
 
     def start(self, run_dir: Path, epochs: int | None) -> None:
-        self.has_started = True
+        self.count += 1
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,52 @@ def test_a_resumed_run_is_that_of_an_uninterrupted_one_wherever_it_was_stopped(
         assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_the_second_network_goes_on_with_the_labels_that_it_began_with(
+    collection: Path, tmp_path: Path, stop_after: Stopping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, run = Started(), tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train(settings(collection, run, test=False), started, lambda: started.count == 2)
+    before, spread = unlabelled.spread_by, list[Tried]()
+
+    def spread_anew(tried: Tried, *more: Any) -> Lesson:
+        spread.append(tried)
+        return before(tried, *more)
+
+    monkeypatch.setattr(unlabelled, "spread_by", spread_anew)
+    messages = Messages()
+    resume(run, None, messages)
+    assert len(spread) == 1  # by the second network
+    assert messages.about("Resuming the second network, after 1 steps.")
+
+
+def test_what_is_refused_after_a_network_blocks_no_other_run(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(spreading, "excess_of_features", lambda *_: "need more memory than there is")
+    with pytest.raises(DataError, match="give fewer images without labels"):
+        train(settings(collection, run))
+    assert not run.exists()
+
+
+def test_folders_of_others_are_neither_followed_nor_deleted(
+    collection: Path, tmp_path: Path, stop_after: Stopping
+) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    with pytest.raises(InterruptedRunError):
+        train(settings(collection, run, epochs=1, test=False), *stop_after(3))
+    (run / "trials" / "mine").mkdir()
+    (run / "trials" / "first" / "checkpoint").rename(elsewhere)
+    (run / "trials" / "first" / "checkpoint").symlink_to(elsewhere)
+    with pytest.raises(TrainingError, match="is a link to somewhere else"):
+        resume(run)
+    (run / "trials" / "first" / "checkpoint").unlink()
+    elsewhere.rename(run / "trials" / "first" / "checkpoint")
+    assert resume(run)["status"] == "finished"
+    assert [path.name for path in (run / "trials").iterdir()] == ["mine"]
+
+
 def test_a_changed_collection_and_a_damaged_lesson_are_refused(
     collection: Path, tmp_path: Path, stop_after: Stopping
 ) -> None:
@@ -173,8 +219,8 @@ def test_a_changed_collection_and_a_damaged_lesson_are_refused(
     with pytest.raises(TrainingError, match="the data have changed"):
         resume(tmp_path / "run")
     Image.fromarray(PIXELS[LABELLED]).save(scans / "0.png")
-    stopping = Started()
-    resume(tmp_path / "run", None, stopping, lambda: stopping.has_started)
+    started = Started()
+    resume(tmp_path / "run", None, started, lambda: started.count == 3)
     Image.fromarray(PIXELS[999]).save(scans / "0.png")
     with pytest.raises(TrainingError, match="images without labels have changed"):
         resume(tmp_path / "run")
@@ -212,7 +258,7 @@ def test_labels_that_do_not_spread_well_are_not_used(
     result = train(settings(collection, tmp_path / "run"), messages)
     assert result["unlabelled"]["kept"] == "supervised"
     assert (result["unlabelled"]["taught"], result["unlabelled"]["foreign"]) == (0, 0)
-    assert messages.about("Images without labels: not used, because spreading ")
+    assert messages.about("Images without labels: not used, because likely labels get ")
     assert "they taught this network nothing" in (tmp_path / "run" / "README.md").read_text()
 
 
@@ -222,11 +268,12 @@ def test_where_time_is_short_the_labelled_images_have_it(
     monkeypatch.setattr(unlabelled, "affordable_images", lambda *_: 1000)
     messages = Messages()
     result = train(settings(collection, tmp_path / "run", epochs=None, max_time=10.0), messages)
-    (said,) = messages.about("Images without labels: not used, because the time is too short for a network ")
+    (said,) = messages.about("Images without labels: not used, because the time is too short for another network ")
     assert (result["unlabelled"], result["status"]) == (None, "finished")
-    assert not messages.about("First, ")  # no time is lost
     config, _ = read_config(tmp_path / "run")
     assert (config.unlabelled, config.choices) == (None, (said,))
+    assert f"- {said}" in (tmp_path / "run" / "README.md").read_text()
+    assert len(messages.trained) == 1  # no time is lost
 
 
 def test_labels_that_spread_worse_the_second_time_are_not_used(
@@ -245,7 +292,7 @@ def test_labels_that_spread_worse_the_second_time_are_not_used(
     assert len(calls) == 2
     first, second, _ = messages.about("Images without labels: ")
     assert f"; {note['taught']} of them teach a new network, " in first
-    assert f"gets {note['right'][1]} of " in first
+    assert f" get {note['right'][1]} of " in first
     assert "the first ones are kept" in second
 
 
