@@ -28,6 +28,7 @@ from lrnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from lrnet_cli.training.data import Data
+from lrnet_cli.training.lesson import Lesson, write_lesson
 from lrnet_cli.training.run import Run, assembled
 from lrnet_cli.training.state import TrainingState, recompute_batch_statistics
 from lrnet_cli.training.step import Step
@@ -62,7 +63,7 @@ class Held:
     def __init__(
         self, run_dir: Path, name: str, content_sha256: str, reporter: Reporter, should_stop: Callable[[], bool]
     ) -> None:
-        self.run_dir, self.folder, self.reporter = run_dir, run_dir / TRIALS_NAME / name, reporter
+        self._run_dir, self.folder, self.reporter = run_dir, run_dir / TRIALS_NAME / name, reporter
         self.before = 0.0
         self._content_sha256, self._should_stop = content_sha256, should_stop
         self._begun = self._saved = time.perf_counter()
@@ -78,6 +79,11 @@ class Held:
         """Whether the trial began, in this process or an earlier one."""
         return (self.folder / "config.json").exists()
 
+    def note(self, lesson: Lesson) -> None:
+        """Write what the trial learns from images without labels, before it begins."""
+        with write_errors_named(self._run_dir):
+            write_lesson(self.folder, lesson)
+
     def take_up(self, config: TrainConfig, state: TrainingState) -> None:
         """Bring ``state`` to where the trial was left, or note that it begins, as ``config``."""
         if self.has_begun:
@@ -85,10 +91,10 @@ class Held:
                 self.before = state.elapsed
                 self.reporter.message(f"Resuming the {self.folder.name} network, after {state.steps_taken} steps.")
         else:
-            with write_errors_named(self.run_dir):
+            with write_errors_named(self._run_dir):
                 (self.folder / "checkpoint").mkdir(parents=True, exist_ok=True)
                 write_config(self.folder, config)
-        self.reporter.start(self.run_dir, config.epochs)
+        self.reporter.start(self._run_dir, config.epochs)
 
     def step(self, run: Run, seconds: float) -> None:
         """Save what is due after a step, when the trial has taken ``seconds``.
@@ -102,13 +108,13 @@ class Held:
         if stops:
             raise InterruptedRunError(
                 f"Stopped before the run's own network learned, so there are no weights yet; resume with: "
-                f"{resuming(self.run_dir)}"
+                f"{resuming(self._run_dir)}"
             )
 
     def save(self, state: TrainingState, seconds: float) -> None:
         """Write everything that the trial, which has taken ``seconds``, needs to be taken up from here."""
         state.seconds, state.elapsed = seconds, self.before + time.perf_counter() - self._begun
-        with write_errors_named(self.run_dir):
+        with write_errors_named(self._run_dir):
             save_checkpoint(self.folder, state, self._content_sha256)
         self._saved = time.perf_counter()
 

@@ -17,13 +17,12 @@ from lrnet_cli.data.unlabelled import Unlabelled, load_unlabelled
 from lrnet_cli.models.engine import Engine
 from lrnet_cli.processes import ALONE
 from lrnet_cli.reporter import SILENT, Reporter
-from lrnet_cli.runs.folder import write_errors_named
 from lrnet_cli.settings.config import BY_NUMBER_OF_IMAGES, SETTINGS, TrainConfig
 from lrnet_cli.settings.units import duration_of
 from lrnet_cli.training.batches import affordable_images
 from lrnet_cli.training.checkpoint import TRIALS, has_checkpoint
 from lrnet_cli.training.data import Data
-from lrnet_cli.training.lesson import Lesson, read_lesson, write_lesson
+from lrnet_cli.training.lesson import Lesson, read_lesson
 from lrnet_cli.training.run import Forerunner
 from lrnet_cli.training.settle import images_suited_to, settled
 from lrnet_cli.training.spreading import spread_by
@@ -113,8 +112,7 @@ def _spread_again(
         second = settled(config, taught, engine, ALONE, SILENT, begins=False)
         if second.epochs is not None:
             second = replace(second, epochs=math.ceil(_SECOND_EPOCHS * second.epochs))
-        with write_errors_named(held.run_dir):
-            write_lesson(held.folder, lesson)
+        held.note(lesson)
     tried = tried_for(second, taught, engine, _share(_SECOND_SHARE, second), held)
     again = spread_by(tried, data, unlabelled, engine)
     (alone, before), after = lesson.note["right"], again.note["right"][1]
