@@ -24,6 +24,7 @@ from lrnet_cli.weights.card import UnlabelledNote
 # learned from some of them would not tell them by its novelty.
 _REACHED = 0.15
 _SUREST = 0.85  # of the labels that spread to each class
+_EQUAL, _ROUNDS = 100, 30  # images of each class that stand for equal shares; of expectation maximisation
 
 
 def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) -> Lesson:
@@ -42,7 +43,7 @@ def spread_by(tried: Tried, data: Data, unlabelled: Unlabelled, engine: Engine) 
     scores = propagated(points, np.arange(train), data.train.labels.numpy(), classes)
     spread = _calibrated(torch.from_numpy(scores), data)
     # Two opinions, of which each is wrong elsewhere: what is alike, and what the network answers.
-    both = spread + _calibrated(outputs[:, :classes].double(), data)
+    both = with_shares(spread + _calibrated(outputs[:, :classes].double(), data))
     hits = both[train:known].argmax(1) == data.val.labels
     gain, error = gain_of(hits, tried.hits.cpu())
     chosen, foreign, unsure = torch.empty(0, dtype=torch.int64), 0, 0
@@ -68,6 +69,22 @@ def _calibrated(scores: Tensor, data: Data) -> Tensor:
     """Return log-probabilities from ``scores`` of all images, by a temperature that suits the validation images."""
     validated = scores[len(data.train) :][: len(data.val)]
     return (scores / fit_temperature(validated, data.val.labels, "softmax")).log_softmax(1)
+
+
+def with_shares(scores: Tensor) -> Tensor:
+    """Return ``scores``, log-likelihoods (N, classes), with the logarithm of how frequent each class seems to be.
+
+    Labels spread as if all classes were equally frequent, as the labelled ones mostly are. How frequent they are among
+    all images is found by expectation maximisation (Saerens et al. 2002, "Adjusting the outputs of a classifier to new
+    a priori probabilities", section 2.2), in which equal shares count as much as some images of each class: of classes
+    with few images too little is known.
+    """
+    count, classes = scores.shape
+    frequency = torch.zeros(classes, dtype=scores.dtype)
+    for _ in range(_ROUNDS):
+        images = (scores + frequency).softmax(1).sum(0) + _EQUAL
+        frequency = (images / (count + classes * _EQUAL)).log()
+    return scores + frequency
 
 
 def surest(shares: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from lrnet_cli.training import settle, spreading, unlabelled
 from lrnet_cli.training.data import Data
 from lrnet_cli.training.lesson import Lesson, write_lesson
 from lrnet_cli.training.series import train_series
-from lrnet_cli.training.spreading import surest
+from lrnet_cli.training.spreading import surest, with_shares
 from lrnet_cli.training.train import resume, train
 from lrnet_cli.training.trial import Tried
 from lrnet_cli.weights.file import load_weights
@@ -336,6 +336,19 @@ def test_every_fold_learns_from_them(collection: Path, tmp_path: Path, monkeypat
     notes = [run["unlabelled"] for run in result["runs"]]
     assert any(note["taught"] for note in notes)
     assert notes[0]["right"] != notes[1]["right"]  # each has a first network of its own
+
+
+def test_likely_labels_follow_how_frequent_the_classes_are() -> None:
+    generator, frequent = torch.Generator().manual_seed(0), 1900
+    truth = (torch.arange(2000) >= frequent).long()
+    # Whether an image is of the second class is told with noise, as if both were equally frequent.
+    seen = torch.randn(2000, generator=generator) + 2.0 * truth
+    scores = torch.stack([torch.zeros(2000), 2.0 * seen - 2.0], 1).log_softmax(1)
+    right = [float((one.argmax(1) == truth).float().mean()) for one in (scores, with_shares(scores))]
+    assert right[0] < 0.86
+    assert right[1] > 0.93
+    few = scores[frequent - 10 :][:20]  # too few images to tell
+    assert torch.equal(few.argmax(1), with_shares(few).argmax(1))
 
 
 def test_of_each_class_the_surest_teach_however_unsure_the_class_is() -> None:
