@@ -2,9 +2,9 @@
 
 DATA is a folder of IDX files, or one with the class folders train/ and test/. For each seed and each of ``--labels``,
 that many of ``--pool`` training images get their label: those that ``lrnet select`` chooses, or as many at random. Of
-several ``--labels`` each is a round: what is selected is added to the round before, by the doubt of its network. Each
-training takes ``--time``, and knows nothing of the other images. Prints a Markdown row for each pair, with the test
-accuracies, and how often the selected images were at least as good.
+several ``--labels`` each is a round: what is selected is added to the round before, by the doubt of its network unless
+``--covering``. Each training takes ``--time``, and knows nothing of the other images. Prints a Markdown row for each
+pair, with the test accuracies, and how often the selected images were at least as good.
 """
 
 import argparse
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 200, 500])
     parser.add_argument("--pool", type=int, default=6000)
     parser.add_argument("--tested", type=int, default=2000)
+    parser.add_argument("--covering", action="store_true", help="in later rounds too")
     parser.add_argument("--arch", default="resnet-small")
     parser.add_argument("--time", type=seconds_of, default=60.0)
     parser.add_argument("--seeds", type=int, default=10)
@@ -79,7 +80,7 @@ def main() -> None:
                 inputs=(str(out / "train"),),
                 n=count - len(selected),
                 seed=seed,
-                weights=before and str(before),
+                weights=None if before is None or options.covering else str(before),
                 answers=() if before is None else (str(answers_of(before)),),
             )
             selection = select_images(request)

@@ -68,11 +68,12 @@ def main() -> None:
             settings = {"arch": options.arch, "max_time": options.time, "seed": seed, "crop": options.crop}
             results.append(train(TrainConfig(dataset=str(table), unlabelled=scans, out=folder / name, **settings)))
         note = results[1]["unlabelled"]
-        decided = f"{note['right'][0]} and {note['right'][1]} of {note['validation']}"
-        cells = (
-            *(seed, *(f"{result['test_accuracy']:.4f}" for result in results), note["kept"]),
-            *(note["taught"], note["foreign"], note["unsure"], decided),
-        )
+        cells = [seed, *(f"{result['test_accuracy']:.4f}" for result in results)]
+        if note is None:
+            cells += ["not used", *4 * [""]]
+        else:
+            decided = f"{note['right'][0]} and {note['right'][1]} of {note['validation']}"
+            cells += [note["kept"], note["taught"], note["foreign"], note["unsure"], decided]
         print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 
