@@ -133,8 +133,8 @@ def _said(note: UnlabelledNote) -> str:
     if not note["taught"]:
         return f"Images without labels: not used, because {compared}."
     return (
-        f"Images without labels: {compared}; {note['taught']} of them teach a new network, {note['foreign']} are "
-        f"dropped as foreign and {note['unsure']} as unsure."
+        f"Images without labels: {compared}; {note['taught']} of them teach a new network; dropped: "
+        f"{note['foreign']} as foreign, {note['unsure']} as unsure."
     )
 
 

@@ -117,7 +117,7 @@ def test_images_without_labels_teach_and_it_is_said(finished: tuple[Path, dict[s
     *rounds, said = messages.about("Images without labels: ")
     assert len(rounds) == 2  # the second one either teaches, or says that the first one does
     kept = rounds[0] if "the first ones are kept" in rounds[1] else rounds[1]
-    assert f"; {note['taught']} of them teach a new network, " in kept
+    assert f"; {note['taught']} of them teach a new network; " in kept
     first = round(result["val_accuracy"] * note["validation"]), note["right"][0]
     assert said.endswith(
         " taught the network, right on {0} of {2} validation images, not {1} of {2} validation images.".format(
@@ -291,7 +291,7 @@ def test_labels_that_spread_worse_the_second_time_are_not_used(
     note = train(settings(collection, tmp_path / "run", epochs=2, test=False), messages)["unlabelled"]
     assert len(calls) == 2
     first, second, _ = messages.about("Images without labels: ")
-    assert f"; {note['taught']} of them teach a new network, " in first
+    assert f"; {note['taught']} of them teach a new network; " in first
     assert f" get {note['right'][1]} of " in first
     assert "the first ones are kept" in second
 
