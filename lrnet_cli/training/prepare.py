@@ -42,8 +42,7 @@ def prepare(
     if config.unlabelled is not None:
         assert resumed is not None  # the folder, which was made for what is trained first
         config, data, forerunner = with_unlabelled(config, data, resumed, engine, reporter, should_stop)
-    begins = resumed is None and forerunner is None
-    config = settled(config, data, engine, processes, reporter, begins=begins)
+    config = settled(config, data, engine, processes, reporter, begins=resumed is None)
     if config.tune is not None:
         config = tuned(config, data, engine, expected_seconds(config, data, engine, processes), reporter.message)
     _set_up_torch(config)

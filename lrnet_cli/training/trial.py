@@ -107,8 +107,8 @@ class Held:
             self.save(run.state, seconds)
         if stops:
             raise InterruptedRunError(
-                f"Stopped before the run's own network learned, so there are no weights yet; resume with: "
-                f"{resuming(self._run_dir)}"
+                "Stopped before the run's own network learned, so there are no weights yet; resume with: "
+                + resuming(self._run_dir)
             )
 
     def save(self, state: TrainingState, seconds: float) -> None:
